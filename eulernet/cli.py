@@ -1,0 +1,165 @@
+"""The door between the command line and the package: Hydra, configurations to plain arguments, errors to one line."""
+
+import collections.abc
+import inspect
+import os
+import re
+import signal
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from eulernet.errors import UserError, nearest, require
+
+T = TypeVar("T")
+Task = Callable[[DictConfig], float | None]
+
+# The folder of a run: a new one, or that of the run to go on with.
+OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value is not None))
+
+
+def conf_dir() -> Path:
+    """The folder ``conf``: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if (inside / "train.yaml").is_file() else package.parent / "conf"
+
+
+def command(config: str) -> Callable[[Task], Callable[[], None]]:
+    """Make ``task(cfg)`` a program configured by ``conf/<config>.yaml``.
+
+    A UserError, a configuration that Hydra refuses and a file that the system refuses each end as one line on
+    stderr and exit code 1, Ctrl-C with 130; anything else is a bug and keeps its traceback. In a sweep a failed
+    run is reported, the others go on, and the sweep exits with 1.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        failed = []
+
+        def guarded(cfg: DictConfig) -> float | None:
+            try:
+                return task(cfg)
+            except (UserError, OSError) as error:
+                job = HydraConfig.get()
+                if job.mode != RunMode.MULTIRUN:
+                    sys.exit(_explain(error, config))
+                failed.append(job.job.num)
+                print(f"run {job.job.num} ({job.job.override_dirname}): {_explain(error, config)}", file=sys.stderr)
+                return float("nan")
+
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing lines of its own
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's stop is a Ctrl-C
+            try:
+                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
+            except KeyboardInterrupt:
+                sys.exit(130)
+            except (HydraException, OmegaConfBaseException, OSError) as error:
+                sys.exit(_explain(error, config))
+            sys.exit(f"error: {len(failed)} of the runs failed, see above" if failed else 0)
+
+        return main
+
+    return decorate
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as dictionaries and values, interpolations resolved.
+
+    UserError for what Hydra lets pass though nothing would read it: a new key at the top (``+foo=1``), and a cell of
+    the optional group ``tuned`` that has no file.
+    """
+    folder = conf_dir() / "tuned"
+    for override in HydraConfig.get().overrides.task:
+        key, _, choice = override.partition("=")
+        if key.startswith("+") and "." not in key:
+            known = [str(name) for name in cfg if name != key.lstrip("+")]
+            raise UserError(f"unknown key {key.lstrip('+')!r}; {nearest(key.lstrip('+'), known)}")
+        if key == "tuned" and choice != "null" and not (folder / f"{choice}.yaml").is_file():
+            choices = [file.relative_to(folder).with_suffix("").as_posix() for file in sorted(folder.rglob("*.yaml"))]
+            raise UserError(f"unknown {key} {choice!r}; {nearest(choice, choices)}")
+    return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+
+
+def build(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
+    """Call ``make(**settings, **given)`` after checking ``settings`` against the annotations of its parameters.
+
+    Unknown keys, missing keys and values of another type are UserErrors that name the key; whether a value is
+    possible is for ``make`` to check.
+    """
+    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    names = [name for name in inspect.signature(make).parameters if name not in given]
+    for key in settings:
+        require(key in names, f"unknown key {section}.{key}; {nearest(key, names)}")
+    schema = OmegaConf.structured(make_dataclass("Settings", [(name, _plain(hints[name])) for name in names]))
+    for name in names:
+        require(name in settings, f"{section}.{name} is missing")
+        try:
+            schema[name] = settings[name]
+        except OmegaConfBaseException:
+            kind = hints[name].__name__ if inspect.isclass(hints[name]) else str(hints[name])
+            kind = kind.replace("collections.abc.Sequence", "list").replace("collections.abc.Mapping", "dict")
+            raise UserError(f"{section}.{name}={settings[name]}: should be of type {kind}") from None
+    checked = typing.cast("dict[str, Any]", OmegaConf.to_container(schema))
+    return make(**checked, **given)
+
+
+def _plain(hint: Any) -> Any:
+    """The annotation in the words that OmegaConf knows: list for Sequence, dict for Mapping, str for Literal."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return str
+    if origin is collections.abc.Sequence:
+        return list[_plain(inner[0])]  # type: ignore[misc]
+    if origin is collections.abc.Mapping:
+        return dict[inner[0], _plain(inner[1])]  # type: ignore[valid-type, misc]
+    if origin in (types.UnionType, typing.Union):
+        return typing.Union[tuple(_plain(part) for part in inner)]  # noqa: UP007 (built from a tuple)
+    return hint
+
+
+def _explain(error: Exception, config: str) -> str:
+    """One line for what went wrong, with the nearest name for a key or a choice that does not exist."""
+    line = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        line = f"unknown {group} {name!r}; {nearest(name, error.options)}"
+    elif isinstance(error, OverrideParseException):
+        line = (
+            f"cannot read {error.override!r} on the command line; write key=value, and quote what the shell would eat"
+        )
+    elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
+        line = f"unknown key {found[1]!r}; {nearest(found[1], _known_keys(config))}"
+    elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
+        line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
+    elif isinstance(error, OmegaConfBaseException):
+        line = str(error).splitlines()[0]
+    elif isinstance(error, OSError) and error.strerror:
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"error: {line}"
+
+
+def _known_keys(config: str) -> list[str]:
+    """Every key that the default configuration has, dotted, for suggestions."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = OmegaConf.to_container(compose(config))
+
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    return list(walk(cfg, ""))

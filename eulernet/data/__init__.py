@@ -1,0 +1,16 @@
+"""Datasets by name: ``dataset.name`` in a configuration picks the function that makes, or finds, its store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eulernet.data.dataset import Dataset, Split
+from eulernet.data.movielens import movielens_1m, movielens_100k
+from eulernet.data.synthetic import synthetic
+
+__all__ = ["DATASETS", "Dataset", "Split"]
+
+DATASETS: dict[str, Callable[..., Path]] = {
+    "movielens_1m": movielens_1m,
+    "movielens_100k": movielens_100k,
+    "synthetic": synthetic,
+}

@@ -1,0 +1,164 @@
+"""MovieLens-1M and MovieLens-100K (Harper and Konstan, 2015) as click data, by the protocol of the EulerNet paper.
+
+A rating of 4 or 5 is a click, of 1 or 2 none, and ratings of 3 are dropped; every row has the fields of its user and
+its movie. Both sets are read in GroupLens' own form, MovieLens-100K also in the atomic files of the recbole wheel.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from eulernet.data import download
+from eulernet.data.recipe import Field, Recipe, build
+from eulernet.errors import UserError, require
+
+INTEGERS = ("user_id", "item_id", "age", "rating")
+FIELDS = ("user_id", "age", "gender", "occupation", "zip_code", "item_id", "release_year")
+ONE_M = ("ratings.dat", "users.dat", "movies.dat")
+HUNDRED_K = ("u.data", "u.user", "u.item")
+ATOMIC = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
+
+# ``fingerprint`` of the published MovieLens-100K: whichever source it was downloaded from must give these rows.
+ROWS_100K = "5d9d601d8b9ffff8e20924091e262b283c72029f68883de4a4a2e9b91360f83b"
+
+
+def movielens_1m(
+    raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
+) -> Path:
+    """The store of MovieLens-1M, from the folder ``raw`` or from GroupLens."""
+    folder, origin = raw or data_dir / "raw" / "ml-1m", "raw folder"
+    if raw is None:
+        origin = download.fetch([download.ML_1M], folder)
+    files = _find(folder, ONE_M)
+    recipe = _recipe("movielens_1m", scan_1m, min_count)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=split, split_seed=split_seed, origin=origin)
+
+
+def movielens_100k(
+    raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
+) -> Path:
+    """The store of MovieLens-100K, from the folder ``raw``, from GroupLens, or from the recbole wheel on PyPI."""
+    folder, origin = raw or data_dir / "raw" / "ml-100k", "raw folder"
+    if raw is None:
+        origin = download.fetch([download.ML_100K, download.ML_100K_IN_RECBOLE], folder, _check_100k)
+    files = _find(folder, HUNDRED_K, ATOMIC)
+    recipe = _recipe("movielens_100k", scan_100k, min_count)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=split, split_seed=split_seed, origin=origin)
+
+
+def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count: int) -> Recipe:
+    require(min_count >= 1, f"dataset.min_count must be at least 1, got {min_count}")
+    return Recipe(
+        name=name,
+        protocol="EulerNet paper: rating 3 dropped, click = rating >= 4",
+        scan=lambda files: scan(files).filter(pl.col("rating") != 3),
+        label=pl.col("rating") >= 4,
+        fields=tuple(Field(field, pl.col(field), min_count) for field in FIELDS),
+    )
+
+
+def _find(folder: Path, *forms: Sequence[str]) -> list[Path]:
+    """The files of the first form that ``folder`` holds whole."""
+    require(folder.is_dir(), f"raw={folder}: no such folder; it should hold {', '.join(forms[0])}")
+    for form in forms:
+        if all((folder / name).is_file() for name in form):
+            return [folder / name for name in form]
+    here = max(forms, key=lambda form: sum((folder / name).is_file() for name in form))
+    missing = [name for name in here if not (folder / name).is_file()]
+    raise UserError(f"raw={folder}: no {', no '.join(missing)} there; the folder should hold {', '.join(here)}")
+
+
+def scan_1m(files: Sequence[Path]) -> pl.DataFrame:
+    """One row a rating, in the order of ratings.dat, with FIELDS and ``rating``."""
+    ratings, users, movies = files
+    user_columns = ("user_id", "gender", "age", "occupation", "zip_code")
+    return _join(
+        (ratings, read_rows(ratings, "::", ("user_id", "item_id", "rating", "timestamp"))),
+        (users, read_rows(users, "::", user_columns)),
+        (movies, _with_year(read_rows(movies, "::", ("item_id", "title", "genres")))),
+    )
+
+
+def scan_100k(files: Sequence[Path]) -> pl.DataFrame:
+    """The same for MovieLens-100K, in GroupLens' form or as atomic files, told apart by the file names."""
+    ratings, users, items = files
+    rating_columns = ("user_id", "item_id", "rating", "timestamp")
+    user_columns = ("user_id", "age", "gender", "occupation", "zip_code")
+    if ratings.suffix == ".inter":
+        movies = read_rows(items, "\t", ("item_id", "title", "release_year", "class"), header=True, encoding="utf-8")
+        year = pl.col("release_year").cast(pl.Int64, strict=False)  # a movie without a year has a word there
+        return _join(
+            (ratings, read_rows(ratings, "\t", rating_columns, header=True)),
+            (users, read_rows(users, "\t", user_columns, header=True)),
+            (items, movies.with_columns(year)),
+        )
+    item_columns = ("item_id", "title", "date", "video_date", "url", *(f"genre_{i}" for i in range(19)))
+    return _join(
+        (ratings, read_rows(ratings, "\t", rating_columns)),
+        (users, read_rows(users, "|", user_columns)),
+        (items, _with_year(read_rows(items, "|", item_columns))),
+    )
+
+
+def _with_year(movies: pl.DataFrame) -> pl.DataFrame:
+    """Take the release year from the end of the title: "Toy Story (1995)"; null where there is none."""
+    year = pl.col("title").str.extract(r"\((\d{4})\)\s*$", 1).cast(pl.Int64)
+    return movies.with_columns(year.alias("release_year"))
+
+
+def read_rows(
+    file: Path, separator: str, columns: Sequence[str], *, header: bool = False, encoding: str = "latin-1"
+) -> pl.DataFrame:
+    """The lines of ``file`` cut at ``separator``: ids, ages and ratings as integers, the rest as text.
+
+    ``line`` is the line number, for messages. A line with other than ``len(columns)`` parts, or a word where an integer
+    belongs, is a UserError that names it.
+    """
+    try:
+        text = file.read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not {encoding} text at byte {error.start}") from None
+    first = 1 + int(header)
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")[first - 1 :]
+    parts = pl.Series("parts", lines, dtype=pl.String).str.split(separator)
+    for row in (parts.list.len() != len(columns)).arg_true().head(1):
+        found = f"{len(parts[row])} columns where {len(columns)} belong"
+        raise UserError(f"{file}, line {row + first}: {found} ({', '.join(columns)})")
+    table = parts.list.to_struct(fields=list(columns)).struct.unnest()
+    for column in table.columns:
+        if column in INTEGERS:
+            number = table[column].cast(pl.Float64, strict=False)  # RecBole writes some integers as floats
+            whole = number.cast(pl.Int64, strict=False)
+            for row in (whole.ne_missing(number) | whole.is_null()).arg_true().head(1):
+                raise UserError(f"{file}, line {row + first}: {column} is {table[column][row]!r}, not an integer")
+            table = table.with_columns(whole)
+    return table.with_row_index("line", offset=first)
+
+
+def _join(
+    ratings: tuple[Path, pl.DataFrame], users: tuple[Path, pl.DataFrame], movies: tuple[Path, pl.DataFrame]
+) -> pl.DataFrame:
+    """Give every rating the fields of its user and its movie; UserError if there is none, or a rating is not 1 to 5."""
+    file, table = ratings
+    for row in (~table["rating"].is_between(1, 5)).arg_true().head(1):
+        raise UserError(f"{file}, line {table['line'][row]}: rating is {table['rating'][row]}, not 1 to 5")
+    for key, (other_file, other) in {"user_id": users, "item_id": movies}.items():
+        for row in other[key].is_duplicated().arg_true().tail(1):
+            raise UserError(f"{other_file}, line {other['line'][row]}: {key} {other[key][row]} is there twice")
+        for row in (~table[key].is_in(other[key].implode())).arg_true().head(1):
+            raise UserError(f"{file}, line {table['line'][row]}: {key} {table[key][row]} is not in {other_file.name}")
+        table = table.join(other.drop("line"), on=key, how="left", maintain_order="left")
+    return table.select(*FIELDS, "rating")
+
+
+def fingerprint(table: pl.DataFrame) -> str:
+    """sha256 of the rows as text: equal for equal rows in equal order, whatever file form they were read from."""
+    return hashlib.sha256(table.select(*FIELDS, "rating").write_csv().encode()).hexdigest()
+
+
+def _check_100k(folder: Path) -> None:
+    """Raise UserError unless a downloaded folder holds exactly the published rows."""
+    found = fingerprint(scan_100k(_find(folder, HUNDRED_K, ATOMIC)))
+    require(found == ROWS_100K, "the download does not hold the published MovieLens-100K rows; try again later")

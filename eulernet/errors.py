@@ -1,0 +1,30 @@
+"""The one exception that reaches a user as a line instead of a traceback."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: its message is one line that says what, where, and what to do."""
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise UserError with ``message`` unless ``ok``."""
+    if not ok:
+        raise UserError(message)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which of ``known`` the user may have meant by ``name``."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def choose(known: Mapping[str, T], name: str, what: str) -> T:
+    """``known[name]``, or a UserError with the nearest name."""
+    require(name in known, f"unknown {what} {name!r}; {nearest(name, known)}")
+    return known[name]

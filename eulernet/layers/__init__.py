@@ -1,0 +1,1 @@
+"""Layers: the paper's own, and what at least two models share."""

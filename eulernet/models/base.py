@@ -1,0 +1,22 @@
+"""What every model offers beside its formula."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class CTRModel(nn.Module):
+    """A click model: ``forward`` maps ids [B, F] to logits [B]; the rest follows from it."""
+
+    def predict(self, x: Int[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """Click probabilities."""
+        return torch.sigmoid(self(x))
+
+    def calculate_loss(self, x: Int[Tensor, "B F"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+        """Mean binary cross entropy plus the model's published regularisation."""
+        return F.binary_cross_entropy_with_logits(self(x), y) + self.regularisation()
+
+    def regularisation(self) -> Float[Tensor, ""] | float:
+        """The penalty that a model's publication adds to its loss; most add none."""
+        return 0.0

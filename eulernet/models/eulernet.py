@@ -1,0 +1,92 @@
+"""EulerNet (Tian et al., "EulerNet: Adaptive Feature Interaction Learning via Euler's Formula", SIGIR 2023)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from eulernet.errors import require
+from eulernet.features import FieldEmbedding
+from eulernet.layers.euler import EulerInteractionLayer, Init
+from eulernet.models.base import CTRModel
+
+
+class EulerNet(CTRModel):
+    """Fields as complex features mu exp(i e), a stack of Euler layers, one linear head for both parts.
+
+    * ``orders``: order vectors (neurons) of each Euler layer; None is one layer with as many as fields.
+    * ``init``: starting weights of the published variant ``sigir``, ``fuxictr`` or ``recbole``.
+    * ``norm_penalty``: weight of RecBole's penalty, the sum of unsquared L2 norms of all weights but the
+      embeddings. The other variants decay their weights in the optimizer (``train.weight_decay``,
+      ``train.embedding_l2``, ``train.net_l2``).
+
+    Raises ValueError for impossible hyperparameters.
+    """
+
+    def __init__(
+        self,
+        field_sizes: Sequence[int],
+        *,
+        embedding_dim: int,
+        orders: Sequence[int] | None,
+        drop_explicit: float,
+        drop_implicit: float,
+        norm: bool,
+        init: Init,
+        norm_penalty: float,
+    ) -> None:
+        super().__init__()
+        require(embedding_dim >= 1, f"model.embedding_dim must be at least 1, got {embedding_dim}")
+        require(all(m >= 1 for m in orders or []), f"model.orders must be at least 1 each, got {orders}")
+        for key, rate in {"drop_explicit": drop_explicit, "drop_implicit": drop_implicit}.items():
+            require(0 <= rate < 1, f"model.{key} must lie in [0, 1), got {rate}")
+        require(norm_penalty >= 0, f"model.norm_penalty must not be negative, got {norm_penalty}")
+        fields = len(field_sizes)
+        widths = [fields, *(orders or [fields])]
+        self.norm_penalty = norm_penalty
+        self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
+        self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field
+        self.layers = nn.ModuleList(
+            EulerInteractionLayer(
+                n_in,
+                n_out,
+                embedding_dim,
+                drop_explicit=drop_explicit,
+                drop_implicit=drop_implicit,
+                norm=norm,
+                init=init,
+            )
+            for n_in, n_out in pairwise(widths)
+        )
+        self.head = nn.Linear(widths[-1] * embedding_dim, 1)
+        self.initialise(init)
+
+    def initialise(self, init: Init) -> None:
+        """Draw embeddings and head as the published variant does; the layers drew theirs.
+
+        sigir: xavier uniform per field, head xavier normal; fuxictr: N(0, 1e-4^2), head xavier normal;
+        recbole: xavier normal over the whole table, head N(0, .01^2) with bias 0.
+        """
+        nn.init.xavier_normal_(self.head.weight)
+        if init == "fuxictr":
+            nn.init.normal_(self.embedding.table.weight, std=1e-4)
+        elif init == "recbole":
+            nn.init.xavier_normal_(self.embedding.table.weight)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Int[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        phase = self.embedding(x)
+        r, p = self.modulus * torch.cos(phase), self.modulus * torch.sin(phase)
+        for layer in self.layers:
+            r, p = layer(r, p)  # [B, N, D] -> [B, M, D]
+        return (self.head(r.flatten(1)) + self.head(p.flatten(1))).squeeze(1)
+
+    def regularisation(self) -> Float[Tensor, ""] | float:
+        """RecBole's: norm_penalty times the sum of the L2 norms of mu and of each layer and head weight."""
+        if self.norm_penalty == 0:
+            return 0.0
+        weights = [w for name, w in self.named_parameters() if not name.startswith("embedding.")]
+        return self.norm_penalty * torch.stack([torch.linalg.vector_norm(w) for w in weights]).sum()

@@ -1,0 +1,219 @@
+"""Train a model on a dataset: ``fit`` runs epochs, ``train_epoch`` steps, ``evaluate`` scores a split."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from eulernet.data.dataset import Dataset, Split
+from eulernet.errors import UserError, choose, require
+from eulernet.metrics import Metrics
+from eulernet.models.base import CTRModel
+from eulernet.training import checkpoint
+from eulernet.training.history import Epoch, best_of, write_metrics
+from eulernet.training.optimizers import OPTIMIZERS
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; ``conf/train/`` has the values and says what each is for. UserError for impossible ones."""
+
+    optimizer: str
+    max_epochs: int
+    batch_size: int
+    eval_batch_size: int
+    lr: float
+    weight_decay: float
+    embedding_l2: float
+    net_l2: float
+    clip_norm: float | None
+    patience: int
+    lr_factor: float
+    lr_patience: int
+    min_lr: float
+    ema: float
+    reshuffle: bool
+    shuffle_seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
+            require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "shuffle_seed"):
+            require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        require(self.lr > 0, f"train.lr must be positive, got {self.lr}")
+        require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
+        require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
+        choose(OPTIMIZERS, self.optimizer, "train.optimizer")
+        if self.clip_norm is not None:
+            require(self.clip_norm > 0, f"train.clip_norm must be positive or null, got {self.clip_norm}")
+
+
+def learning_rate(config: TrainConfig, history: Sequence[Epoch]) -> float:
+    """The rate of the next epoch: lr times lr_factor for every lr_patience epochs without a better validation AUC."""
+    lr, best, waited = config.lr, -math.inf, 0
+    for epoch in history:
+        waited = 0 if epoch.valid_auc > best else waited + 1
+        best = max(best, epoch.valid_auc)
+        if waited == config.lr_patience:
+            lr, waited = max(lr * config.lr_factor, min(config.min_lr, lr)), 0
+    return lr
+
+
+def fit(
+    model: CTRModel,
+    data: Dataset,
+    config: TrainConfig,
+    device: torch.device,
+    run: Path,
+    *,
+    name: str,
+    resume: bool,
+) -> tuple[list[Epoch], Metrics]:
+    """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
+
+    After every epoch ``run`` holds last.ckpt and the best weights, so an interrupted run loses at most an epoch. With
+    ``resume`` it goes on from there, to the same bits as a run that was never stopped. Ends with the best weights in
+    ``model``; returns the epochs and the test metrics. UserError for a non-finite loss or an unusable checkpoint.
+    """
+    model.to(device)
+    if device.type == "cuda":
+        data = data.to(device)
+    optimizer = OPTIMIZERS[config.optimizer](
+        model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
+    )
+    shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the order of the rows depends on this seed alone
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
+    scored = model if average is None else average.module  # what is validated, kept and tested
+    assert isinstance(scored, CTRModel)
+    history: list[Epoch] = []
+    identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
+
+    if resume:
+        state = checkpoint.load_last(run, model=name, dataset=identity["dataset"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        shuffle.set_state(state["shuffle"])
+        restore_random_state(state["random"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        history = [Epoch(**epoch) for epoch in state["history"]]
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "average": None if average is None else average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "shuffle": shuffle.get_state(),
+            "random": random_state(),
+            "history": [asdict(epoch) for epoch in history],
+        }
+        checkpoint.save_last({**identity, **state}, run)
+        write_metrics(history, run)
+
+    if not history:
+        save()
+    while len(history) < config.max_epochs and (not history or len(history) - best_of(history).epoch < config.patience):
+        number, start, lr = len(history) + 1, time.perf_counter(), learning_rate(config, history)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        loss = train_epoch(model, data.train, optimizer, config, shuffle, number, average)
+        seconds = time.perf_counter() - start
+        valid = evaluate(scored, data.valid, config.eval_batch_size)
+        history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, seconds, len(data.train) / seconds))
+        best = best_of(history).epoch == number
+        if best:
+            checkpoint.save_weights(scored, run)
+        save()
+        log.info(
+            "epoch %3d  train %.5f  valid %s%s  lr %.0e  %.1f s, %s samples/s",
+            number, loss, valid, " *" if best else "  ", lr, seconds, f"{len(data.train) / seconds:,.0f}",
+        )  # fmt: skip
+
+    checkpoint.load_weights(model, run)
+    return history, evaluate(model, data.test, config.eval_batch_size)
+
+
+def train_epoch(
+    model: CTRModel,
+    split: Split,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    shuffle: torch.Generator,
+    epoch: int,
+    average: AveragedModel | None,
+) -> float:
+    """One pass over ``split``; the mean loss per row. UserError, with the step, when the loss is not finite."""
+    model.train()
+    device = next(model.parameters()).device
+    batches = split.batches(config.batch_size, shuffle if config.reshuffle else None)
+    losses = torch.zeros(math.ceil(len(split) / config.batch_size), device=device)  # read rarely: reading waits
+    with progress(len(split), f"epoch {epoch}") as bar:
+        for step, (x, y) in enumerate(batches):
+            loss = model.calculate_loss(x, y)
+            optimizer.zero_grad()
+            loss.backward()
+            if config.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            if average is not None:
+                average.update_parameters(model)
+            losses[step] = loss.detach() * len(y)
+            bar.update(len(y))
+            if step % CHECK_EVERY == CHECK_EVERY - 1:
+                check_finite(losses, epoch)
+    check_finite(losses, epoch)
+    return losses.sum().item() / len(split)
+
+
+def check_finite(losses: Tensor, epoch: int) -> None:
+    if not losses.sum().isfinite():
+        step = int((~losses.isfinite()).nonzero()[0]) + 1
+        raise UserError(
+            f"the training loss is not finite at epoch {epoch}, step {step}; "
+            "try a smaller train.lr or train.clip_norm=10"
+        )
+
+
+@torch.inference_mode()
+def evaluate(model: CTRModel, split: Split, batch_size: int) -> Metrics:
+    """Exact AUC and logloss of the whole split."""
+    model.eval()
+    with progress(len(split), "evaluating") as bar:
+        logits = []
+        for x, _ in split.batches(batch_size):
+            logits.append(model(x))
+            bar.update(len(x))
+    return Metrics.of(split.y.cpu().numpy(), torch.cat(logits).double().cpu().numpy())
+
+
+@contextmanager
+def progress(rows: int, what: str) -> "Iterator[tqdm[Any]]":
+    """A bar over rows with their rate, on a terminal only, gone when done."""
+    with tqdm(
+        total=rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=None, dynamic_ncols=True
+    ) as bar:
+        yield bar
+
+
+def random_state() -> dict[str, Any]:
+    """The state of the generators that dropout draws from."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,114 @@
+"""The report of a run: what was trained on what, how well, how fast and with which versions."""
+
+import json
+import math
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import eulernet
+from eulernet.data.dataset import Dataset
+from eulernet.metrics import Metrics
+from eulernet.models.base import CTRModel
+from eulernet.training.files import write_atomically
+from eulernet.training.history import Epoch, best_of
+
+
+def write_report(
+    run: Path,
+    *,
+    model: CTRModel,
+    data: Dataset,
+    history: Sequence[Epoch],
+    test: Metrics,
+    device: torch.device,
+    config: dict[str, Any],
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """report.json: what was trained on what, how well, how fast and with which versions."""
+    best = best_of(history)
+    seconds = sum(epoch.seconds for epoch in history)
+    report: dict[str, Any] = {
+        "dataset": {
+            "name": data.name,
+            "protocol": data.meta["protocol"],
+            "digest": data.digest,
+            "source": data.meta["source"],
+            "rows": {part: len(split) for part, split in data.splits.items()},
+            "field_sizes": dict(zip(data.meta["fields"], data.field_sizes, strict=True)),
+        },
+        "model": config["model"]["name"],
+        "seed": config["seed"],
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "best_epoch": best.epoch,
+        "epochs": len(history),
+        "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
+        "test": asdict(test),
+        "seconds": seconds,
+        "samples_per_second": len(history) * len(data.train) / seconds,
+        "peak_memory_bytes": peak_memory(device),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "commit": commit(),
+        "overrides": list(overrides),
+        "config": config,
+    }
+    if "bayes" in data.meta:
+        report["bayes"] = data.meta["bayes"]
+        report["learned"] = learned(data, test)
+    write_atomically(run / "report.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
+    return report
+
+
+def learned(data: Dataset, test: Metrics) -> dict[str, float]:
+    """The share of the learnable signal that a model found on data whose best possible metrics are known.
+
+    0 is a constant prediction (AUC 1/2, the entropy of the test click rate), 1 the true probabilities.
+    """
+    best, rate = data.meta["bayes"]["test"], data.test.y.double().mean().item()
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    return {
+        "auc": (test.auc - 0.5) / (best["auc"] - 0.5),
+        "logloss": (entropy - test.logloss) / (entropy - best["logloss"]),
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the device when it is a GPU, else resident memory of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    packages = {package: version(package) for package in ("torch", "numpy", "polars", "scikit-learn")}
+    return {"eulernet": eulernet.__version__, "python": platform.python_version(), **packages}
+
+
+def commit() -> str | None:
+    """The git commit of the checkout that this code runs from, "+" added when it has changes; None outside one."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

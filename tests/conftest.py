@@ -1,0 +1,110 @@
+"""Shapes in signatures are enforced while testing; raw files, real and hand-written, as fixtures."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)  # tests run side by side
+settings.register_profile("eulernet", deadline=None)  # first calls import and compile
+settings.load_profile("eulernet")
+
+CHECKED = ("features", "layers.euler", "models.base", "models.eulernet", "data.dataset")
+install_import_hook([f"eulernet.{module}" for module in CHECKED], "beartype.beartype").__enter__()
+
+REPOSITORY = Path(__file__).parents[1]
+RAW = [Path(os.environ.get("EULERNET_RAW", "raw")), REPOSITORY / "data" / "raw", REPOSITORY.parent / "shared" / "data"]
+
+
+def raw_folder(name: str) -> Path:
+    """A folder of real raw files; the test is skipped where there is none."""
+    for root in RAW:
+        if (root / name).is_dir():
+            return root / name
+    pytest.skip(f"no raw {name} files; set EULERNET_RAW to the folder that holds {name}/ (see data/README.md)")
+
+
+@pytest.fixture(scope="session")
+def ml_1m() -> Path:
+    return raw_folder("ml-1m")
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> Path:
+    return raw_folder("ml-100k")
+
+
+RATINGS = """\
+2::10::5::978300760
+1::10::4::978302109
+1::20::3::978301968
+3::30::1::978300275
+2::20::2::978824291
+1::30::2::978302268
+3::10::4::978302039
+2::30::5::978300719
+3::20::5::978302268
+1::40::1::978301368
+4::10::2::978302268
+4::40::5::978301953
+4::20::4::978301777
+"""
+USERS = """\
+1::F::1::10::48067
+2::M::56::16::70072
+3::M::25::15::55117
+4::M::25::10::02460
+"""
+MOVIES = """\
+10::Toy Story (1995)::Animation|Children's|Comedy
+20::City of Lost Children, The (Cit\xe9 des enfants perdus, La) (1995)::Adventure
+30::2001: A Space Odyssey (1968)::Drama
+40::Untitled::Drama
+"""
+
+
+@pytest.fixture
+def tiny_1m(tmp_path: Path) -> Path:
+    """A hand-written MovieLens-1M folder: 13 ratings, of which 12 are kept."""
+    folder = tmp_path / "tiny-1m"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text(RATINGS)
+    (folder / "users.dat").write_text(USERS)
+    (folder / "movies.dat").write_text(MOVIES, encoding="latin-1")
+    return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(tmp_path, monkeypatch, capfd):
+    """Run ``python -m eulernet.<name> args`` inside this process, in an empty folder: (name, *args) -> Ended."""
+    import importlib
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def run(name: str, *args: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [f"eulernet-{name}", *args])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"eulernet.{name}").main()
+        printed = capfd.readouterr()
+        code = ended.value.code
+        if isinstance(code, str):  # what sys.exit prints when it ends the interpreter
+            return Ended(1, printed.out, printed.err + code)
+        return Ended(int(code or 0), printed.out, printed.err)
+
+    return run

@@ -1,0 +1,45 @@
+"""Dropout: the law of nn.Dropout, and torch's seed."""
+
+import pytest
+import torch
+
+from eulernet.layers.dropout import Dropout, draw_mask
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
+def test_masks_are_bernoulli_and_keep_the_mean(p):
+    torch.manual_seed(0)
+    mask = draw_mask(torch.Size([1000, 1003]), p, torch.float64)
+    factor = 65536 / (65536 - round(65536 * p))
+    assert sorted(mask.unique().tolist()) == [0.0, factor]
+    error = 4 * (p * (1 - p) / mask.numel()) ** 0.5  # four standard deviations
+    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=error + 1 / 65536)
+    assert mask.mean().item() == pytest.approx(1, abs=4 * (p / (1 - p) / mask.numel()) ** 0.5)
+    neighbours = torch.corrcoef(torch.stack([mask.flatten()[:-1], mask.flatten()[1:]]))[0, 1]
+    assert abs(neighbours.item()) < 4 / mask.numel() ** 0.5
+
+
+def test_masks_follow_torchs_generator():
+    draw = Dropout(0.5)
+    x = torch.ones(50, 7)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    one, two = draw(x), draw(x)
+    assert not torch.equal(one, two)
+    torch.set_rng_state(state)
+    assert torch.equal(draw(x), one)
+    torch.manual_seed(3)
+    assert torch.equal(draw(x), one)
+
+
+def test_scoring_and_rate_0_change_nothing():
+    x = torch.randn(3, 4)
+    assert Dropout(0.5).eval()(x) is x
+    assert Dropout(0.0)(x) is x
+
+
+def test_gradient_is_the_mask():
+    x = torch.ones(5, 6, requires_grad=True)
+    y = Dropout(0.4)(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
