@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import UserError, choose, nearest, require
 
 T = TypeVar("T")
 Task = Callable[[DictConfig], float | None]
@@ -46,7 +46,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        failed = []
+        failed: list[int] = []  # members of a sweep
 
         def guarded(cfg: DictConfig) -> float | None:
             try:
@@ -60,6 +60,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 return float("nan")
 
         def main() -> None:
+            failed.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing lines of its own
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's stop is a Ctrl-C
             try:
@@ -112,6 +113,8 @@ def build(make: Callable[..., T], settings: Mapping[str, Any], section: str, **g
             kind = hints[name].__name__ if inspect.isclass(hints[name]) else str(hints[name])
             kind = kind.replace("collections.abc.Sequence", "list").replace("collections.abc.Mapping", "dict")
             raise UserError(f"{section}.{name}={settings[name]}: should be of type {kind}") from None
+        if typing.get_origin(hints[name]) is typing.Literal:
+            choose(dict.fromkeys(typing.get_args(hints[name])), schema[name], f"{section}.{name}")
     checked = typing.cast("dict[str, Any]", OmegaConf.to_container(schema))
     return make(**checked, **given)
 

@@ -100,9 +100,14 @@ def saved_config(run: Path, overrides: list[str]) -> DictConfig:
 
 def discard_unless_started(run: Path) -> None:
     """Remove the folder that Hydra made for a run that never came to train: nothing but a log is in it."""
-    if run.is_dir() and {file.name for file in run.iterdir()} <= {"train.log"}:
-        (run / "train.log").unlink(missing_ok=True)
-        os.removedirs(run)
+    if not run.is_dir() or {file.name for file in run.iterdir()} - {"train.log"}:
+        return
+    (run / "train.log").unlink(missing_ok=True)
+    run.rmdir()
+    for parent in run.parents:  # outputs/<dataset>/<model>, never the folder that the user is in
+        if Path.cwd() not in parent.parents or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Shapes in signatures are enforced while testing; raw files, real and hand-written, as fixtures."""
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -99,8 +100,10 @@ def run_command(tmp_path, monkeypatch, capfd):
 
     def run(name: str, *args: str) -> Ended:
         monkeypatch.setattr(sys, "argv", [f"eulernet-{name}", *args])
+        handlers = list(logging.root.handlers)
         with pytest.raises(SystemExit) as ended:
             importlib.import_module(f"eulernet.{name}").main()
+        logging.root.handlers[:] = handlers  # Hydra's write to the run folder of this call
         printed = capfd.readouterr()
         code = ended.value.code
         if isinstance(code, str):  # what sys.exit prints when it ends the interpreter

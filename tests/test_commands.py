@@ -1,0 +1,308 @@
+"""The commands as users type them: what they leave, what they say, and how they refuse."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+from safetensors.torch import load_file
+
+import eulernet
+
+SYNTHETIC = (
+    "dataset=synthetic",
+    "dataset.rows=2000",
+    "dataset.field_sizes=[6,7,5]",
+    "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]",
+    "model.embedding_dim=4",
+    "train.batch_size=256",
+    "train.lr=0.01",
+    "device=cpu",
+)
+
+
+def files(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*"))
+
+
+def assert_refused(ended, message):
+    """One line that says what is wrong, a non-zero exit, and no file left in the working folder."""
+    assert ended.code != 0
+    lines = [line for line in ended.err.splitlines() if line.strip()]
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert "Traceback" not in ended.err + ended.out
+    assert files(Path.cwd()) == []
+
+
+def test_a_run_leaves_a_whole_folder_and_a_closing_line(run_command):
+    ended = run_command("train", *SYNTHETIC, "train.max_epochs=3", "seed=7")
+    assert ended.code == 0, ended.err
+    (run,) = Path("outputs/synthetic/eulernet").iterdir()
+    assert {file.name for file in run.iterdir()} == {
+        "config.yaml", "model.safetensors", "last.ckpt", "metrics.csv", "report.json", "train.log", "preprocessor",
+    }  # fmt: skip
+    report = json.loads((run / "report.json").read_text())
+    assert {"dataset", "model", "seed", "parameters", "best_epoch", "epochs", "valid", "test", "seconds", "commit",
+            "samples_per_second", "peak_memory_bytes", "device", "versions", "config"} <= set(report)  # fmt: skip
+    assert report["seed"] == 7
+    assert report["dataset"]["rows"] == {"train": 1600, "valid": 200, "test": 200}
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["parameters"] == sum(w.numel() for w in load_file(run / "model.safetensors").values())
+    assert 10**7 < report["peak_memory_bytes"] < 10**11
+    closing = ended.out.strip().splitlines()[-1]
+    assert closing == (
+        f"test  auc={report['test']['auc']:.6f} logloss={report['test']['logloss']:.6f}  (best epoch "
+        f"{report['best_epoch']}, {report['learned']['auc']:.1%} of the learnable AUC, run: {run})"
+    )
+    assert closing in (run / "train.log").read_text()
+    with (run / "metrics.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2", "3"]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["train"]["shuffle_seed"] == 7  # resolved
+    assert "_target_" not in (run / "config.yaml").read_text()
+    vocabulary = pl.read_parquet(run / "preprocessor" / "vocab" / "f1.parquet")
+    assert vocabulary.rows() == [(value, value + 1) for value in range(7)]
+
+
+def test_the_second_run_reuses_the_store(run_command):
+    run_command("train", *SYNTHETIC, "train.max_epochs=1")
+    (folder,) = Path("data/synthetic").iterdir()
+    made = (folder / "meta.json").stat().st_mtime_ns
+    assert "prepared" not in run_command("train", *SYNTHETIC, "train.max_epochs=1").out
+    assert (folder / "meta.json").stat().st_mtime_ns == made
+
+
+def test_prepare_says_what_it_made(run_command, ml_100k):
+    ended = run_command("prepare", "dataset=movielens_100k", f"raw={ml_100k}")
+    assert ended.code == 0, ended.err
+    assert "movielens_100k: 72,855 rows, 7 fields, store: data/movielens_100k/" in ended.out
+    assert "user_id 943" in ended.out
+    assert files(Path.cwd())[0] == "data"
+
+
+def test_make_train_on_real_ratings(run_command, ml_100k):
+    """The default job, shortened: it learns, with the tuned cell of the dataset."""
+    ended = run_command("train", f"raw={ml_100k}", "train.max_epochs=2")
+    assert ended.code == 0, ended.err
+    (run,) = Path("outputs/movielens_100k/eulernet").iterdir()
+    assert json.loads((run / "report.json").read_text())["test"]["auc"] > 0.75
+
+
+def test_a_sweep_ends_with_one_table(run_command):
+    ended = run_command(
+        "train", "-m", *SYNTHETIC[:4], "train.max_epochs=1", "seed=range(1,3)", "model.embedding_dim=4,8"
+    )
+    assert ended.code == 0, ended.err
+    (folder,) = Path("multirun").iterdir()
+    with (folder / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["seed"], row["model.embedding_dim"]) for row in rows] == [
+        ("1", "4"),
+        ("1", "8"),
+        ("2", "4"),
+        ("2", "8"),
+    ]
+    reports = [json.loads((folder / str(i) / "report.json").read_text()) for i in range(4)]
+    assert [float(row["test_auc"]) for row in rows] == pytest.approx([r["test"]["auc"] for r in reports])
+    assert str(folder / "results.csv") in ended.out
+    assert "test_auc" in ended.out
+
+
+def test_a_failed_run_does_not_stop_a_sweep(run_command):
+    ended = run_command("train", "-m", *SYNTHETIC[:4], "train.max_epochs=1", "model.embedding_dim=0,4")
+    assert ended.code == 1
+    assert "model.embedding_dim must be at least 1, got 0" in ended.err
+    assert "1 of the runs failed" in ended.err
+    (folder,) = Path("multirun").iterdir()
+    with (folder / "results.csv").open() as stream:
+        assert [row["model.embedding_dim"] for row in csv.DictReader(stream)] == ["4"]
+
+
+def test_resume_equals_a_run_that_was_never_stopped(run_command):
+    run_command("train", *SYNTHETIC, "train.max_epochs=4", "hydra.run.dir=whole")
+    run_command("train", *SYNTHETIC, "train.max_epochs=2", "hydra.run.dir=parts")
+    ended = run_command("train", "resume=parts", "train.max_epochs=4")
+    assert ended.code == 0, ended.err
+    whole, parts = (load_file(f"{run}/model.safetensors") for run in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    reports = [json.loads(Path(run, "report.json").read_text()) for run in ("whole", "parts")]
+    assert reports[0]["test"] == reports[1]["test"]
+    assert reports[0]["epochs"] == reports[1]["epochs"] == 4
+    assert files(Path.cwd()).count("outputs") == 0
+
+
+def run_process(*args, cwd, **env):
+    return subprocess.Popen(
+        [sys.executable, "-m", "eulernet.train", *args],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, stop):
+    long = (*SYNTHETIC, "train.patience=1000", "train.batch_size=128")
+    process = run_process(*long, "train.max_epochs=1000", "hydra.run.dir=run", cwd=tmp_path)
+    deadline = time.time() + 60
+    while time.time() < deadline and not (tmp_path / "run" / "metrics.csv").is_file():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert out.strip().splitlines()[-1] == "stopped; go on with: python -m eulernet.train resume=run"
+    if stop == signal.SIGTERM:
+        return
+    with (tmp_path / "run" / "metrics.csv").open() as stream:
+        epochs = len(list(csv.DictReader(stream))) + 2
+    assert run_process("resume=run", f"train.max_epochs={epochs}", cwd=tmp_path).wait(60) == 0
+    assert run_process(*long, f"train.max_epochs={epochs}", "hydra.run.dir=whole", cwd=tmp_path).wait(60) == 0
+    parts, whole = (load_file(tmp_path / run / "model.safetensors") for run in ("run", "whole"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_wheel_runs_from_any_folder(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist")]
+    subprocess.run([*build, str(REPOSITORY)], check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    assert (target / "eulernet" / "conf" / "train.yaml").is_file()
+    process = run_process(*SYNTHETIC, "train.max_epochs=1", cwd=tmp_path, PYTHONPATH=str(target))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.strip().splitlines()[-1].startswith("test  auc=")
+    installed = json.loads(next((tmp_path / "outputs").rglob("report.json")).read_text())
+    assert installed["versions"]["eulernet"] == eulernet.__version__
+    assert installed["commit"] is None
+
+
+# How the commands refuse.
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train.lrr=1"], "unknown key 'train.lrr'; did you mean 'train.lr'?"),
+        (["modle=eulernet"], "unknown key 'modle'; did you mean 'model'?"),
+        (["dataset=movielens1m"], "unknown dataset 'movielens1m'; did you mean 'movielens_1m'?"),
+        (["model=eulernett"], "unknown model 'eulernett'; did you mean 'eulernet'?"),
+        (["tuned=movielens_1m/euler"], "unknown tuned 'movielens_1m/euler'; did you mean 'movielens_1m/eulernet'?"),
+        (["+foo=1"], "unknown key 'foo'"),
+        (["+model.depth=3"], "unknown key model.depth"),
+        (["seed"], "cannot read 'seed' on the command line; write key=value"),
+        (["seed=1,2"], "to run every value add -m"),
+        (["seed=-1"], "seed=-1: should be a whole number"),
+        (["train.lr=fast"], "train.lr=fast: should be of type float"),
+        (["train.batch_size=-1"], "train.batch_size must be at least 1, got -1"),
+        (["model.embedding_dim=0"], "model.embedding_dim must be at least 1, got 0"),
+        (["model.orders=7"], "model.orders=7: should be of type list[int] | None"),
+        (["model.orders=[0]"], "model.orders must be at least 1 each"),
+        (["model.drop_explicit=1.5"], "model.drop_explicit must lie in [0, 1), got 1.5"),
+        (["model.init=xavier"], "unknown model.init 'xavier'"),
+        (["dataset.rows=3"], "dataset.rows must be at least 100, got 3"),
+        (["raw=somewhere"], "dataset=synthetic makes its own rows"),
+        (["device=gpu"], "device=gpu: no such device; use auto, cpu, cuda or cuda:N"),
+        (["device=mps"], "device=mps: not supported"),
+        (["resume=nowhere"], "resume=nowhere: no readable config.yaml there"),
+    ],
+)  # fmt: skip
+def test_refusals(run_command, args, message):
+    ended = run_command("train", *SYNTHETIC, *args)
+    for store in Path.cwd().glob("data/synthetic/*"):  # a store that was made before the refusal is whole, and stays
+        assert (store / "meta.json").is_file()
+        subprocess.run(["rm", "-r", "data"], check=True)
+    assert_refused(ended, message)
+
+
+def test_refuses_cuda_where_there_is_none(run_command, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert_refused(run_command("train", *SYNTHETIC, "device=cuda"), "device=cuda: this machine has 0 CUDA devices")
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [("hydra.run.dir", "Not a directory"), ("data_dir", "Not a directory")],
+)
+def test_refuses_a_folder_that_cannot_be_written(run_command, tmp_path, key, wanted):
+    (tmp_path / "file").write_text("")
+    ended = run_command("train", *SYNTHETIC, f"{key}={tmp_path / 'file' / 'folder'}")
+    assert_refused(ended, wanted)
+
+
+@pytest.mark.parametrize("dataset", ["movielens_1m", "movielens_100k"])
+def test_refuses_to_download_without_a_network(run_command, monkeypatch, dataset):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("NO_PROXY", "no_proxy", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    ended = run_command("train", f"dataset={dataset}", "device=cpu")
+    assert "get the files elsewhere and give their folder: raw=PATH" in ended.err
+    assert_refused(ended, "cannot download https://files.grouplens.org/datasets/movielens/ml-1")
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("ratings.dat", "1::10", "ratings.dat, line 1: 2 columns where 4 belong"),
+        ("ratings.dat", "1::10::7::0", "ratings.dat, line 1: rating is 7, not 1 to 5"),
+        ("ratings.dat", "77::10::5::0", "ratings.dat, line 1: user_id 77 is not in users.dat"),
+        ("users.dat", None, "no users.dat there"),
+    ],
+)
+def test_refuses_bad_raw_files(run_command, tiny_1m, file, line, message):
+    if line is None:
+        (tiny_1m / file).unlink()
+    else:
+        (tiny_1m / file).write_text(line + "\n" + (tiny_1m / file).read_text())
+    assert_refused(run_command("train", "dataset=movielens_1m", f"raw={tiny_1m}"), message)
+
+
+def test_refuses_a_damaged_store(run_command):
+    run_command("prepare", *SYNTHETIC[:4])
+    (store,) = Path("data/synthetic").iterdir()
+    whole = (store / "x.npy").read_bytes()
+    (store / "x.npy").write_bytes(whole[:-100])
+    ended = run_command("train", *SYNTHETIC)
+    assert "x.npy is truncated or damaged" in ended.err
+    (store / "x.npy").write_bytes(whole)
+    meta = json.loads((store / "meta.json").read_text())
+    (store / "meta.json").write_text(json.dumps({**meta, "format": 0}))
+    older = run_command("train", *SYNTHETIC)
+    assert "format 0, this version reads format 1" in older.err
+    subprocess.run(["rm", "-r", "data"], check=True)
+    assert_refused(ended, "delete that folder and run again")
+    assert_refused(older, "delete that folder and run again")
+
+
+def test_refuses_a_checkpoint_of_another_run(run_command):
+    run_command("train", *SYNTHETIC, "train.max_epochs=1", "hydra.run.dir=one")
+    run_command("train", *SYNTHETIC, "train.max_epochs=1", "dataset.data_seed=2", "hydra.run.dir=two")
+    before = files(Path.cwd())
+    Path("two/last.ckpt").write_bytes(Path("one/last.ckpt").read_bytes())
+    ended = run_command("train", "resume=two", "train.max_epochs=2")
+    assert ended.code == 1
+    assert ended.err.count("\n") <= 1
+    assert "is of dataset synthetic/" in ended.err
+    Path("two/last.ckpt").write_bytes(b"not a checkpoint")
+    assert "is damaged" in run_command("train", "resume=two").err
+    assert "seed cannot change" in run_command("train", "resume=one", "seed=3").err
+    assert "already holds a run" in run_command("train", *SYNTHETIC, "hydra.run.dir=one").err
+    assert files(Path.cwd()) == before

@@ -1,0 +1,265 @@
+"""Training: same seed, same bits; a stopped run goes on to the same bits; the schedule, the penalties, the average."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from eulernet.data import DATASETS, Dataset
+from eulernet.errors import UserError
+from eulernet.models import EulerNet
+from eulernet.training import loop
+from eulernet.training.history import Epoch
+from eulernet.training.loop import TrainConfig, fit, learning_rate
+from eulernet.training.optimizers import make_adam
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    optimizer="adam",
+    max_epochs=4,
+    batch_size=128,
+    eval_batch_size=500,
+    lr=3e-3,
+    weight_decay=1e-5,
+    embedding_l2=0.0,
+    net_l2=0.0,
+    clip_norm=None,
+    patience=4,
+    lr_factor=0.1,
+    lr_patience=1,
+    min_lr=0.0,
+    ema=0.9,
+    reshuffle=True,
+    shuffle_seed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return Dataset.open(
+        DATASETS["synthetic"](
+            None,
+            tmp_path_factory.mktemp("data"),
+            rows=3_000,
+            field_sizes=[8, 9, 7],
+            interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
+            signal=2.0,
+            spread=0.5,
+            bias=0.0,
+            data_seed=1,
+        )
+    )
+
+
+def new_model(data, seed=5, drop=0.2):
+    torch.manual_seed(seed)
+    return EulerNet(
+        data.field_sizes,
+        embedding_dim=4,
+        orders=[3],
+        drop_explicit=drop,
+        drop_implicit=drop,
+        norm=False,
+        init="sigir",
+        norm_penalty=0.0,
+    )
+
+
+def run(data, folder, config=CONFIG, *, seed=5, resume=False):
+    folder.mkdir(exist_ok=True)
+    model = new_model(data, seed)
+    history, test = fit(model, data, config, CPU, folder, name="eulernet", resume=resume)
+    return model, history, test
+
+
+def same_epochs(one, two):
+    return [replace(e, seconds=0, samples_per_second=0) for e in one] == [
+        replace(e, seconds=0, samples_per_second=0) for e in two
+    ]
+
+
+def same_bits(one, two):
+    one, two = one.state_dict(), two.state_dict()
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_same_seed_same_bits_and_each_seed_matters(data, tmp_path):
+    model, history, test = run(data, tmp_path / "a")
+    again, history_again, test_again = run(data, tmp_path / "b")
+    assert same_bits(model, again)
+    assert same_epochs(history, history_again)
+    assert test == test_again
+    assert not same_bits(model, run(data, tmp_path / "c", seed=6)[0])
+    assert not same_bits(model, run(data, tmp_path / "d", replace(CONFIG, shuffle_seed=2))[0])
+    assert not same_bits(model, run(data, tmp_path / "e", replace(CONFIG, reshuffle=False))[0])
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_stopped_between_epochs_goes_on_to_the_same_bits(data, tmp_path, ema):
+    config = replace(CONFIG, ema=ema)
+    model, history, test = run(data, tmp_path / "whole", config)
+    run(data, tmp_path / "parts", replace(config, max_epochs=2))
+    resumed, history_resumed, test_resumed = run(data, tmp_path / "parts", config, seed=99, resume=True)
+    assert same_bits(model, resumed)
+    assert same_epochs(history, history_resumed)
+    assert test == test_resumed
+
+
+def test_a_run_killed_within_an_epoch_goes_on_to_the_same_bits(data, tmp_path, monkeypatch):
+    model, history, _ = run(data, tmp_path / "whole")
+    steps, calculate_loss = iter(range(10**6)), EulerNet.calculate_loss
+
+    def interrupted(self, x, y):
+        if next(steps) == 50:  # the third epoch: 19 steps each
+            raise KeyboardInterrupt
+        return calculate_loss(self, x, y)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EulerNet, "calculate_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "killed")
+    resumed, history_resumed, _ = run(data, tmp_path / "killed", seed=99, resume=True)
+    assert same_bits(model, resumed)
+    assert same_epochs(history, history_resumed)
+
+
+def test_best_weights_are_kept_and_tested(data, tmp_path):
+    model, history, test = run(data, tmp_path / "run", replace(CONFIG, max_epochs=6))
+    best = max(history, key=lambda epoch: epoch.valid_auc)
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(kept[name], weight) for name, weight in model.state_dict().items())
+    valid = loop.evaluate(model, data.valid, 100)
+    assert (valid.auc, valid.logloss) == pytest.approx((best.valid_auc, best.valid_logloss), abs=1e-7)
+    assert test == loop.evaluate(model, data.test, CONFIG.eval_batch_size)
+    with (tmp_path / "run" / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["valid_auc"]) for row in rows] == [epoch.valid_auc for epoch in history]
+
+
+def test_training_finds_the_planted_signal(data, tmp_path):
+    config = replace(CONFIG, max_epochs=40, patience=40, lr=2e-2, lr_factor=1.0)
+    _, _, test = run(data, tmp_path / "run", config)
+    assert test.auc > 0.5 + 0.9 * (data.meta["bayes"]["test"]["auc"] - 0.5)
+
+
+def test_early_stopping_waits_for_patience(data, tmp_path, monkeypatch):
+    aucs = iter([0.6, 0.7, 0.69, 0.7, 0.68, 0.9])
+
+    def scripted(model, split, batch_size):
+        return loop.Metrics(auc=next(aucs) if split is data.valid else 0.5, logloss=0.5)
+
+    monkeypatch.setattr(loop, "evaluate", scripted)
+    _, history, _ = run(data, tmp_path / "run", replace(CONFIG, max_epochs=9, patience=3))
+    assert [epoch.valid_auc for epoch in history] == [0.6, 0.7, 0.69, 0.7, 0.68]
+
+
+def test_learning_rate_falls_on_a_plateau():
+    config = replace(CONFIG, lr=1.0, lr_factor=0.1, lr_patience=2, min_lr=0.005)
+    aucs = [0.6, 0.7, 0.69, 0.7, 0.68, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
+    history = [Epoch(i + 1, 0.0, auc, 0.0, 0.0, 0.0, 0.0) for i, auc in enumerate(aucs)]
+    rates = [learning_rate(config, history[:n]) for n in range(len(history) + 1)]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005, 0.005])
+    assert learning_rate(replace(config, lr_factor=1.0), history) == 1.0
+
+
+def test_average_is_the_exponential_average_of_the_weights(data, tmp_path):
+    """With the first step's weights as its start, as torch.optim.swa_utils defines it."""
+    config, seen = replace(CONFIG, max_epochs=1, ema=0.8), []
+    model = new_model(data, drop=0.0)
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure=None):
+            super().step(closure)
+            seen.append(model.head.weight.detach().clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        fit(model, data, config, CPU, tmp_path, name="eulernet", resume=False)
+    wanted = seen[0]
+    for weight in seen[1:]:
+        wanted = 0.8 * wanted + 0.2 * weight
+    torch.testing.assert_close(model.head.weight, wanted)
+
+
+def test_squared_l2_equals_a_penalty_in_the_loss(data):
+    """The FuxiCTR port adds lambda/2 |w|^2 to the loss; here it is decay in the optimizer: the same steps."""
+    x, y = data.train.x[:64], data.train.y[:64].float()
+    one, two = new_model(data, drop=0.0).double(), new_model(data, drop=0.0).double()
+    decayed = make_adam(one, lr=1e-2, weight_decay=0.0, embedding_l2=0.05, net_l2=0.01)
+    plain = make_adam(two, lr=1e-2, weight_decay=0.0, embedding_l2=0.0, net_l2=0.0)
+    for _ in range(5):
+        for model, optimizer in ((one, decayed), (two, plain)):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y.double())
+            if model is two:
+                for name, weight in model.named_parameters():
+                    loss = loss + (0.05 if name.startswith("embedding.") else 0.01) / 2 * (weight**2).sum()
+            loss.backward()
+            optimizer.step()
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_clipping_bounds_the_gradient(data, tmp_path):
+    norms = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure=None):
+            grads = [w.grad for group in self.param_groups for w in group["params"]]
+            norms.append(torch.stack([g.norm() for g in grads]).norm().item())
+            super().step(closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        fit(new_model(data), data, replace(CONFIG, clip_norm=1e-3), CPU, tmp_path, name="eulernet", resume=False)
+    assert max(norms) <= 1e-3 * 1.001
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step(data, tmp_path, monkeypatch):
+    steps, calculate_loss = iter(range(10**6)), EulerNet.calculate_loss
+    monkeypatch.setattr(
+        EulerNet,
+        "calculate_loss",
+        lambda self, x, y: calculate_loss(self, x, y) * (float("nan") if next(steps) == 30 else 1.0),
+    )
+    with pytest.raises(UserError, match="not finite at epoch 2, step 12"):  # 19 steps an epoch
+        run(data, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(batch_size=-1), "train.batch_size must be at least 1, got -1"),
+        (dict(lr=0.0), "train.lr must be positive"),
+        (dict(weight_decay=-1e-5), "train.weight_decay must not be negative"),
+        (dict(ema=1.0), r"train.ema must lie in \[0, 1\)"),
+        (dict(lr_factor=0.0), r"train.lr_factor must lie in \(0, 1\]"),
+        (dict(clip_norm=0.0), "train.clip_norm must be positive or null"),
+        (dict(optimizer="adamm"), "unknown train.optimizer 'adamm'; did you mean 'adam'"),
+    ],
+)
+def test_impossible_settings(changes, message):
+    with pytest.raises(UserError, match=message):
+        replace(CONFIG, **changes)
+
+
+def test_checkpoints_that_do_not_fit_are_named(data, tmp_path):
+    folder = tmp_path / "run"
+    run(data, folder, replace(CONFIG, max_epochs=1))
+    with pytest.raises(UserError, match="is of model eulernet, this run trains deepfm"):
+        fit(new_model(data), data, CONFIG, CPU, folder, name="deepfm", resume=True)
+    other = replace(data, folder=data.folder.with_name("other"))
+    with pytest.raises(UserError, match=r"is of dataset synthetic/.*, this run's data is synthetic/other"):
+        fit(new_model(data), other, CONFIG, CPU, folder, name="eulernet", resume=True)
+    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    with pytest.raises(UserError, match="start the run anew"):
+        fit(new_model(data), data, CONFIG, CPU, folder, name="eulernet", resume=True)
+
+
+def test_checkpoints_load_without_running_code(data, tmp_path):
+    run(data, tmp_path / "run", replace(CONFIG, max_epochs=1))
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert json.dumps(state["history"])
