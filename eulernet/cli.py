@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +42,8 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
     """Make ``task(cfg)`` a program configured by ``conf/<config>.yaml``.
 
     A UserError, a configuration that Hydra refuses and a file that the system refuses each end as one line on
-    stderr and exit code 1, Ctrl-C with 130; anything else is a bug and keeps its traceback. In a sweep a failed
-    run is reported, the others go on, and the sweep exits with 1.
+    stderr and exit code 1, Ctrl-C with 130; anything else that ``task`` raises is a bug and shows its traceback. In
+    a sweep a failed run is reported, the others go on, and the sweep exits with 1.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -51,13 +52,15 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
         def guarded(cfg: DictConfig) -> float | None:
             try:
                 return task(cfg)
-            except (UserError, OSError) as error:
-                job = HydraConfig.get()
-                if job.mode != RunMode.MULTIRUN:
-                    sys.exit(_explain(error, config))
-                failed.append(job.job.num)
-                print(f"run {job.job.num} ({job.job.override_dirname}): {_explain(error, config)}", file=sys.stderr)
-                return float("nan")
+            except Exception as error:
+                bug = not isinstance(error, UserError | OSError | OmegaConfBaseException)
+                line = traceback.format_exc() if bug else _explain(error, config)
+            job = HydraConfig.get()
+            if job.mode != RunMode.MULTIRUN:
+                sys.exit(line)
+            failed.append(job.job.num)
+            print(f"run {job.job.num} ({job.job.override_dirname}): {line}", file=sys.stderr)
+            return float("nan")
 
         def main() -> None:
             failed.clear()
@@ -67,7 +70,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
             except KeyboardInterrupt:
                 sys.exit(130)
-            except (HydraException, OmegaConfBaseException, OSError) as error:
+            except Exception as error:  # Hydra's: those of the task do not come out of ``guarded``
                 sys.exit(_explain(error, config))
             sys.exit(f"error: {len(failed)} of the runs failed, see above" if failed else 0)
 
@@ -88,7 +91,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
         if key.startswith("+") and "." not in key:
             known = [str(name) for name in cfg if name != key.lstrip("+")]
             raise UserError(f"unknown key {key.lstrip('+')!r}; {nearest(key.lstrip('+'), known)}")
-        if key == "tuned" and choice != "null" and not (folder / f"{choice}.yaml").is_file():
+        if key == "tuned" and not (folder / f"{choice}.yaml").is_file():
             choices = [file.relative_to(folder).with_suffix("").as_posix() for file in sorted(folder.rglob("*.yaml"))]
             raise UserError(f"unknown {key} {choice!r}; {nearest(choice, choices)}")
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))

@@ -1,6 +1,6 @@
 """The results tables, from the committed reports: python scripts/table.py [--write]
 
-A row is the mean and standard deviation over the seeds of one setting, ``results/<dataset>/<setting>/<seed>/report.json``,
+A row is the mean and standard deviation over the seeds of one setting, results/<dataset>/<setting>/<seed>/report.json,
 below what ``results/published.yaml`` has for the dataset. ``--write`` puts the tables between the marks in README.md.
 """
 

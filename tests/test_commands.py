@@ -206,6 +206,7 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
         (["tuned=movielens_1m/euler"], "unknown tuned 'movielens_1m/euler'; did you mean 'movielens_1m/eulernet'?"),
         (["+foo=1"], "unknown key 'foo'"),
         (["+model.depth=3"], "unknown key model.depth"),
+        (["model=null"], "error: Config group override must be a string or a list"),
         (["seed"], "cannot read 'seed' on the command line; write key=value"),
         (["seed=1,2"], "to run every value add -m"),
         (["seed=-1"], "seed=-1: should be a whole number"),

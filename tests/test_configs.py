@@ -1,0 +1,56 @@
+"""The configuration tree: every tuned cell composes, says something, and builds its model."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from eulernet.cli import build, conf_dir
+from eulernet.models import MODELS
+from eulernet.training.loop import TrainConfig
+
+CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
+DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_every_tuned_cell_changes_the_configuration_and_builds(cell):
+    dataset = f"dataset={cell.parent}"
+    plain, tuned = composed(dataset, "~tuned"), composed(dataset, f"tuned={cell}")
+    assert plain != tuned
+    assert plain.keys() == tuned.keys()
+    build(TrainConfig, tuned["train"], "train")
+    build(MODELS[tuned["model"].pop("name")], tuned["model"], "model", field_sizes=[5, 4, 3])
+
+
+def test_the_cell_of_dataset_and_model_is_taken_unasked():
+    assert composed("dataset=movielens_1m") == composed("dataset=movielens_1m", "tuned=movielens_1m/eulernet")
+
+
+def test_an_override_beats_a_tuned_cell():
+    assert composed("dataset=movielens_1m", "train.lr=0.5")["train"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_dataset_composes(dataset):
+    assert composed(f"dataset={dataset}")["dataset"]["name"] == dataset
+
+
+def test_the_published_variants_differ_where_protocols_say():
+    variants = {name: composed(f"model={name}") for name in ("eulernet", "eulernet_fuxictr", "eulernet_recbole")}
+    assert [v["model"]["init"] for v in variants.values()] == ["sigir", "fuxictr", "recbole"]
+    assert [v["model"]["norm_penalty"] for v in variants.values()] == [0.0, 0.0, 1e-5]
+    assert [v["train"]["lr_factor"] for v in variants.values()] == [1.0, 0.1, 1.0]
+    decayed = [v["train"]["weight_decay"] for v in variants.values()]
+    assert decayed[1:] == [0.0, 0.0]
+    assert all(v["model"]["name"] == "eulernet" for v in variants.values())
+
+
+def test_a_shuffle_seed_follows_the_seed_and_the_split_does_not():
+    cfg = composed("seed=9")
+    assert cfg["train"]["shuffle_seed"] == 9
+    assert cfg["dataset"]["split_seed"] == 2021
