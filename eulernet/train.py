@@ -18,7 +18,7 @@ from eulernet.prepare import prepare
 from eulernet.training.checkpoint import LAST
 from eulernet.training.device import keep_freed_memory, pick_device
 from eulernet.training.loop import TrainConfig, fit
-from eulernet.training.run import write_report
+from eulernet.training.run import commit, write_report
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
     seed = cfg["seed"]
     require(isinstance(seed, int) and seed >= 0, f"seed={seed}: should be a whole number, 0 or more")
+    started_from = commit()  # asked now: the checkout may move on while the run goes
     keep_freed_memory()
     device = pick_device(cfg["device"])
     config = build(TrainConfig, cfg["train"], "train")
@@ -73,6 +74,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
         device=device,
         config=cfg,
         overrides=overrides,
+        commit=started_from,
     )
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)

@@ -32,6 +32,7 @@ def write_report(
     device: torch.device,
     config: dict[str, Any],
     overrides: Sequence[str],
+    commit: str | None,
 ) -> dict[str, Any]:
     """report.json: what was trained on what, how well, how fast and with which versions."""
     best = best_of(history)
@@ -58,7 +59,7 @@ def write_report(
         "device": str(device),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "commit": commit(),
+        "commit": commit,
         "overrides": list(overrides),
         "config": config,
     }
