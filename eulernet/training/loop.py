@@ -24,6 +24,7 @@ from eulernet.training.optimizers import OPTIMIZERS
 
 log = logging.getLogger(__name__)
 
+CALMER = "try a smaller train.lr or train.clip_norm=10"
 CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
 
 
@@ -103,12 +104,15 @@ def fit(
 
     if resume:
         state = checkpoint.load_last(run, model=name, dataset=identity["dataset"])
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            if average is not None:
+                average.load_state_dict(state["average"])
+        except (RuntimeError, ValueError, TypeError):
+            raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
         shuffle.set_state(state["shuffle"])
         restore_random_state(state["random"])
-        if average is not None:
-            average.load_state_dict(state["average"])
         history = [Epoch(**epoch) for epoch in state["history"]]
 
     def save() -> None:
@@ -138,7 +142,7 @@ def fit(
             checkpoint.save_weights(scored, run)
         save()
         log.info(
-            "epoch %3d  train %.5f  valid %s%s  lr %.0e  %.1f s, %s samples/s",
+            "epoch %3d  train %.5f  valid %s%s  lr %.3g  %.1f s, %s samples/s",
             number, loss, valid, " *" if best else "  ", lr, seconds, f"{len(data.train) / seconds:,.0f}",
         )  # fmt: skip
 
@@ -181,22 +185,21 @@ def train_epoch(
 def check_finite(losses: Tensor, epoch: int) -> None:
     if not losses.sum().isfinite():
         step = int((~losses.isfinite()).nonzero()[0]) + 1
-        raise UserError(
-            f"the training loss is not finite at epoch {epoch}, step {step}; "
-            "try a smaller train.lr or train.clip_norm=10"
-        )
+        raise UserError(f"the training loss is not finite at epoch {epoch}, step {step}; {CALMER}")
 
 
 @torch.inference_mode()
 def evaluate(model: CTRModel, split: Split, batch_size: int) -> Metrics:
-    """Exact AUC and logloss of the whole split."""
+    """Exact AUC and logloss of the whole split. UserError when a score is not finite: training has diverged."""
     model.eval()
     with progress(len(split), "evaluating") as bar:
         logits = []
         for x, _ in split.batches(batch_size):
             logits.append(model(x))
             bar.update(len(x))
-    return Metrics.of(split.y.cpu().numpy(), torch.cat(logits).double().cpu().numpy())
+    scores = torch.cat(logits).double().cpu()
+    require(bool(scores.isfinite().all()), f"the model's scores are not finite: training diverged; {CALMER}")
+    return Metrics.of(split.y.cpu().numpy(), scores.numpy())
 
 
 @contextmanager

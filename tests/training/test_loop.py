@@ -54,11 +54,11 @@ def data(tmp_path_factory):
     )
 
 
-def new_model(data, seed=5, drop=0.2):
+def new_model(data, seed=5, drop=0.2, embedding_dim=4):
     torch.manual_seed(seed)
     return EulerNet(
         data.field_sizes,
-        embedding_dim=4,
+        embedding_dim=embedding_dim,
         orders=[3],
         drop_explicit=drop,
         drop_implicit=drop,
@@ -229,6 +229,13 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(data, tmp_path, monkeypa
         run(data, tmp_path / "run")
 
 
+def test_scores_that_are_not_finite_are_refused(data):
+    model = new_model(data)
+    torch.nn.init.constant_(model.head.bias, float("inf"))
+    with pytest.raises(UserError, match="scores are not finite"):
+        loop.evaluate(model, data.valid, 100)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -254,6 +261,9 @@ def test_checkpoints_that_do_not_fit_are_named(data, tmp_path):
     other = replace(data, folder=data.folder.with_name("other"))
     with pytest.raises(UserError, match=r"is of dataset synthetic/.*, this run's data is synthetic/other"):
         fit(new_model(data), other, CONFIG, CPU, folder, name="eulernet", resume=True)
+    wider = new_model(data, embedding_dim=5)
+    with pytest.raises(UserError, match="written with other settings"):
+        fit(wider, data, CONFIG, CPU, folder, name="eulernet", resume=True)
     (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
     with pytest.raises(UserError, match="start the run anew"):
         fit(new_model(data), data, CONFIG, CPU, folder, name="eulernet", resume=True)
