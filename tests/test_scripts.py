@@ -1,0 +1,44 @@
+"""The scripts run, and what they print is what they are for."""
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import REPOSITORY
+
+
+def run(script, *args, cwd):
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(REPOSITORY / "scripts" / script), *args]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_bench_measures_training_evaluation_and_start(tmp_path):
+    overrides = ("dataset=synthetic", "dataset.rows=2000", "train.batch_size=100", "device=cpu")
+    out = run("bench.py", "--threads=1", "--runs=1", "--steps=4", "--json=bench.json", *overrides, cwd=tmp_path)
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert figures["batch_size"] == 100
+    assert figures["threads"] == 1
+    assert figures["training_samples_per_second"]["median"] > 100
+    assert figures["evaluation_samples_per_second"]["median"] > 100
+    assert 0.5 < figures["seconds_to_first_step"]["median"] < 60
+    assert "seconds_to_first_step" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "data"}
+
+
+def test_the_readmes_table_is_the_reports(tmp_path):
+    tables = run("table.py", cwd=tmp_path).strip()
+    assert "not transcribed" in tables
+    assert tables in (REPOSITORY / "README.md").read_text()
+
+
+def test_committed_reports_are_whole_and_name_a_clean_commit():
+    reports = sorted((REPOSITORY / "results").glob("*/*/*/report.json"))
+    assert reports
+    for file in reports:
+        report, (dataset, _, seed) = json.loads(file.read_text()), file.relative_to(REPOSITORY / "results").parts[:3]
+        assert report["dataset"]["name"] == dataset
+        assert str(report["seed"]) == seed
+        assert len(report["commit"]) == 40  # a "+" behind it would say that the checkout had changes
+        assert 0.5 < report["test"]["auc"] < 1
