@@ -1,6 +1,7 @@
 """The door between the command line and the package: Hydra, configurations to plain arguments, errors to one line."""
 
 import collections.abc
+import errno
 import inspect
 import os
 import re
@@ -25,10 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 from eulernet.errors import UserError, choose, nearest, require
 
 T = TypeVar("T")
+KEYS = ("dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "resume")  # of all entry configs
 Task = Callable[[DictConfig], float | None]
 
 # The folder of a run: a new one, or that of the run to go on with.
-OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value is not None))
+OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value))
 
 
 def conf_dir() -> Path:
@@ -82,22 +84,23 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as dictionaries and values, interpolations resolved.
 
-    UserError for what Hydra lets pass though nothing would read it: a new key at the top (``+foo=1``), and a cell of
-    the optional group ``tuned`` that has no file.
+    UserError for what Hydra lets pass though nothing would read it: a new key at the top (``+foo=1``), a key taken away
+    (``~seed``), and a cell of the optional group ``tuned`` that has no file.
     """
     folder = conf_dir() / "tuned"
     for override in HydraConfig.get().overrides.task:
         key, _, choice = override.partition("=")
-        if key.startswith("+") and "." not in key:
-            known = [str(name) for name in cfg if name != key.lstrip("+")]
-            raise UserError(f"unknown key {key.lstrip('+')!r}; {nearest(key.lstrip('+'), known)}")
+        top = key.lstrip("+").split(".")[0]
+        if key.startswith("+") and top not in KEYS:
+            raise UserError(f"unknown key {top!r}; {nearest(top, KEYS)}")
+        require(not key.startswith("~") or key == "~tuned", f"{key}: only ~tuned can be left out")
         if key == "tuned" and not (folder / f"{choice}.yaml").is_file():
             choices = [file.relative_to(folder).with_suffix("").as_posix() for file in sorted(folder.rglob("*.yaml"))]
             raise UserError(f"unknown {key} {choice!r}; {nearest(choice, choices)}")
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
 
 
-def build(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
+def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
     """Call ``make(**settings, **given)`` after checking ``settings`` against the annotations of its parameters.
 
     Unknown keys, missing keys and values of another type are UserErrors that name the key; whether a value is
@@ -150,10 +153,15 @@ def _explain(error: Exception, config: str) -> str:
         line = f"unknown key {found[1]!r}; {nearest(found[1], _known_keys(config))}"
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
         line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
+    elif str(error).startswith("Config group override must be"):
+        line = (
+            "a group (dataset, model, train, tuned) takes the name of a file in conf/; ~tuned leaves out the tuned cell"
+        )
     elif isinstance(error, OmegaConfBaseException):
         line = str(error).splitlines()[0]
     elif isinstance(error, OSError) and error.strerror:
         line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        line += "; free some space, or move the folder with data_dir= or hydra.run.dir=" * (error.errno == errno.ENOSPC)
     return f"error: {line}"
 
 

@@ -26,5 +26,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def choose(known: Mapping[str, T], name: str, what: str) -> T:
     """``known[name]``, or a UserError with the nearest name."""
-    require(name in known, f"unknown {what} {name!r}; {nearest(name, known)}")
+    require(name in known, f"unknown {what} {name!r}; {nearest(str(name), known)}")
     return known[name]

@@ -17,7 +17,7 @@ class Metrics:
         return cls(auc=auc(labels, logits), logloss=logloss(labels, logits))
 
     def __str__(self) -> str:
-        return f"auc={self.auc:.6f} logloss={self.logloss:.6f}"
+        return f"auc={self.auc:.6f}  logloss={self.logloss:.6f}"
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:

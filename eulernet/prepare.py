@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from eulernet.cli import build, command, to_plain
+from eulernet.cli import command, construct, to_plain
 from eulernet.data import DATASETS, Dataset
-from eulernet.errors import choose
+from eulernet.errors import choose, require
 
 
 @command("prepare")
@@ -26,9 +26,10 @@ def main(cfg: DictConfig) -> None:
 def prepare(cfg: dict[str, Any]) -> Path:
     """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed."""
     settings = dict(cfg["dataset"])
-    make = choose(DATASETS, settings.pop("name"), "dataset")
-    raw = None if cfg["raw"] is None else Path(str(cfg["raw"]))
-    return build(make, settings, "dataset", raw=raw, data_dir=Path(str(cfg["data_dir"])))
+    make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
+    require(cfg["data_dir"] is not None, "data_dir=null: give the folder for prepared stores and downloads")
+    raw = None if cfg["raw"] is None else Path(str(cfg["raw"])).expanduser()
+    return construct(make, settings, "dataset", raw=raw, data_dir=Path(str(cfg["data_dir"])).expanduser())
 
 
 if __name__ == "__main__":

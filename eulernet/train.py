@@ -2,23 +2,27 @@
 
 import logging
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.cli import build, command, to_plain
+from eulernet.callbacks import discard_unless_started
+from eulernet.cli import command, construct, to_plain
 from eulernet.data import Dataset
 from eulernet.errors import UserError, choose, require
 from eulernet.models import MODELS
+from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
-from eulernet.training.checkpoint import LAST
+from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.device import keep_freed_memory, pick_device
+from eulernet.training.files import write_atomically
 from eulernet.training.loop import TrainConfig, fit
-from eulernet.training.run import commit, write_report
+from eulernet.training.run import commit, reset_peak_memory, write_report
 
 log = logging.getLogger(__name__)
 
@@ -31,85 +35,105 @@ def main(cfg: DictConfig) -> float:
     """Train one model on one dataset; return the best validation AUC, which sweeps maximise."""
     run = Path(HydraConfig.get().runtime.output_dir)
     overrides = list(HydraConfig.get().overrides.task)
-    shown = Path(os.path.relpath(run)) if run.is_relative_to(Path.cwd()) else run
     try:
         if cfg.resume is not None:
-            cfg = saved_config(shown, overrides)
+            require(bool(cfg.resume), "resume=: give the folder of the run to go on with")
+            require(
+                Path(str(cfg.resume)).absolute() == run.absolute(),
+                f"resume={cfg.resume} goes on in its own folder, one at a time: leave out hydra.run.dir and -m",
+            )
+            cfg = saved_config(cfg, overrides)
         elif (run / LAST).exists():
-            raise UserError(f"{shown} already holds a run; give resume={shown}, or another hydra.run.dir")
-        return train(to_plain(cfg), shown, overrides)
+            raise UserError(f"{_short(run)} already holds a run; give resume={_short(run)}, or another hydra.run.dir")
+        return train(to_plain(cfg), _short(run), overrides)
     finally:
         discard_unless_started(run)
 
 
-def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
-    """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
+@dataclass(frozen=True)
+class Job:
+    """A configuration, built: everything that ``fit`` takes."""
+
+    model: CTRModel
+    data: Dataset
+    config: TrainConfig
+    device: torch.device
+
+
+def set_up(cfg: dict[str, Any]) -> Job:
+    """Check the plain configuration ``cfg`` and build what it describes; the dataset's store is made if needed."""
     seed = cfg["seed"]
-    require(isinstance(seed, int) and seed >= 0, f"seed={seed}: should be a whole number, 0 or more")
-    started_from = commit()  # asked now: the checkout may move on while the run goes
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
+    require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
     keep_freed_memory()
-    device = pick_device(cfg["device"])
-    config = build(TrainConfig, cfg["train"], "train")
+    device = pick_device(str(cfg["device"]))
+    config = construct(TrainConfig, cfg["train"], "train")
     data = Dataset.open(prepare(cfg))
     settings = dict(cfg["model"])
-    name = settings.pop("name")
+    make = choose(MODELS, str(settings.pop("name", None)), "model")
     torch.manual_seed(seed)
-    model = build(choose(MODELS, name, "model"), settings, "model", field_sizes=data.field_sizes)
+    return Job(construct(make, settings, "model", field_sizes=data.field_sizes), data, config, device)
 
-    data.copy_preprocessor(run / "preprocessor")
-    OmegaConf.save(OmegaConf.create({**cfg, "resume": None}), run / "config.yaml")
-    rows, weights = len(data.train), sum(weight.numel() for weight in model.parameters())
-    log.info("%s on %s: %s training rows, %s weights, %s", name, data.name, f"{rows:,}", f"{weights:,}", device)
+
+def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
+    """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
+    resume, cfg = cfg["resume"], {**cfg, "resume": None}
+    about: dict[str, Any] = {
+        "overrides": overrides,
+        "commit": commit(),
+    }  # asked now: the checkout may move on while the run goes
+    job = set_up(cfg)
+    name, data = cfg["model"]["name"], job.data
+    identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
+    state = None
+    if resume is not None:
+        state = load_last(run, **identity)
+        if state["about"]["commit"] != about["commit"]:
+            about["commit"] = f"{state['about']['commit']}, then {about['commit']}"
+        about["overrides"] = state["about"]["overrides"] + [o for o in overrides if not o.startswith("resume=")]
+    else:
+        data.copy_preprocessor(run / "preprocessor")
+    write_atomically(run / "config.yaml", lambda file: OmegaConf.save(OmegaConf.create(cfg), file))
+
+    rows, weights = len(data.train), sum(weight.numel() for weight in job.model.parameters())
+    log.info("%s on %s: %s training rows, %s weights, %s", name, data.name, f"{rows:,}", f"{weights:,}", job.device)
+    reset_peak_memory(job.device)
     try:
-        history, test = fit(model, data, config, device, run, name=name, resume=cfg["resume"] is not None)
+        history, test = fit(
+            job.model, data, job.config, job.device, run, identity={**identity, "about": about}, state=state
+        )
     except KeyboardInterrupt:
-        log.info("stopped; go on with: python -m eulernet.train resume=%s", run)
+        log.info("stopped; go on with: %s -m eulernet.train resume=%s", _short(Path(sys.executable)), run)
         raise
-    report = write_report(
-        run,
-        model=model,
-        data=data,
-        history=history,
-        test=test,
-        device=device,
-        config=cfg,
-        overrides=overrides,
-        commit=started_from,
-    )
+    report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
     return report["valid"]["auc"]
 
 
-def saved_config(run: Path, overrides: list[str]) -> DictConfig:
-    """The configuration of the run to go on with, changed by those overrides that may change."""
+def saved_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The configuration of the run that ``cfg.resume`` names, changed by those overrides that may change."""
     try:
-        cfg = OmegaConf.load(run / "config.yaml")
-        assert isinstance(cfg, DictConfig)
-    except (OSError, OmegaConfBaseException, AssertionError):
+        saved = OmegaConf.load(Path(str(cfg.resume)) / "config.yaml")
+    except Exception:  # missing, not YAML, not a mapping: whatever reading it led to
+        saved = None
+    if not isinstance(saved, DictConfig) or saved.keys() != cfg.keys():
         raise UserError(
-            f"resume={run}: no readable config.yaml there; give the folder of a run that was started"
-        ) from None
+            f"resume={cfg.resume}: no readable config.yaml there; give the folder of a run that was started"
+        )
     for override in overrides:
         key = override.split("=", 1)[0]
         require(
             key in MAY_CHANGE,
-            f"a resumed run keeps its settings: {key} cannot change; only {', '.join(MAY_CHANGE)} can",
+            f"a resumed run keeps its settings: {key} cannot change; only {', '.join(MAY_CHANGE[1:])} can",
         )
-    cfg.merge_with_dotlist(overrides)
-    return cfg
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    return saved
 
 
-def discard_unless_started(run: Path) -> None:
-    """Remove the folder that Hydra made for a run that never came to train: nothing but a log is in it."""
-    if not run.is_dir() or {file.name for file in run.iterdir()} - {"train.log"}:
-        return
-    (run / "train.log").unlink(missing_ok=True)
-    run.rmdir()
-    for parent in run.parents:  # outputs/<dataset>/<model>, never the folder that the user is in
-        if Path.cwd() not in parent.parents or any(parent.iterdir()):
-            return
-        parent.rmdir()
+def _short(path: Path) -> Path:
+    """Relative to the working folder where it lies below it, as a user would type it."""
+    return Path(os.path.relpath(path)) if path.absolute().is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

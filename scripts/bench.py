@@ -60,27 +60,22 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from eulernet.cli import build, conf_dir
-    from eulernet.data import Dataset, Split
-    from eulernet.models import MODELS
-    from eulernet.prepare import prepare
-    from eulernet.training.device import keep_freed_memory, pick_device
-    from eulernet.training.loop import TrainConfig, evaluate, train_epoch
+    from eulernet.cli import conf_dir
+    from eulernet.data import Split
+    from eulernet.train import set_up
+    from eulernet.training.average import Average
+    from eulernet.training.loop import evaluate, train_epoch
     from eulernet.training.optimizers import OPTIMIZERS
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    keep_freed_memory()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("train", overrides), resolve=True)
-    device = pick_device(cfg["device"])
-    data = Dataset.open(prepare(cfg)).to(device)
-    config = build(TrainConfig, cfg["train"], "train")
-    name = cfg["model"].pop("name")
-    torch.manual_seed(cfg["seed"])
-    model = build(MODELS[name], cfg["model"], "model", field_sizes=data.field_sizes).to(device)
+    job = set_up(cfg)
+    model, config, data = job.model.to(job.device), job.config, job.data.to(job.device)
     optimizer = OPTIMIZERS[config.optimizer](
         model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
     )
+    average = Average(model, config.ema) if config.ema else None
     rows = min(steps * config.batch_size, len(data.train))
     part = Split(data.train.x[:rows], data.train.y[:rows])
     shuffle = torch.Generator().manual_seed(0)
@@ -91,20 +86,22 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
         return time.perf_counter() - start
 
     def train() -> None:
-        train_epoch(model, part, optimizer, config, shuffle, epoch=0, average=None)
+        train_epoch(model, part, optimizer, config, shuffle, epoch=0, average=average)
 
     train()
     rates = [rows / timed(train) for _ in range(runs)]
-    evaluate(model, data.valid, config.eval_batch_size)
-    evaluations = [
-        len(data.valid) / timed(lambda: evaluate(model, data.valid, config.eval_batch_size)) for _ in range(runs)
-    ]
+
+    def score() -> None:
+        evaluate(model, data.valid, config.eval_batch_size, "evaluation")
+
+    score()
+    evaluations = [len(data.valid) / timed(score) for _ in range(runs)]
     settings = {
         "dataset": data.name,
-        "model": name,
+        "model": cfg["model"]["name"],
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "batch_size": config.batch_size,
-        "device": str(device),
+        "device": str(job.device),
         "torch": torch.__version__,
     }
     return rates, evaluations, settings

@@ -23,8 +23,10 @@ def main() -> None:
         print(tables)
         return
     readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, begin, rest = readme.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"error: README.md lacks {BEGIN} or {END}")
     readme.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
 
 

@@ -15,29 +15,29 @@ torch.set_num_threads(1)  # tests run side by side
 settings.register_profile("eulernet", deadline=None)  # first calls import and compile
 settings.load_profile("eulernet")
 
-CHECKED = ("features", "layers.euler", "models.base", "models.eulernet", "data.dataset")
+CHECKED = ("features", "layers.dropout", "layers.euler", "models.base", "models.eulernet", "data.dataset")
 install_import_hook([f"eulernet.{module}" for module in CHECKED], "beartype.beartype").__enter__()
 
 REPOSITORY = Path(__file__).parents[1]
 RAW = [Path(os.environ.get("EULERNET_RAW", "raw")), REPOSITORY / "data" / "raw", REPOSITORY.parent / "shared" / "data"]
 
 
-def raw_folder(name: str) -> Path:
-    """A folder of real raw files; the test is skipped where there is none."""
+def raw_folder(name: str, file: str) -> Path:
+    """A folder of real raw files, in GroupLens' own form; the test is skipped where there is none."""
     for root in RAW:
-        if (root / name).is_dir():
+        if (root / name / file).is_file():
             return root / name
     pytest.skip(f"no raw {name} files; set EULERNET_RAW to the folder that holds {name}/ (see data/README.md)")
 
 
 @pytest.fixture(scope="session")
 def ml_1m() -> Path:
-    return raw_folder("ml-1m")
+    return raw_folder("ml-1m", "ratings.dat")
 
 
 @pytest.fixture(scope="session")
 def ml_100k() -> Path:
-    return raw_folder("ml-100k")
+    return raw_folder("ml-100k", "u.data")
 
 
 RATINGS = """\

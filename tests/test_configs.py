@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import build, conf_dir
+from eulernet.cli import conf_dir, construct
 from eulernet.models import MODELS
 from eulernet.training.loop import TrainConfig
 
@@ -23,8 +23,8 @@ def test_every_tuned_cell_changes_the_configuration_and_builds(cell):
     plain, tuned = composed(dataset, "~tuned"), composed(dataset, f"tuned={cell}")
     assert plain != tuned
     assert plain.keys() == tuned.keys()
-    build(TrainConfig, tuned["train"], "train")
-    build(MODELS[tuned["model"].pop("name")], tuned["model"], "model", field_sizes=[5, 4, 3])
+    construct(TrainConfig, tuned["train"], "train")
+    construct(MODELS[tuned["model"].pop("name")], tuned["model"], "model", field_sizes=[5, 4, 3])
 
 
 def test_the_cell_of_dataset_and_model_is_taken_unasked():

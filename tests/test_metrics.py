@@ -36,4 +36,4 @@ def test_logloss_is_exact_where_an_epsilon_would_show():
 
 def test_metrics_read_well():
     metrics = Metrics.of(np.array([0, 1, 1]), np.array([-1.0, 0.0, 2.0]))
-    assert str(metrics) == f"auc=1.000000 logloss={metrics.logloss:.6f}"
+    assert str(metrics) == f"auc=1.000000  logloss={metrics.logloss:.6f}"

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eulernet.data.dataset import Dataset, Split
-from eulernet.data.movielens import movielens_1m, movielens_100k
-from eulernet.data.synthetic import synthetic
+from eulernet.data.movielens import make_movielens_1m, make_movielens_100k
+from eulernet.data.synthetic import make_synthetic
 
 __all__ = ["DATASETS", "Dataset", "Split"]
 
 DATASETS: dict[str, Callable[..., Path]] = {
-    "movielens_1m": movielens_1m,
-    "movielens_100k": movielens_100k,
-    "synthetic": synthetic,
+    "movielens_1m": make_movielens_1m,
+    "movielens_100k": make_movielens_100k,
+    "synthetic": make_synthetic,
 }

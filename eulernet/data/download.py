@@ -103,12 +103,12 @@ def fetch(
     Raises UserError, with every source's reason, when none can be reached.
     """
     note = folder / "SOURCE"
-    if note.is_file():
-        return note.read_text().strip()
+    if folder.is_dir():  # filled by an earlier call, or by hand
+        return note.read_text().strip() if note.is_file() else "raw folder"
     reasons = []
     for source in sources:
         try:
-            with writing(folder) as new:
+            with writing(folder, mark=note.name) as new:
                 archive = source.download(new)
                 with zipfile.ZipFile(archive) as files:
                     for member in source.members:

@@ -24,7 +24,7 @@ ATOMIC = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
 ROWS_100K = "5d9d601d8b9ffff8e20924091e262b283c72029f68883de4a4a2e9b91360f83b"
 
 
-def movielens_1m(
+def make_movielens_1m(
     raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
 ) -> Path:
     """The store of MovieLens-1M, from the folder ``raw`` or from GroupLens."""
@@ -36,7 +36,7 @@ def movielens_1m(
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=split, split_seed=split_seed, origin=origin)
 
 
-def movielens_100k(
+def make_movielens_100k(
     raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
 ) -> Path:
     """The store of MovieLens-100K, from the folder ``raw``, from GroupLens, or from the recbole wheel on PyPI."""
@@ -52,7 +52,8 @@ def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count
     require(min_count >= 1, f"dataset.min_count must be at least 1, got {min_count}")
     return Recipe(
         name=name,
-        protocol="EulerNet paper: rating 3 dropped, click = rating >= 4",
+        version=1,
+        protocol=f"EulerNet paper: rating 3 dropped, click = rating >= 4; id 0 below {min_count} rows",
         scan=lambda files: scan(files).filter(pl.col("rating") != 3),
         label=pl.col("rating") >= 4,
         fields=tuple(Field(field, pl.col(field), min_count) for field in FIELDS),
@@ -123,7 +124,7 @@ def read_rows(
     first = 1 + int(header)
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")[first - 1 :]
     parts = pl.Series("parts", lines, dtype=pl.String).str.split(separator)
-    for row in (parts.list.len() != len(columns)).arg_true().head(1):
+    if (row := first_row(parts.list.len() != len(columns))) is not None:
         found = f"{len(parts[row])} columns where {len(columns)} belong"
         raise UserError(f"{file}, line {row + first}: {found} ({', '.join(columns)})")
     table = parts.list.to_struct(fields=list(columns)).struct.unnest()
@@ -131,10 +132,15 @@ def read_rows(
         if column in INTEGERS:
             number = table[column].cast(pl.Float64, strict=False)  # RecBole writes some integers as floats
             whole = number.cast(pl.Int64, strict=False)
-            for row in (whole.ne_missing(number) | whole.is_null()).arg_true().head(1):
+            if (row := first_row(whole.ne_missing(number) | whole.is_null())) is not None:
                 raise UserError(f"{file}, line {row + first}: {column} is {table[column][row]!r}, not an integer")
             table = table.with_columns(whole)
     return table.with_row_index("line", offset=first)
+
+
+def first_row(wrong: pl.Series) -> int | None:
+    """The number of the first row that is wrong, if any is."""
+    return wrong.arg_max() if wrong.any() else None
 
 
 def _join(
@@ -142,12 +148,12 @@ def _join(
 ) -> pl.DataFrame:
     """Give every rating the fields of its user and its movie; UserError if there is none, or a rating is not 1 to 5."""
     file, table = ratings
-    for row in (~table["rating"].is_between(1, 5)).arg_true().head(1):
+    if (row := first_row(~table["rating"].is_between(1, 5))) is not None:
         raise UserError(f"{file}, line {table['line'][row]}: rating is {table['rating'][row]}, not 1 to 5")
     for key, (other_file, other) in {"user_id": users, "item_id": movies}.items():
-        for row in other[key].is_duplicated().arg_true().tail(1):
+        if (row := first_row(~other[key].is_first_distinct())) is not None:
             raise UserError(f"{other_file}, line {other['line'][row]}: {key} {other[key][row]} is there twice")
-        for row in (~table[key].is_in(other[key].implode())).arg_true().head(1):
+        if (row := first_row(~table[key].is_in(other[key].implode()))) is not None:
             raise UserError(f"{file}, line {table['line'][row]}: {key} {table[key][row]} is not in {other_file.name}")
         table = table.join(other.drop("line"), on=key, how="left", maintain_order="left")
     return table.select(*FIELDS, "rating")

@@ -34,6 +34,7 @@ class Recipe:
     """
 
     name: str
+    version: int  # raise it when scan, a field or the label changes: stores of other versions are not reused
     protocol: str
     scan: Callable[[Sequence[Path]], pl.DataFrame]  # raw files -> rows, in file order; UserError on bad input
     label: pl.Expr
@@ -41,8 +42,8 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """All that the encoded rows depend on, beside the raw files and the split, as plain values."""
-        fields = [[f.name, str(f.value), f.min_count] for f in self.fields]
-        return {"name": self.name, "protocol": self.protocol, "label": str(self.label), "fields": fields}
+        fields = [[field.name, field.min_count] for field in self.fields]
+        return {"name": self.name, "version": self.version, "protocol": self.protocol, "fields": fields}
 
 
 def encode(values: pl.Series, min_count: int, train: np.ndarray | None = None) -> tuple[pl.Series, pl.Series]:
@@ -82,9 +83,9 @@ def build(
     if folder.exists():
         return folder
 
-    with store.writing(folder) as new:
+    with store.writing(folder, mark="meta.json") as new:
         table = recipe.scan(files)
-        order, parts = cut(len(table), split_seed)
+        order, parts = cut(table, split_seed)
         train = order[slice(*parts["train"])] if vocabulary == "train" else None
         x = np.empty((len(table), len(recipe.fields)), dtype=np.int32)
         sizes = []

@@ -25,7 +25,7 @@ from eulernet.errors import UserError, require
 
 FORMAT = 1
 CHUNK = 1 << 20  # rows checked at a time: bounds memory whatever the size of the store
-SPLITS = ("train", "valid", "test")
+PARTS = ("train", "valid", "test")
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -44,10 +44,11 @@ def checksums(files: Iterable[Path]) -> dict[str, str]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Path]:
+def writing(folder: Path, *, mark: str) -> Iterator[Path]:
     """A hidden folder that becomes ``folder`` when the block ends, or vanishes when it raises.
 
-    If another process finished the same store meanwhile, that one stays: both hold the same bytes.
+    If another process finished the same folder meanwhile, which the file ``mark`` shows, that one stays: both hold the
+    same bytes.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def writing(folder: Path) -> Iterator[Path]:
         try:
             temporary.rename(folder)
         except OSError:
-            if not (folder / "meta.json").is_file():
+            if not (folder / mark).is_file():
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -97,7 +98,7 @@ def seal(
         # With one table for all fields, an id beyond its field's size would silently read a neighbour's row.
         assert ((x[rows] >= 0) & (x[rows] < np.asarray(field_sizes))).all()
     clicks = {}
-    for part in SPLITS:
+    for part in PARTS:
         start, stop = split[part]
         require(stop > start, f"{name}: the {part} split is empty ({len(y)} rows in all)")
         clicks[part] = sum(int(y[i : min(i + CHUNK, stop)].sum()) for i in range(start, stop, CHUNK))
@@ -112,7 +113,7 @@ def seal(
         "rows": len(y),
         "fields": list(fields),
         "field_sizes": list(field_sizes),
-        "split": {part: list(split[part]) for part in SPLITS},
+        "split": {part: list(split[part]) for part in PARTS},
         "clicks": clicks,
         "source": dict(source),
         **extra,

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 18  # rows drawn at a time, each chunk from a generator of its own: part of the definition of the data
 
 
-def synthetic(
+def make_synthetic(
     raw: Path | None,
     data_dir: Path,
     *,
@@ -53,6 +53,7 @@ def synthetic(
     for planted in interactions:
         for name in planted:
             require(name in names, f"dataset.interactions: no field {name!r}; {nearest(name, names)}")
+    require(data_seed >= 0, f"dataset.data_seed must not be negative, got {data_seed}")
     require(bool(interactions), "dataset.interactions: plant at least one")
     description = {
         "name": "synthetic",
@@ -78,7 +79,12 @@ def synthetic(
         means = [np.exp(power * np.outer(orders[:, f], values)).mean(1) for f, values in enumerate(log_values)]
         return np.prod(means, axis=0)
 
-    mean, std = moment(1), np.sqrt(moment(2) - moment(1) ** 2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = moment(1), np.sqrt(moment(2) - moment(1) ** 2)
+    require(
+        bool(np.isfinite([mean, std]).all() and math.isfinite(signal) and math.isfinite(bias)),
+        "dataset.interactions: the products overflow; give a smaller dataset.spread or smaller orders",
+    )
     require(bool((std > 0).all()), "dataset.interactions: an interaction without a nonzero order carries no signal")
 
     split = {
@@ -87,7 +93,7 @@ def synthetic(
         "test": (int(rows * 0.9), rows),
     }
     truth = np.empty(rows - split["train"][1])  # the true logits of the rows after the training split
-    with store.writing(folder) as new:
+    with store.writing(folder, mark="meta.json") as new:
         x = np.lib.format.open_memmap(new / "x.npy", "w+", np.int32, (rows, len(names)))
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (rows,))
         starts = range(0, rows, CHUNK)

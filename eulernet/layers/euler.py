@@ -6,19 +6,18 @@ to real powers and multiplying them is therefore linear in (log|z|, arg z):
     prod_n z_n^orders[n, m]  =  exp( sum_n orders[n, m] log|z_n|  +  i sum_n orders[n, m] arg z_n )
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eulernet.errors import nearest, require
+from eulernet.errors import choose
 from eulernet.layers.dropout import Dropout
 
 EPS = 1e-8  # the published code's: keeps log|z|^2 finite at z = 0
 
 Init = Literal["sigir", "fuxictr", "recbole"]
-INITS = ("sigir", "fuxictr", "recbole")
 
 
 class EulerInteractionLayer(nn.Module):
@@ -70,7 +69,7 @@ class EulerInteractionLayer(nn.Module):
         One-hot is softmax(randn / .01) over the features: nearly one-hot columns, a random feature each.
         """
         n_in, n_out = self.orders.shape
-        require(init in INITS, f"unknown model.init {init!r}; {nearest(init, INITS)}")
+        choose(dict.fromkeys(get_args(Init)), init, "model.init")
         with torch.no_grad():
             if n_in == n_out and init != "recbole":
                 self.orders.copy_(torch.eye(n_in))

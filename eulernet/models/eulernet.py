@@ -39,12 +39,15 @@ class EulerNet(CTRModel):
     ) -> None:
         super().__init__()
         require(embedding_dim >= 1, f"model.embedding_dim must be at least 1, got {embedding_dim}")
-        require(all(m >= 1 for m in orders or []), f"model.orders must be at least 1 each, got {orders}")
+        require(
+            orders is None or (len(orders) > 0 and min(orders) >= 1),
+            f"model.orders must be at least 1 each, got {orders}",
+        )
         for key, rate in {"drop_explicit": drop_explicit, "drop_implicit": drop_implicit}.items():
             require(0 <= rate < 1, f"model.{key} must lie in [0, 1), got {rate}")
         require(norm_penalty >= 0, f"model.norm_penalty must not be negative, got {norm_penalty}")
         fields = len(field_sizes)
-        widths = [fields, *(orders or [fields])]
+        widths = [fields, *([fields] if orders is None else orders)]
         self.norm_penalty = norm_penalty
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
         self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field

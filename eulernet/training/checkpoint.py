@@ -35,7 +35,7 @@ def save_last(state: dict[str, Any], run: Path) -> None:
     write_atomically(run / LAST, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
-def load_last(run: Path, *, model: str, dataset: str) -> dict[str, Any]:
+def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
     """The state in ``run``/last.ckpt. UserError if it is missing, damaged, or of another model or dataset."""
     file = run / LAST
     require(file.is_file(), f"resume={run}: no {LAST} there; give the folder of a run that was started")
@@ -45,7 +45,8 @@ def load_last(run: Path, *, model: str, dataset: str) -> dict[str, Any]:
         raise UserError(f"{file} is damaged ({_first_line(error)}); start the run anew") from None
     found = state.get("format") if isinstance(state, dict) else None
     require(found == FORMAT, f"{file}: format {found}, this version reads format {FORMAT}; start the run anew")
-    require(state["model_name"] == model, f"{file} is of model {state['model_name']}, this run trains {model}")
+    other = state["model_name"]
+    require(other == model_name, f"{file} is of model {other}, this run trains {model_name}")
     require(
         state["dataset"] == dataset,
         f"{file} is of dataset {state['dataset']}, this run's data is {dataset}; give the raw= it was trained on",

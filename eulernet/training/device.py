@@ -30,8 +30,8 @@ def keep_freed_memory() -> None:
     By default large blocks are mapped and unmapped anew, a page fault per 4 KiB, and a training step on a CPU makes
     dozens of them. The parameters are those of mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD.
     """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            for parameter, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 64 << 20)):
-                libc.mallopt(parameter, value)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    # Older versions of glibc refuse a threshold above 32 MiB; without one, the rest would only do harm.
+    if mallopt is not None and (mallopt(-3, 1 << 30) or mallopt(-3, 32 << 20)):
+        mallopt(-1, (1 << 31) - 1)
+        mallopt(-2, 64 << 20)

@@ -4,13 +4,22 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from eulernet.errors import UserError
+
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(temporary)``, then move the temporary over ``file``: a reader sees the old file or the new one."""
+    """Call ``write(temporary)``, then move the temporary over ``file``: a reader sees the old file or the new one.
+
+    What ``write`` raises for a full disk reaches the user: OSError as it is, torch's and safetensors' own as UserError.
+    """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         write(temporary)
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
         temporary.replace(file)
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be written ({str(error).splitlines()[0]}); is the disk full?") from None
     finally:
         temporary.unlink(missing_ok=True)

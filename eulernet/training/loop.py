@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
@@ -19,6 +18,7 @@ from eulernet.errors import UserError, choose, require
 from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
+from eulernet.training.average import Average
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.optimizers import OPTIMIZERS
 
@@ -80,14 +80,15 @@ def fit(
     device: torch.device,
     run: Path,
     *,
-    name: str,
-    resume: bool,
+    identity: Mapping[str, Any],
+    state: Mapping[str, Any] | None = None,
 ) -> tuple[list[Epoch], Metrics]:
     """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
 
-    After every epoch ``run`` holds last.ckpt and the best weights, so an interrupted run loses at most an epoch. With
-    ``resume`` it goes on from there, to the same bits as a run that was never stopped. Ends with the best weights in
-    ``model``; returns the epochs and the test metrics. UserError for a non-finite loss or an unusable checkpoint.
+    After every epoch ``run`` holds the best weights and last.ckpt, marked with ``identity``, so an interrupted run
+    loses at most an epoch. With ``state``, what ``checkpoint.load_last`` read, it goes on from there, to the same bits
+    as a run that was never stopped. Ends with the best weights in ``model``; returns the epochs and the test metrics.
+    UserError for a loss or a score that is not finite, and for a state of other settings.
     """
     model.to(device)
     if device.type == "cuda":
@@ -96,32 +97,29 @@ def fit(
         model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
     )
     shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the order of the rows depends on this seed alone
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
-    scored = model if average is None else average.module  # what is validated, kept and tested
-    assert isinstance(scored, CTRModel)
+    average = Average(model, config.ema) if config.ema else None
+    scored = model if average is None else average.model  # what is validated, kept and tested
     history: list[Epoch] = []
-    identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
 
-    if resume:
-        state = checkpoint.load_last(run, model=name, dataset=identity["dataset"])
+    if state is not None:
         try:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             if average is not None:
-                average.load_state_dict(state["average"])
+                average.load_state(state["average"])
         except (RuntimeError, ValueError, TypeError):
             raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
         shuffle.set_state(state["shuffle"])
-        restore_random_state(state["random"])
+        restore_random_state(state["random"], device)
         history = [Epoch(**epoch) for epoch in state["history"]]
 
     def save() -> None:
         state = {
             "model": model.state_dict(),
-            "average": None if average is None else average.state_dict(),
+            "average": None if average is None else average.state(),
             "optimizer": optimizer.state_dict(),
             "shuffle": shuffle.get_state(),
-            "random": random_state(),
+            "random": random_state(device),
             "history": [asdict(epoch) for epoch in history],
         }
         checkpoint.save_last({**identity, **state}, run)
@@ -135,7 +133,7 @@ def fit(
             group["lr"] = lr
         loss = train_epoch(model, data.train, optimizer, config, shuffle, number, average)
         seconds = time.perf_counter() - start
-        valid = evaluate(scored, data.valid, config.eval_batch_size)
+        valid = evaluate(scored, data.valid, config.eval_batch_size, f"validation of epoch {number}")
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, seconds, len(data.train) / seconds))
         best = best_of(history).epoch == number
         if best:
@@ -147,7 +145,7 @@ def fit(
         )  # fmt: skip
 
     checkpoint.load_weights(model, run)
-    return history, evaluate(model, data.test, config.eval_batch_size)
+    return history, evaluate(model, data.test, config.eval_batch_size, "test")
 
 
 def train_epoch(
@@ -157,7 +155,7 @@ def train_epoch(
     config: TrainConfig,
     shuffle: torch.Generator,
     epoch: int,
-    average: AveragedModel | None,
+    average: Average | None,
 ) -> float:
     """One pass over ``split``; the mean loss per row. UserError, with the step, when the loss is not finite."""
     model.train()
@@ -173,7 +171,7 @@ def train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             if average is not None:
-                average.update_parameters(model)
+                average.update()
             losses[step] = loss.detach() * len(y)
             bar.update(len(y))
             if step % CHECK_EVERY == CHECK_EVERY - 1:
@@ -183,22 +181,22 @@ def train_epoch(
 
 
 def check_finite(losses: Tensor, epoch: int) -> None:
-    if not losses.sum().isfinite():
+    if not losses.isfinite().all():
         step = int((~losses.isfinite()).nonzero()[0]) + 1
         raise UserError(f"the training loss is not finite at epoch {epoch}, step {step}; {CALMER}")
 
 
 @torch.inference_mode()
-def evaluate(model: CTRModel, split: Split, batch_size: int) -> Metrics:
+def evaluate(model: CTRModel, split: Split, batch_size: int, what: str) -> Metrics:
     """Exact AUC and logloss of the whole split. UserError when a score is not finite: training has diverged."""
     model.eval()
-    with progress(len(split), "evaluating") as bar:
+    with progress(len(split), what) as bar:
         logits = []
         for x, _ in split.batches(batch_size):
             logits.append(model(x))
             bar.update(len(x))
     scores = torch.cat(logits).double().cpu()
-    require(bool(scores.isfinite().all()), f"the model's scores are not finite: training diverged; {CALMER}")
+    require(bool(scores.isfinite().all()), f"{what}: scores are not finite, training diverged; {CALMER}")
     return Metrics.of(split.y.cpu().numpy(), scores.numpy())
 
 
@@ -211,12 +209,17 @@ def progress(rows: int, what: str) -> "Iterator[tqdm[Any]]":
         yield bar
 
 
-def random_state() -> dict[str, Any]:
+def random_state(device: torch.device) -> dict[str, Any]:
     """The state of the generators that dropout draws from."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
+def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if (device.type == "cuda") != (state["cuda"] is not None):
+        log.warning("the run began on another kind of device: it goes on, but not to the same bits")
+    elif state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,17 +25,17 @@ from eulernet.training.history import Epoch, best_of
 
 def write_report(
     run: Path,
-    *,
     model: CTRModel,
     data: Dataset,
     history: Sequence[Epoch],
     test: Metrics,
+    *,
     device: torch.device,
     config: dict[str, Any],
     overrides: Sequence[str],
     commit: str | None,
 ) -> dict[str, Any]:
-    """report.json: what was trained on what, how well, how fast and with which versions."""
+    """Write report.json into ``run``, and return it."""
     best = best_of(history)
     seconds = sum(epoch.seconds for epoch in history)
     report: dict[str, Any] = {
@@ -65,7 +66,8 @@ def write_report(
     }
     if "bayes" in data.meta:
         report["bayes"] = data.meta["bayes"]
-        report["learned"] = learned(data, test)
+        if data.meta["bayes"]["test"]["auc"] > 0.5:
+            report["learned"] = learned(data, test)
     write_atomically(run / "report.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
     return report
 
@@ -84,32 +86,40 @@ def learned(data: Dataset, test: Metrics) -> dict[str, float]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the device when it is a GPU, else resident memory of this process."""
+    """Bytes: of the device when it is a GPU, else resident memory of this process, since the last reset."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak of earlier runs in this process, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def versions() -> dict[str, str]:
-    packages = {package: version(package) for package in ("torch", "numpy", "polars", "scikit-learn")}
-    return {"eulernet": eulernet.__version__, "python": platform.python_version(), **packages}
+    packages = {package: version(package) for package in ("numpy", "polars", "scikit-learn")}
+    ours = {"eulernet": eulernet.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {**ours, **packages}
 
 
 def commit() -> str | None:
     """The git commit of the checkout that this code runs from, "+" added when it has changes; None outside one."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    root = Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(root)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=10)
+        if top.returncode or Path(top.stdout.strip()).resolve() != root:
+            return None  # installed, maybe inside somebody's repository
+        describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None

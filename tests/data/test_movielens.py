@@ -6,7 +6,7 @@ import reference
 from conftest import RATINGS
 
 from eulernet.data import Dataset, movielens
-from eulernet.data.movielens import movielens_1m, movielens_100k
+from eulernet.data.movielens import make_movielens_1m, make_movielens_100k
 from eulernet.data.recipe import encode
 from eulernet.errors import UserError
 
@@ -33,7 +33,7 @@ def test_ids_of_hand_written_rows(tiny_1m):
 
 def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
     """Every row of the real set: published counts, exact membership and order, ids a bijection of the raw values."""
-    data = Dataset.open(movielens_1m(ml_1m, tmp_path, **SETTINGS))
+    data = Dataset.open(make_movielens_1m(ml_1m, tmp_path, **SETTINGS))
     assert data.meta["rows"] == 739_012
     assert {part: len(split) for part, split in data.splits.items()} == {
         "train": 591_210,
@@ -54,7 +54,7 @@ def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
 
 
 def test_leak_free_vocabulary_knows_training_rows_only(ml_100k, tmp_path):
-    data = Dataset.open(movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "vocabulary": "train"}))
+    data = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "vocabulary": "train"}))
     assert "ids from training rows only" in data.meta["protocol"]
     for field, size in enumerate(data.field_sizes):
         assert set(data.train.x[:, field].tolist()) - {0} == set(range(1, size))
@@ -65,9 +65,9 @@ def test_leak_free_vocabulary_knows_training_rows_only(ml_100k, tmp_path):
 
 
 def test_min_count_sends_rare_values_to_id_0(ml_100k, tmp_path):
-    data = Dataset.open(movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "min_count": 20}))
+    data = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "min_count": 20}))
     ids = pl.Series(data.train.x[:, 5].numpy())
-    plain = Dataset.open(movielens_100k(ml_100k, tmp_path, **SETTINGS))
+    plain = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **SETTINGS))
     counts = pl.concat([pl.Series(s.x[:, 5].numpy()) for s in plain.splits.values()]).value_counts()
     assert data.field_sizes[5] - 1 == (counts["count"] >= 20).sum()
     assert (ids == 0).any()
@@ -121,7 +121,7 @@ def break_line(folder, name, number, text):
 def test_bad_lines_are_named(tiny_1m, tmp_path, file, line, text, message):
     break_line(tiny_1m, file, line, text)
     with pytest.raises(UserError, match=message):
-        movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
     assert not (tmp_path / "data").exists()
 
 
@@ -130,15 +130,15 @@ def test_missing_files_are_named(tiny_1m, tmp_path):
     with pytest.raises(
         UserError, match=r"no users.dat there; the folder should hold ratings.dat, users.dat, movies.dat"
     ):
-        movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
     with pytest.raises(UserError, match=r"nowhere: no such folder"):
-        movielens_1m(tiny_1m / "nowhere", tmp_path / "data", **SETTINGS)
+        make_movielens_1m(tiny_1m / "nowhere", tmp_path / "data", **SETTINGS)
 
 
 def test_empty_ratings_are_refused(tiny_1m, tmp_path):
     (tiny_1m / "ratings.dat").write_text("")
     with pytest.raises(UserError, match=r"ratings.dat, line 1: 1 columns where 4 belong"):
-        movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
 
 
 def test_windows_line_ends_are_read(tiny_1m):

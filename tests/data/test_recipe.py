@@ -43,15 +43,16 @@ def test_train_vocabulary_ignores_other_rows(column, data):
 
 @pytest.mark.parametrize("rows", [10, 101, 5000])
 def test_split_membership_and_order_equal_pythons_shuffle(rows):
-    order, parts = splits.paper(rows, 2021)
+    order, parts = splits.paper(pl.DataFrame({"a": range(rows)}), 2021)
     train, valid, test = reference.paper_split(list(range(rows)), 2021)
     for part, wanted in {"train": train, "valid": valid, "test": test}.items():
         assert order[slice(*parts[part])].tolist() == wanted
 
 
-def make_recipe(path, min_count=1, protocol="none"):
+def make_recipe(min_count=1, protocol="none", version=1):
     return Recipe(
         name="toy",
+        version=version,
         protocol=protocol,
         scan=lambda files: pl.read_csv(files[0]),
         label=pl.col("click"),
@@ -72,20 +73,20 @@ CHOICES = dict(vocabulary="all", split="paper", split_seed=2021, origin="test")
 
 def test_a_store_is_made_once_and_a_changed_recipe_or_source_makes_another(toy, tmp_path):
     def built(**changes):
-        return build(make_recipe(toy, **changes), [toy], tmp_path / "data", **CHOICES)
+        return build(make_recipe(**changes), [toy], tmp_path / "data", **CHOICES)
 
     one = built()
     made = (one / "meta.json").stat().st_mtime_ns
     assert built() == one
     assert (one / "meta.json").stat().st_mtime_ns == made
-    others = {built(min_count=2), built(protocol="other")}
+    others = {built(min_count=2), built(protocol="other"), built(version=2)}
     toy.write_text(toy.read_text() + "1,x,7\n")
     others.add(built())
-    assert len(others | {one}) == 4
+    assert len(others | {one}) == 5
 
 
 def test_what_a_store_holds(toy, tmp_path):
-    folder = build(make_recipe(toy), [toy], tmp_path / "data", **CHOICES)
+    folder = build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
     meta, x, y = store.read_meta(folder), np.load(folder / "x.npy"), np.load(folder / "y.npy")
     assert meta["fields"] == ["a", "b"]
     assert meta["field_sizes"] == [4, 4]
@@ -93,7 +94,7 @@ def test_what_a_store_holds(toy, tmp_path):
     assert (x.dtype, y.dtype, x.shape) == (np.int32, np.uint8, (60, 2))
     assert sum(meta["clicks"].values()) == y.sum() == 30
     vocabulary = pl.read_parquet(folder / "vocab" / "a.parquet")
-    order, _ = splits.paper(60, 2021)
+    order, _ = splits.paper(pl.DataFrame({"a": range(60)}), 2021)
     letters = dict(vocabulary.iter_rows())
     assert x[:, 0].tolist() == [letters["xyz"[row % 3]] for row in order]
 
@@ -101,19 +102,19 @@ def test_what_a_store_holds(toy, tmp_path):
 def test_a_failed_build_leaves_nothing(toy, tmp_path):
     toy.write_text("click,a,b\n" + "1,x,1\n" * 50)
     with pytest.raises(UserError, match="every row of the train split is a click"):
-        build(make_recipe(toy), [toy], tmp_path / "data", **CHOICES)
+        build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
     assert list(tmp_path.iterdir()) == [toy]
 
 
 def test_a_label_other_than_0_and_1_is_refused(toy, tmp_path):
     toy.write_text("click,a,b\n" + "2,x,1\n" * 50)
     with pytest.raises(UserError, match="neither 0 nor 1"):
-        build(make_recipe(toy), [toy], tmp_path / "data", **CHOICES)
+        build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
 
 
 def test_two_builders_of_one_store_do_not_disturb_each_other(tmp_path):
     folder = tmp_path / "data" / "store"
-    with store.writing(folder) as one, store.writing(folder) as two:
+    with store.writing(folder, mark="meta.json") as one, store.writing(folder, mark="meta.json") as two:
         for new in (one, two):
             (new / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
     assert [file.name for file in folder.parent.iterdir()] == ["store"]

@@ -1,14 +1,12 @@
 """Planted clicks: the truth that is planted is the truth that is reported."""
 
-import importlib
-
 import numpy as np
 import pytest
 
-from eulernet.data import DATASETS, Dataset
+from eulernet.data import DATASETS, Dataset, synthetic
 from eulernet.errors import UserError
+from eulernet.metrics import auc, logloss
 
-module = importlib.import_module("eulernet.data.synthetic")
 SETTINGS = dict(
     rows=40_000,
     field_sizes=[20, 30, 10],
@@ -32,7 +30,7 @@ def test_same_seed_same_rows_and_any_change_another_store(tmp_path):
 
 
 def test_more_rows_begin_with_the_same_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 5_000)
+    monkeypatch.setattr(synthetic, "CHUNK", 5_000)
     short, long = make(tmp_path, rows=10_000), make(tmp_path, rows=20_000)
     for file in ("x.npy", "y.npy"):
         assert np.array_equal(np.load(short / file), np.load(long / file)[:10_000])
@@ -53,8 +51,8 @@ def test_the_planted_terms_explain_the_clicks_as_well_as_bayes_says(tmp_path):
     fitted = LogisticRegression(C=1e6).fit(terms(data.train), data.train.y.numpy())
     logits = fitted.decision_function(terms(data.test))
     bayes = data.meta["bayes"]["test"]
-    assert module.auc(data.test.y.numpy(), logits) == pytest.approx(bayes["auc"], abs=0.002)
-    assert module.logloss(data.test.y.numpy(), logits) == pytest.approx(bayes["logloss"], abs=0.002)
+    assert auc(data.test.y.numpy(), logits) == pytest.approx(bayes["auc"], abs=0.002)
+    assert logloss(data.test.y.numpy(), logits) == pytest.approx(bayes["logloss"], abs=0.002)
     assert 0.75 < bayes["auc"] < 0.95
 
 
@@ -72,6 +70,8 @@ def test_no_signal_is_bayes_auc_one_half(tmp_path):
         (dict(interactions=[{"f7": 1.0}]), "no field 'f7'; did you mean"),
         (dict(interactions=[]), "plant at least one"),
         (dict(interactions=[{"f0": 0.0}]), "without a nonzero order"),
+        (dict(spread=1000.0), "the products overflow"),
+        (dict(data_seed=-1), "data_seed must not be negative"),
     ],
 )
 def test_impossible_settings(tmp_path, changes, message):

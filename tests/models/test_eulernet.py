@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import build, conf_dir
+from eulernet.cli import conf_dir, construct
 from eulernet.models import MODELS, EulerNet
 
 SIZES = [11, 3, 7, 5]
@@ -79,7 +79,7 @@ def configured(name, sizes=SIZES):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = OmegaConf.to_container(compose("train", [f"model={name}"]).model)
     torch.manual_seed(5)
-    return build(MODELS[settings.pop("name")], settings, "model", field_sizes=sizes)
+    return construct(MODELS[settings.pop("name")], settings, "model", field_sizes=sizes)
 
 
 @pytest.mark.parametrize("name", PRESETS)

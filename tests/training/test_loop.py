@@ -12,6 +12,7 @@ from eulernet.data import DATASETS, Dataset
 from eulernet.errors import UserError
 from eulernet.models import EulerNet
 from eulernet.training import loop
+from eulernet.training.checkpoint import load_last
 from eulernet.training.history import Epoch
 from eulernet.training.loop import TrainConfig, fit, learning_rate
 from eulernet.training.optimizers import make_adam
@@ -68,10 +69,14 @@ def new_model(data, seed=5, drop=0.2, embedding_dim=4):
     )
 
 
+IDENTITY = {"model_name": "eulernet", "dataset": "toy/1"}
+
+
 def run(data, folder, config=CONFIG, *, seed=5, resume=False):
     folder.mkdir(exist_ok=True)
     model = new_model(data, seed)
-    history, test = fit(model, data, config, CPU, folder, name="eulernet", resume=resume)
+    state = load_last(folder, **IDENTITY) if resume else None
+    history, test = fit(model, data, config, CPU, folder, identity=IDENTITY, state=state)
     return model, history, test
 
 
@@ -131,9 +136,9 @@ def test_best_weights_are_kept_and_tested(data, tmp_path):
     best = max(history, key=lambda epoch: epoch.valid_auc)
     kept = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(kept[name], weight) for name, weight in model.state_dict().items())
-    valid = loop.evaluate(model, data.valid, 100)
+    valid = loop.evaluate(model, data.valid, 100, "valid")
     assert (valid.auc, valid.logloss) == pytest.approx((best.valid_auc, best.valid_logloss), abs=1e-7)
-    assert test == loop.evaluate(model, data.test, CONFIG.eval_batch_size)
+    assert test == loop.evaluate(model, data.test, CONFIG.eval_batch_size, "test")
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["valid_auc"]) for row in rows] == [epoch.valid_auc for epoch in history]
@@ -148,7 +153,7 @@ def test_training_finds_the_planted_signal(data, tmp_path):
 def test_early_stopping_waits_for_patience(data, tmp_path, monkeypatch):
     aucs = iter([0.6, 0.7, 0.69, 0.7, 0.68, 0.9])
 
-    def scripted(model, split, batch_size):
+    def scripted(model, split, batch_size, what):
         return loop.Metrics(auc=next(aucs) if split is data.valid else 0.5, logloss=0.5)
 
     monkeypatch.setattr(loop, "evaluate", scripted)
@@ -177,7 +182,7 @@ def test_average_is_the_exponential_average_of_the_weights(data, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
-        fit(model, data, config, CPU, tmp_path, name="eulernet", resume=False)
+        fit(model, data, config, CPU, tmp_path, identity=IDENTITY)
     wanted = seen[0]
     for weight in seen[1:]:
         wanted = 0.8 * wanted + 0.2 * weight
@@ -214,7 +219,7 @@ def test_clipping_bounds_the_gradient(data, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
-        fit(new_model(data), data, replace(CONFIG, clip_norm=1e-3), CPU, tmp_path, name="eulernet", resume=False)
+        fit(new_model(data), data, replace(CONFIG, clip_norm=1e-3), CPU, tmp_path, identity=IDENTITY)
     assert max(norms) <= 1e-3 * 1.001
 
 
@@ -232,8 +237,8 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(data, tmp_path, monkeypa
 def test_scores_that_are_not_finite_are_refused(data):
     model = new_model(data)
     torch.nn.init.constant_(model.head.bias, float("inf"))
-    with pytest.raises(UserError, match="scores are not finite"):
-        loop.evaluate(model, data.valid, 100)
+    with pytest.raises(UserError, match="validation of epoch 3: scores are not finite"):
+        loop.evaluate(model, data.valid, 100, "validation of epoch 3")
 
 
 @pytest.mark.parametrize(
@@ -257,16 +262,15 @@ def test_checkpoints_that_do_not_fit_are_named(data, tmp_path):
     folder = tmp_path / "run"
     run(data, folder, replace(CONFIG, max_epochs=1))
     with pytest.raises(UserError, match="is of model eulernet, this run trains deepfm"):
-        fit(new_model(data), data, CONFIG, CPU, folder, name="deepfm", resume=True)
-    other = replace(data, folder=data.folder.with_name("other"))
-    with pytest.raises(UserError, match=r"is of dataset synthetic/.*, this run's data is synthetic/other"):
-        fit(new_model(data), other, CONFIG, CPU, folder, name="eulernet", resume=True)
-    wider = new_model(data, embedding_dim=5)
+        load_last(folder, model_name="deepfm", dataset="toy/1")
+    with pytest.raises(UserError, match=r"is of dataset toy/1, this run's data is toy/2; give the raw="):
+        load_last(folder, model_name="eulernet", dataset="toy/2")
+    state, wider = load_last(folder, **IDENTITY), new_model(data, embedding_dim=5)
     with pytest.raises(UserError, match="written with other settings"):
-        fit(wider, data, CONFIG, CPU, folder, name="eulernet", resume=True)
+        fit(wider, data, CONFIG, CPU, folder, identity=IDENTITY, state=state)
     (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
     with pytest.raises(UserError, match="start the run anew"):
-        fit(new_model(data), data, CONFIG, CPU, folder, name="eulernet", resume=True)
+        load_last(folder, **IDENTITY)
 
 
 def test_checkpoints_load_without_running_code(data, tmp_path):

@@ -1,0 +1,67 @@
+"""What happens around the runs that Hydra starts: folders that a refused run takes back, a table that ends a sweep."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+_made: list[Path] = []  # folders that this process is about to make, innermost first
+
+
+class Folders(Callback):
+    """Note which folders Hydra is going to make, before it does."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._note(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self._note(Path(config.hydra.sweep.dir))
+
+    def _note(self, folder: Path) -> None:
+        folder = folder.absolute()
+        _made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def discard_unless_started(run: Path) -> None:
+    """Remove the folder of a run that never came to train, with the empty ones above it, if this process made them.
+
+    Nothing but a log is in it then. A folder that was there before, or that holds anything else, stays.
+    """
+    run = run.absolute()
+    if not _made or not run.is_relative_to(_made[0]) or {file.name for file in run.iterdir()} - {"train.log"}:
+        return
+    (run / "train.log").unlink(missing_ok=True)
+    for folder in (run, *run.parents):
+        if not (folder.is_relative_to(_made[0]) or folder in _made) or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+class SweepTable(Callback):
+    """Collect the report.json of every run under the sweep's folder into results.csv, and print it."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        import pandas as pd
+
+        folder = Path(config.hydra.sweep.dir)
+        rows = []
+        for file in sorted(folder.glob("*/report.json"), key=lambda file: (len(file.parent.name), file.parent.name)):
+            report = json.loads(file.read_text())
+            rows.append(
+                {
+                    "run": file.parent.name,
+                    **dict(override.split("=", 1) for override in report["overrides"] if "=" in override),
+                    "valid_auc": report["valid"]["auc"],
+                    "valid_logloss": report["valid"]["logloss"],
+                    "test_auc": report["test"]["auc"],
+                    "test_logloss": report["test"]["logloss"],
+                    "best_epoch": report["best_epoch"],
+                    "seconds": round(report["seconds"], 1),
+                }
+            )
+        if rows:
+            table = pd.DataFrame(rows)
+            table.to_csv(folder / "results.csv", index=False)
+            print(f"\n{table.to_string(index=False, float_format='{:.6f}'.format)}\n\n{folder / 'results.csv'}")

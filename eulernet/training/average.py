@@ -1,0 +1,37 @@
+"""Weights averaged over the steps of training."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from eulernet.models.base import CTRModel
+
+
+class Average:
+    """A copy of ``source`` whose weights are the exponential average of those of ``source`` after each step.
+
+    average <- decay average + (1 - decay) weights, from the weights after the first step on. What
+    torch.optim.swa_utils.AveragedModel computes, without its wait for the device in every step.
+    """
+
+    def __init__(self, source: CTRModel, decay: float) -> None:
+        self.model = copy.deepcopy(source)
+        self.decay = decay
+        self.steps = 0
+        self._averages = [weight.data for weight in self.model.parameters()]
+        self._weights = [weight.data for weight in source.parameters()]
+
+    def update(self) -> None:
+        """Take in the weights after one more step."""
+        share = 1.0 if self.steps == 0 else 1 - self.decay
+        torch._foreach_lerp_(self._averages, self._weights, share)
+        self.steps += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "weights": self.model.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.model.load_state_dict(state["weights"])
