@@ -17,6 +17,7 @@ from conftest import REPOSITORY
 from safetensors.torch import load_file
 
 import eulernet
+from eulernet.training import run as run_module
 
 SYNTHETIC = (
     "dataset=synthetic",
@@ -209,6 +210,14 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
         (["model=null"], "~tuned leaves out the tuned cell"),
         (["seed"], "cannot read 'seed' on the command line; write key=value"),
         (["seed=1,2"], "to run every value add -m"),
+        (["+trian.lr=1"], "unknown key 'trian'; did you mean 'train'?"),
+        (["~device"], "~device: only ~tuned can be left out"),
+        (["device=null"], "device=None: no such device"),
+        (["data_dir=null"], "data_dir=null: give the folder"),
+        (["model.name=null"], "unknown model 'None'; known: eulernet"),
+        (["model.orders=[]"], "model.orders must be at least 1 each, got []"),
+        (["seed=99999999999999999999"], "should be a whole number, 0 or more and below 2^63"),
+        (["seed=1.5"], "seed=1.5: should be a whole number"),
         (["seed=-1"], "seed=-1: should be a whole number"),
         (["train.lr=fast"], "train.lr=fast: should be of type float"),
         (["train.batch_size=-1"], "train.batch_size must be at least 1, got -1"),
@@ -235,6 +244,14 @@ def test_refusals(run_command, args, message):
 def test_refuses_cuda_where_there_is_none(run_command, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert_refused(run_command("train", *SYNTHETIC, "device=cuda"), "device=cuda: this machine has 0 CUDA devices")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("key", ["hydra.run.dir", "data_dir"])
+def test_refuses_a_folder_without_permission(run_command, tmp_path, key):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    ended = run_command("train", *SYNTHETIC, f"{key}={tmp_path / 'locked' / 'folder'}")
+    assert_refused(ended, "Permission denied")
 
 
 @pytest.mark.parametrize(
@@ -293,17 +310,82 @@ def test_refuses_a_damaged_store(run_command):
     assert_refused(older, "delete that folder and run again")
 
 
-def test_refuses_a_checkpoint_of_another_run(run_command):
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_refuses_a_checkpoint_of_another_run_and_changes_nothing(run_command):
     run_command("train", *SYNTHETIC, "train.max_epochs=1", "hydra.run.dir=one")
     run_command("train", *SYNTHETIC, "train.max_epochs=1", "dataset.data_seed=2", "hydra.run.dir=two")
-    before = files(Path.cwd())
-    Path("two/last.ckpt").write_bytes(Path("one/last.ckpt").read_bytes())
-    ended = run_command("train", "resume=two", "train.max_epochs=2")
-    assert ended.code == 1
-    assert ended.err.count("\n") <= 1
-    assert "is of dataset synthetic/" in ended.err
-    Path("two/last.ckpt").write_bytes(b"not a checkpoint")
-    assert "is damaged" in run_command("train", "resume=two").err
-    assert "seed cannot change" in run_command("train", "resume=one", "seed=3").err
-    assert "already holds a run" in run_command("train", *SYNTHETIC, "hydra.run.dir=one").err
-    assert files(Path.cwd()) == before
+    whole = Path("two/last.ckpt").read_bytes()
+    for damage, message in [(Path("one/last.ckpt").read_bytes(), "is of dataset synthetic/"), (b"?", "is damaged")]:
+        Path("two/last.ckpt").write_bytes(damage)
+        before = contents(Path.cwd())
+        ended = run_command("train", "resume=two", "train.max_epochs=2")
+        assert ended.code == 1
+        assert ended.err.count("error: ") == 1
+        assert message in ended.err
+        assert contents(Path.cwd()) == before
+    Path("two/last.ckpt").write_bytes(whole)
+    before = contents(Path.cwd())
+    for args, message in [
+        (["resume=two", "seed=3"], "seed cannot change"),
+        (["resume=two", "hydra.run.dir=three"], "leave out hydra.run.dir"),
+        (["resume="], "give the folder of the run to go on with"),
+        ([*SYNTHETIC, "hydra.run.dir=one"], "already holds a run"),
+    ]:
+        ended = run_command("train", *args)
+        assert ended.code == 1
+        assert message in ended.err
+        assert contents(Path.cwd()) == before
+    Path("two/config.yaml").write_text("{")
+    assert "no readable config.yaml" in run_command("train", "resume=two").err
+    Path("two/config.yaml").write_text("seed: 1")
+    assert "no readable config.yaml" in run_command("train", "resume=two").err
+
+
+def test_a_resumed_run_keeps_its_record(run_command):
+    run_command("train", *SYNTHETIC, "train.max_epochs=1", "hydra.run.dir=run")
+    run_command("train", "resume=run", "train.max_epochs=2")
+    report = json.loads(Path("run/report.json").read_text())
+    assert report["overrides"] == [*SYNTHETIC, "train.max_epochs=1", "train.max_epochs=2"]
+    assert report["config"]["resume"] is None
+    assert report["config"]["train"]["max_epochs"] == 2
+
+
+def test_a_refused_run_removes_only_what_it_made(run_command, tmp_path):
+    """Folders and files of the user stay, also a train.log and an empty folder; what Hydra made goes, however deep."""
+    mine = tmp_path / "mine"
+    (mine / "empty").mkdir(parents=True)
+    (mine / "train.log").write_text("my notes")
+    for folder in (mine, mine / "empty", mine / "empty" / "deep" / "run", tmp_path / "new" / "deep"):
+        assert run_command("train", *SYNTHETIC, "seed=-1", f"hydra.run.dir={folder}").code == 1
+    assert files(tmp_path) == ["mine", "mine/empty", "mine/train.log", "work"]
+    assert (mine / "train.log").read_text() == "my notes"
+
+
+def test_data_without_signal_trains_to_a_report(run_command):
+    assert run_command("train", *SYNTHETIC, "dataset.signal=0", "train.max_epochs=1", "hydra.run.dir=run").code == 0
+    report = json.loads(Path("run/report.json").read_text())
+    assert report["bayes"]["test"]["auc"] == 0.5
+    assert "learned" not in report
+
+
+def test_peak_memory_is_that_of_the_run(run_command):
+    big = "train", *SYNTHETIC, "train.max_epochs=1"
+    run_command(*big, "model.embedding_dim=500", "train.batch_size=1600", "hydra.run.dir=big")
+    run_command(*big, "model.embedding_dim=2", "hydra.run.dir=small")
+    peaks = [json.loads(Path(run, "report.json").read_text())["peak_memory_bytes"] for run in ("big", "small")]
+    assert peaks[1] < peaks[0]
+
+
+def test_the_commit_is_that_of_the_checkout_and_of_no_other_repository(tmp_path, monkeypatch):
+    site = tmp_path / "somebodys" / "site-packages"
+    (site / "eulernet" / "training").mkdir(parents=True)
+    monkeypatch.setattr(run_module, "__file__", str(site / "eulernet" / "training" / "run.py"))
+    git = ["git", "-C", str(tmp_path / "somebodys"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    assert run_module.commit() is None
+    monkeypatch.setattr(run_module, "__file__", str(tmp_path / "somebodys" / "eulernet" / "training" / "run.py"))
+    assert len(run_module.commit()) == 40

@@ -41,12 +41,20 @@ def test_every_dataset_composes(dataset):
 
 
 def test_the_published_variants_differ_where_protocols_say():
-    variants = {name: composed(f"model={name}") for name in ("eulernet", "eulernet_fuxictr", "eulernet_recbole")}
+    variants = {
+        name: composed(f"model={name}", "~tuned") for name in ("eulernet", "eulernet_fuxictr", "eulernet_recbole")
+    }
     assert [v["model"]["init"] for v in variants.values()] == ["sigir", "fuxictr", "recbole"]
     assert [v["model"]["norm_penalty"] for v in variants.values()] == [0.0, 0.0, 1e-5]
-    assert [v["train"]["lr_factor"] for v in variants.values()] == [1.0, 0.1, 1.0]
-    decayed = [v["train"]["weight_decay"] for v in variants.values()]
-    assert decayed[1:] == [0.0, 0.0]
+    published = {
+        "eulernet": dict(weight_decay=1e-5, embedding_l2=0.0, patience=15, lr_factor=1.0, clip_norm=None),
+        "eulernet_fuxictr": dict(
+            weight_decay=0.0, embedding_l2=1e-5, patience=2, lr_factor=0.1, lr_patience=1, min_lr=1e-6, clip_norm=10.0
+        ),
+        "eulernet_recbole": dict(weight_decay=0.0, embedding_l2=0.0, patience=10, lr_factor=1.0, clip_norm=None),
+    }
+    for name, settings in published.items():
+        assert {key: variants[name]["train"][key] for key in settings} == settings
     assert all(v["model"]["name"] == "eulernet" for v in variants.values())
 
 

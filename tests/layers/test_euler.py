@@ -107,6 +107,36 @@ def test_dropout_acts_in_training_only_and_keeps_the_mean():
     torch.testing.assert_close(seen, r, atol=0.2, rtol=0.1)
 
 
+def test_explicit_dropout_acts_on_log_modulus_and_phase_with_masks_of_their_own(monkeypatch):
+    """With given masks the explicit part equals the formula; the implicit part has its own rate, here 0."""
+    layer, (r, p) = make_layer(3, 2), make_input(3)
+    silence_implicit(layer)
+    layer.drop_explicit.p = 0.5
+    masks = [torch.randint(2, r.shape).double() * 2 for _ in range(2)]
+    drawn = iter(masks)
+    monkeypatch.setattr("eulernet.layers.dropout.draw_mask", lambda *_: next(drawn))
+    out_r, out_p = layer.train()(r, p)
+    log_modulus = 0.5 * torch.log(r**2 + p**2 + 1e-8) * masks[0]
+    phase = torch.atan2(p, r) * masks[1]
+    modulus = torch.exp(torch.einsum("nm,bnd->bmd", layer.orders, log_modulus) + layer.log_modulus_bias)
+    phase = torch.einsum("nm,bnd->bmd", layer.orders, phase) + layer.phase_bias
+    torch.testing.assert_close((out_r, out_p), (modulus * phase.cos(), modulus * phase.sin()))
+
+
+def test_implicit_dropout_acts_on_the_mixs_input(monkeypatch):
+    layer, (r, p) = make_layer(3, 2), make_input(3)
+    layer.drop_implicit.p = 0.5
+    masks = [torch.randint(2, (4, 15)).double() * 2 for _ in range(2)]
+    drawn = iter(masks)
+    plain = layer(r, p)
+    silent = [torch.relu(layer.mix(part.flatten(1))).unflatten(1, (2, 5)) for part in (r, p)]
+    monkeypatch.setattr("eulernet.layers.dropout.draw_mask", lambda *_: next(drawn))
+    dropped = layer.train()(r, p)
+    for got, whole, old, part, mask in zip(dropped, plain, silent, (r, p), masks, strict=True):
+        new = torch.relu(layer.mix(part.flatten(1) * mask)).unflatten(1, (2, 5))
+        torch.testing.assert_close(got, whole - old + new)
+
+
 @pytest.mark.parametrize(
     ("init", "std", "identity"), [("sigir", 0.01, True), ("fuxictr", "xavier", True), ("recbole", 0.1, False)]
 )
@@ -121,3 +151,6 @@ def test_starting_weights_of_the_published_variants(init, std, identity):
     assert wide.mix.weight.std().item() == pytest.approx(wanted, rel=0.03)
     assert bool((wide.mix.bias == 0).all()) == (init == "recbole")
     assert wide.phase_bias.std().item() == pytest.approx(0.01, rel=0.3)
+    assert wide.log_modulus_bias.std().item() == pytest.approx(0.01, rel=0.3)
+    if init == "fuxictr":  # uniform, not normal: it has a bound
+        assert wide.mix.weight.abs().max().item() <= (6 / (160 + 80)) ** 0.5

@@ -62,6 +62,10 @@ def test_starting_weights_of_the_published_variants(init, table, head):
     got = [rows.std().item() for rows in model.embedding.rows_by_field()]
     xavier = {"sigir": [(2 / (size + 16)) ** 0.5 for size in sizes], "recbole": [(2 / (5000 + 16)) ** 0.5] * 2}
     assert got == pytest.approx(xavier.get(init, [table] * 2), rel=0.03)
+    assert torch.equal(model.modulus, torch.ones(2, 1))
+    if init == "sigir":  # uniform within each field's own bound
+        for rows, size in zip(model.embedding.rows_by_field(), sizes, strict=True):
+            assert rows.abs().max().item() <= (6 / (size + 16)) ** 0.5
     assert model.head.weight.std().item() == pytest.approx(head or (2 / (40 * 16 + 1)) ** 0.5, rel=0.1)
 
 

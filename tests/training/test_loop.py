@@ -170,6 +170,34 @@ def test_learning_rate_falls_on_a_plateau():
     assert learning_rate(replace(config, lr_factor=1.0), history) == 1.0
 
 
+def test_the_optimizer_steps_with_the_scheduled_rate(data, tmp_path):
+    rates = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            super().step(closure)
+
+    config = replace(CONFIG, max_epochs=8, patience=8, lr=0.5)  # far too large: the rate falls soon
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        history, _ = fit(new_model(data), data, config, CPU, tmp_path, identity=IDENTITY)
+    assert [rates[19 * i] for i in range(8)] == [epoch.lr for epoch in history]  # 19 steps an epoch
+    assert min(rates) < 0.5
+
+
+def test_without_reshuffling_every_epoch_sees_the_stored_order(data, tmp_path, monkeypatch):
+    seen, calculate_loss = [], EulerNet.calculate_loss
+
+    def watched(self, x, y):
+        seen.append(x)
+        return calculate_loss(self, x, y)
+
+    monkeypatch.setattr(EulerNet, "calculate_loss", watched)
+    run(data, tmp_path / "run", replace(CONFIG, max_epochs=2, reshuffle=False))
+    assert torch.equal(torch.cat(seen), torch.cat([data.train.x, data.train.x]))
+
+
 def test_average_is_the_exponential_average_of_the_weights(data, tmp_path):
     """With the first step's weights as its start, as torch.optim.swa_utils defines it."""
     config, seen = replace(CONFIG, max_epochs=1, ema=0.8), []

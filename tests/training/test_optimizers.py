@@ -1,0 +1,49 @@
+"""Decay goes where it belongs: the tables, the net, or both."""
+
+import pytest
+import torch
+
+from eulernet.models import EulerNet
+from eulernet.training.optimizers import make_adam
+
+
+def steps(decays, groups=None):
+    """Weights after five steps of ``make_adam``, or of plain Adam with a decay for the table and one for the rest."""
+    torch.manual_seed(1)
+    model = EulerNet(
+        [5, 4],
+        embedding_dim=3,
+        orders=[2],
+        drop_explicit=0.0,
+        drop_implicit=0.0,
+        norm=False,
+        init="sigir",
+        norm_penalty=0.0,
+    ).double()
+    x, y = torch.tensor([[1, 2], [0, 3], [4, 1]]), torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    table = [model.embedding.table.weight]
+    net = [w for name, w in model.named_parameters() if name != "embedding.table.weight"]
+    if groups is None:
+        optimizer = make_adam(model, lr=1e-2, **decays)
+    else:
+        both = [{"params": table, "weight_decay": groups[0]}, {"params": net, "weight_decay": groups[1]}]
+        optimizer = torch.optim.Adam(both, lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model.calculate_loss(x, y).backward()
+        optimizer.step()
+    return list(model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("weight_decay", "embedding_l2", "net_l2", "groups"),
+    [
+        (0.1, 0.0, 0.0, (0.1, 0.1)),
+        (0.0, 0.1, 0.0, (0.1, 0.0)),
+        (0.0, 0.0, 0.1, (0.0, 0.1)),
+        (0.1, 0.2, 0.3, (0.3, 0.4)),
+    ],
+)
+def test_decay_equals_plain_adam_with_a_decay_per_group(weight_decay, embedding_l2, net_l2, groups):
+    got = steps(dict(weight_decay=weight_decay, embedding_l2=embedding_l2, net_l2=net_l2))
+    torch.testing.assert_close(got, steps({}, groups), rtol=1e-9, atol=1e-12)
