@@ -73,7 +73,7 @@ def build(
     """The store of ``recipe`` over raw ``files``: made under ``data_dir`` unless it is there already.
 
     ``vocabulary`` is ``all`` (ids and counts over all rows, as published) or ``train`` (leak-free). Rows are stored
-    in the order of the split, so that each part is one range. ``origin`` says in words where ``raw`` came from.
+    in the order of the split, so that each part is one range. ``origin`` says in words where the files came from.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
     cut = choose(splits.SPLITS, split, "dataset.split")
