@@ -19,9 +19,10 @@ from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
 from eulernet.training.checkpoint import LAST, load_last
+from eulernet.training.config import TrainConfig
 from eulernet.training.device import keep_freed_memory, pick_device
 from eulernet.training.files import write_atomically
-from eulernet.training.loop import TrainConfig, fit
+from eulernet.training.loop import fit
 from eulernet.training.run import commit, reset_peak_memory, write_report
 
 log = logging.getLogger(__name__)

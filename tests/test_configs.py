@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from eulernet.cli import conf_dir, construct
 from eulernet.models import MODELS
-from eulernet.training.loop import TrainConfig
+from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
 DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
-from eulernet.errors import UserError, choose, require
+from eulernet.errors import UserError, require
 from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
 from eulernet.training.average import Average
+from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.optimizers import OPTIMIZERS
 
@@ -26,40 +27,6 @@ log = logging.getLogger(__name__)
 
 CALMER = "try a smaller train.lr or train.clip_norm=10"
 CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train; ``conf/train/`` has the values and says what each is for. UserError for impossible ones."""
-
-    optimizer: str
-    max_epochs: int
-    batch_size: int
-    eval_batch_size: int
-    lr: float
-    weight_decay: float
-    embedding_l2: float
-    net_l2: float
-    clip_norm: float | None
-    patience: int
-    lr_factor: float
-    lr_patience: int
-    min_lr: float
-    ema: float
-    reshuffle: bool
-    shuffle_seed: int
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
-            require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "shuffle_seed"):
-            require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
-        require(self.lr > 0, f"train.lr must be positive, got {self.lr}")
-        require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
-        require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
-        choose(OPTIMIZERS, self.optimizer, "train.optimizer")
-        if self.clip_norm is not None:
-            require(self.clip_norm > 0, f"train.clip_norm must be positive or null, got {self.clip_norm}")
 
 
 def learning_rate(config: TrainConfig, history: Sequence[Epoch]) -> float:
@@ -110,7 +77,7 @@ def fit(
         except (RuntimeError, ValueError, TypeError):
             raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
         shuffle.set_state(state["shuffle"])
-        restore_random_state(state["random"], device)
+        checkpoint.restore_random_state(state["random"], device)
         history = [Epoch(**epoch) for epoch in state["history"]]
 
     def save() -> None:
@@ -119,7 +86,7 @@ def fit(
             "average": None if average is None else average.state(),
             "optimizer": optimizer.state_dict(),
             "shuffle": shuffle.get_state(),
-            "random": random_state(device),
+            "random": checkpoint.random_state(device),
             "history": [asdict(epoch) for epoch in history],
         }
         checkpoint.save_last({**identity, **state}, run)
@@ -207,19 +174,3 @@ def progress(rows: int, what: str) -> "Iterator[tqdm[Any]]":
         total=rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=None, dynamic_ncols=True
     ) as bar:
         yield bar
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of the generators that dropout draws from."""
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if (device.type == "cuda") != (state["cuda"] is not None):
-        log.warning("the run began on another kind of device: it goes on, but not to the same bits")
-    elif state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)

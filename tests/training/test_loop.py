@@ -13,8 +13,9 @@ from eulernet.errors import UserError
 from eulernet.models import EulerNet
 from eulernet.training import loop
 from eulernet.training.checkpoint import load_last
+from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
-from eulernet.training.loop import TrainConfig, fit, learning_rate
+from eulernet.training.loop import fit, learning_rate
 from eulernet.training.optimizers import make_adam
 
 CPU = torch.device("cpu")

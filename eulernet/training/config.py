@@ -1,0 +1,40 @@
+"""How to train, as plain numbers."""
+
+from dataclasses import dataclass
+
+from eulernet.errors import choose, require
+from eulernet.training.optimizers import OPTIMIZERS
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; ``conf/train/`` has the values and says what each is for. UserError for impossible ones."""
+
+    optimizer: str
+    max_epochs: int
+    batch_size: int
+    eval_batch_size: int
+    lr: float
+    weight_decay: float
+    embedding_l2: float
+    net_l2: float
+    clip_norm: float | None
+    patience: int
+    lr_factor: float
+    lr_patience: int
+    min_lr: float
+    ema: float
+    reshuffle: bool
+    shuffle_seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
+            require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "shuffle_seed"):
+            require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        require(self.lr > 0, f"train.lr must be positive, got {self.lr}")
+        require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
+        require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
+        choose(OPTIMIZERS, self.optimizer, "train.optimizer")
+        if self.clip_norm is not None:
+            require(self.clip_norm > 0, f"train.clip_norm must be positive or null, got {self.clip_norm}")
