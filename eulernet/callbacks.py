@@ -1,11 +1,15 @@
 """What happens around the runs that Hydra starts: folders that a refused run takes back, a table that ends a sweep."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from eulernet.training.checkpoint import LAST
 
 _made: list[Path] = []  # folders that this process is about to make, innermost first
 
@@ -27,13 +31,13 @@ class Folders(Callback):
 def discard_unless_started(run: Path) -> None:
     """Remove the folder of a run that never came to train, with the empty ones above it, if this process made them.
 
-    Nothing but a log is in it then. A folder that was there before, or that holds anything else, stays.
+    A run that came to train has a checkpoint. A folder that was there before stays, with all that is in it.
     """
     run = run.absolute()
-    if not _made or not run.is_relative_to(_made[0]) or {file.name for file in run.iterdir()} - {"train.log"}:
+    if not _made or not run.is_relative_to(_made[0]) or (run / LAST).exists():
         return
-    (run / "train.log").unlink(missing_ok=True)
-    for folder in (run, *run.parents):
+    shutil.rmtree(run)
+    for folder in run.parents:
         if not (folder.is_relative_to(_made[0]) or folder in _made) or any(folder.iterdir()):
             return
         folder.rmdir()
@@ -42,12 +46,17 @@ def discard_unless_started(run: Path) -> None:
 class SweepTable(Callback):
     """Collect the report.json of every run under the sweep's folder into results.csv, and print it."""
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self.started = time.time()
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         import pandas as pd
 
         folder = Path(config.hydra.sweep.dir)
         rows = []
         for file in sorted(folder.glob("*/report.json"), key=lambda file: (len(file.parent.name), file.parent.name)):
+            if file.stat().st_mtime < self.started:
+                continue  # of another sweep into the same folder
             report = json.loads(file.read_text())
             rows.append(
                 {

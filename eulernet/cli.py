@@ -55,8 +55,11 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 return task(cfg)
             except Exception as error:
-                bug = not isinstance(error, UserError | OSError | OmegaConfBaseException)
-                line = traceback.format_exc() if bug else _explain(error, config)
+                known = isinstance(error, UserError | OSError | OmegaConfBaseException)
+                if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                    line = "error: not enough memory; choose a smaller model, batch or dataset"
+                else:
+                    line = _explain(error, config) if known else traceback.format_exc()
             job = HydraConfig.get()
             if job.mode != RunMode.MULTIRUN:
                 sys.exit(line)
@@ -87,6 +90,9 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     UserError for what Hydra lets pass though nothing would read it: a new key at the top (``+foo=1``), a key taken away
     (``~seed``), and a cell of the optional group ``tuned`` that has no file.
     """
+    for group in ("dataset", "model", "train"):
+        if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
+            choose({file.stem: file for file in (conf_dir() / group).glob("*.yaml")}, choice, group)
     folder = conf_dir() / "tuned"
     for override in HydraConfig.get().overrides.task:
         key, _, choice = override.partition("=")
@@ -146,11 +152,11 @@ def _explain(error: Exception, config: str) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         line = f"unknown {group} {name!r}; {nearest(name, error.options)}"
     elif isinstance(error, OverrideParseException):
-        line = (
-            f"cannot read {error.override!r} on the command line; write key=value, and quote what the shell would eat"
-        )
+        line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
     elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
-        line = f"unknown key {found[1]!r}; {nearest(found[1], _known_keys(config))}"
+        key, keys = found[1], _known_keys(config)
+        same = [name for name in keys if name.endswith(f".{key}")]  # train.lr for lr
+        line = f"unknown key {key!r}; {nearest(same[0], same) if same else nearest(key, keys)}"
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
         line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
     elif str(error).startswith("Config group override must be"):
@@ -166,9 +172,13 @@ def _explain(error: Exception, config: str) -> str:
 
 
 def _known_keys(config: str) -> list[str]:
-    """Every key that the default configuration has, dotted, for suggestions."""
+    """Every key of the configuration, with the groups that the command line chose, dotted, for suggestions."""
+    groups = [word for word in sys.argv[1:] if word.split("=")[0] in ("dataset", "model", "train") and "," not in word]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose(config))
+        try:
+            cfg = OmegaConf.to_container(compose(config, groups))
+        except Exception:  # a group is what is wrong
+            cfg = OmegaConf.to_container(compose(config))
 
     def walk(node: Any, prefix: str) -> Iterator[str]:
         for key, value in node.items():

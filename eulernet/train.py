@@ -35,8 +35,8 @@ MAY_CHANGE = ("resume", "device", "raw", "data_dir", "train.max_epochs", "train.
 def main(cfg: DictConfig) -> float:
     """Train one model on one dataset; return the best validation AUC, which sweeps maximise."""
     run = Path(HydraConfig.get().runtime.output_dir)
-    overrides = list(HydraConfig.get().overrides.task)
     try:
+        overrides = list(HydraConfig.get().overrides.task)
         if cfg.resume is not None:
             require(bool(cfg.resume), "resume=: give the folder of the run to go on with")
             require(
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> float:
                 f"resume={cfg.resume} goes on in its own folder, one at a time: leave out hydra.run.dir and -m",
             )
             cfg = saved_config(cfg, overrides)
-        elif (run / LAST).exists():
+        elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
             raise UserError(f"{_short(run)} already holds a run; give resume={_short(run)}, or another hydra.run.dir")
         return train(to_plain(cfg), _short(run), overrides)
     finally:
@@ -104,7 +104,8 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
             job.model, data, job.config, job.device, run, identity={**identity, "about": about}, state=state
         )
     except KeyboardInterrupt:
-        log.info("stopped; go on with: %s -m eulernet.train resume=%s", _short(Path(sys.executable)), run)
+        if (run / LAST).exists():
+            log.info("stopped; go on with: %s -m eulernet.train resume=%s", _short(Path(sys.executable)), run)
         raise
     report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from eulernet.data import store
+from eulernet.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Dataset:
     def open(cls, folder: Path) -> "Dataset":
         """Memory-map the store in ``folder``. Raises UserError if it is damaged or of another format."""
         meta = store.read_meta(folder)
-        x = torch.from_numpy(store.open_array(folder, "x.npy", (meta["rows"], len(meta["fields"]))))
-        y = torch.from_numpy(store.open_array(folder, "y.npy", (meta["rows"],)))
+        x = torch.from_numpy(store.open_array(folder, "x.npy", (meta["rows"], len(meta["fields"])), np.int32))
+        y = torch.from_numpy(store.open_array(folder, "y.npy", (meta["rows"],), np.uint8))
         splits = {part: Split(x[start:stop], y[start:stop]) for part, (start, stop) in meta["split"].items()}
         return cls(folder, meta, splits)
 
@@ -87,5 +89,8 @@ class Dataset:
 
     def copy_preprocessor(self, folder: Path) -> None:
         """Put what turns raw rows into ids into ``folder``: the vocabularies and meta.json."""
-        shutil.copytree(self.folder / "vocab", folder / "vocab", dirs_exist_ok=True)
-        shutil.copy(self.folder / "meta.json", folder / "meta.json")
+        try:
+            shutil.copytree(self.folder / "vocab", folder / "vocab", dirs_exist_ok=True)
+            shutil.copy(self.folder / "meta.json", folder / "meta.json")
+        except shutil.Error as error:  # a list of what failed
+            raise UserError(f"{folder} cannot be written ({error.args[0][0][2]}); is the disk full?") from None

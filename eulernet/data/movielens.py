@@ -62,7 +62,7 @@ def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count
 
 def _find(folder: Path, *forms: Sequence[str]) -> list[Path]:
     """The files of the first form that ``folder`` holds whole."""
-    require(folder.is_dir(), f"raw={folder}: no such folder; it should hold {', '.join(forms[0])}")
+    require(folder.is_dir(), f"raw={folder}: not a folder; give the unpacked one, with {', '.join(forms[0])}")
     for form in forms:
         if all((folder / name).is_file() for name in form):
             return [folder / name for name in form]
@@ -118,10 +118,12 @@ def read_rows(
     belongs, is a UserError that names it.
     """
     try:
-        text = file.read_bytes().decode(encoding)
+        text = file.read_bytes().removeprefix(b"\xef\xbb\xbf").decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not {encoding} text at byte {error.start}") from None
     first = 1 + int(header)
+    if header:
+        require(text.startswith(f"{columns[0]}:"), f"{file}, line 1: no header, it should begin with {columns[0]}:")
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")[first - 1 :]
     parts = pl.Series("parts", lines, dtype=pl.String).str.split(separator)
     if (row := first_row(parts.list.len() != len(columns))) is not None:
@@ -135,7 +137,7 @@ def read_rows(
             if (row := first_row(whole.ne_missing(number) | whole.is_null())) is not None:
                 raise UserError(f"{file}, line {row + first}: {column} is {table[column][row]!r}, not an integer")
             table = table.with_columns(whole)
-    return table.with_row_index("line", offset=first)
+    return table.with_columns(pl.col(pl.String).replace("", None)).with_row_index("line", offset=first)
 
 
 def first_row(wrong: pl.Series) -> int | None:

@@ -85,6 +85,7 @@ def build(
 
     with store.writing(folder, mark="meta.json") as new:
         table = recipe.scan(files)
+        store.require_space(new, len(table), len(recipe.fields))
         order, parts = cut(table, split_seed)
         train = order[slice(*parts["train"])] if vocabulary == "train" else None
         x = np.empty((len(table), len(recipe.fields)), dtype=np.int32)

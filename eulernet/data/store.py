@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,9 @@ def writing(folder: Path, *, mark: str) -> Iterator[Path]:
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
+        if time.time() - stale.stat().st_mtime > 86_400:
+            shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield temporary
@@ -66,6 +70,13 @@ def writing(folder: Path, *, mark: str) -> Iterator[Path]:
         for parent in made:
             with suppress(OSError):  # what holds the new folder, or anybody else's, stays
                 parent.rmdir()
+
+
+def require_space(folder: Path, rows: int, fields: int) -> None:
+    """UserError unless the disk of ``folder`` has room for the arrays: a memory-mapped file crashes on a full one."""
+    needed, free = rows * (4 * fields + 1) / 1e6, shutil.disk_usage(folder).free / 1e6
+    short = f"the store needs {needed:,.1f} MB, {free:,.1f} MB are free; give another data_dir="
+    require(needed < free, f"{folder.parent}: {short}")
 
 
 def write_vocabulary(folder: Path, field: str, values: pl.Series) -> None:
@@ -131,10 +142,14 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         found = meta.get("format") if isinstance(meta, dict) else None
         raise UserError(f"store {folder}: format {found}, this version reads format {FORMAT}; {again}")
+    missing = {"name", "protocol", "rows", "fields", "field_sizes", "split", "clicks", "source"} - meta.keys()
+    require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
+    for field in meta["fields"]:
+        require((folder / "vocab" / f"{field}.parquet").is_file(), f"store {folder}: no vocab/{field}.parquet; {again}")
     return meta
 
 
-def open_array(folder: Path, file: str, shape: tuple[int, ...]) -> np.ndarray:
+def open_array(folder: Path, file: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Memory-map ``file`` of a store; UserError unless it is whole and of the shape that meta.json says.
 
     Copy-on-write, because torch wants writable memory: what is written here never reaches the file.
@@ -142,7 +157,8 @@ def open_array(folder: Path, file: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(folder / file, mmap_mode="c")
         require(array.shape == shape, f"shape {array.shape}, expected {shape}")
-    except (OSError, ValueError) as error:
+        require(array.dtype == dtype, f"{array.dtype}, expected {np.dtype(dtype)}")
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"store {folder}: {file} is truncated or damaged ({error}); "
             f"delete that folder and run again (rm -r {folder})"

@@ -79,21 +79,25 @@ def make_synthetic(
         means = [np.exp(power * np.outer(orders[:, f], values)).mean(1) for f, values in enumerate(log_values)]
         return np.prod(means, axis=0)
 
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         mean, std = moment(1), np.sqrt(moment(2) - moment(1) ** 2)
     require(
         bool(np.isfinite([mean, std]).all() and math.isfinite(signal) and math.isfinite(bias)),
         "dataset.interactions: the products overflow; give a smaller dataset.spread or smaller orders",
     )
-    require(bool((std > 0).all()), "dataset.interactions: an interaction without a nonzero order carries no signal")
+    require(
+        bool((std > 1e-9 * np.abs(mean)).all()),
+        "dataset.interactions: an interaction without a nonzero order carries no signal",
+    )
 
     split = {
         "train": (0, int(rows * 0.8)),
         "valid": (int(rows * 0.8), int(rows * 0.9)),
         "test": (int(rows * 0.9), rows),
     }
-    truth = np.empty(rows - split["train"][1])  # the true logits of the rows after the training split
     with store.writing(folder, mark="meta.json") as new:
+        store.require_space(new, rows, len(names))
+        truth = np.empty(rows - split["train"][1])  # the true logits of the rows after the training split
         x = np.lib.format.open_memmap(new / "x.npy", "w+", np.int32, (rows, len(names)))
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (rows,))
         starts = range(0, rows, CHUNK)
@@ -106,7 +110,8 @@ def make_synthetic(
             terms = (np.exp(logs @ orders.T) - mean) / std
             logit = bias + signal / math.sqrt(len(orders)) * terms.sum(1)
             x[start:stop] = ids + 1
-            y[start:stop] = draw.random(stop - start) < 1 / (1 + np.exp(-logit))
+            with np.errstate(over="ignore"):  # exp(-z) may be infinite: a probability of 0
+                y[start:stop] = draw.random(stop - start) < 1 / (1 + np.exp(-logit))
             kept = max(start, split["train"][1])
             if stop > kept:
                 truth[kept - split["train"][1] : stop - split["train"][1]] = logit[kept - start :]
@@ -120,6 +125,9 @@ def make_synthetic(
         for part in ("valid", "test"):
             start, stop = split[part]
             scores, labels = truth[start - split["train"][1] : stop - split["train"][1]], y[start:stop]
+            require(
+                0 < labels.mean() < 1, f"synthetic: every row of the {part} split has the same label; AUC needs both"
+            )
             bayes[part] = {"auc": auc(labels, scores), "logloss": logloss(labels, scores)}
         store.seal(
             new,

@@ -49,11 +49,11 @@ def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
         raise UserError(f"{file} is damaged ({_first_line(error)}); start the run anew") from None
     found = state.get("format") if isinstance(state, dict) else None
     require(found == FORMAT, f"{file}: format {found}, this version reads format {FORMAT}; start the run anew")
-    other = state["model_name"]
+    other = state.get("model_name")
     require(other == model_name, f"{file} is of model {other}, this run trains {model_name}")
     require(
-        state["dataset"] == dataset,
-        f"{file} is of dataset {state['dataset']}, this run's data is {dataset}; give the raw= it was trained on",
+        state.get("dataset") == dataset,
+        f"{file} is of dataset {state.get('dataset')}, this run's data is {dataset}; give the raw= it was trained on",
     )
     return state
 

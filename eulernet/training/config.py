@@ -30,6 +30,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("batch_size", "eval_batch_size", "shuffle_seed"):
+            require(getattr(self, name) < 2**62, f"train.{name} is too large: {getattr(self, name)}")
         for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "shuffle_seed"):
             require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         require(self.lr > 0, f"train.lr must be positive, got {self.lr}")

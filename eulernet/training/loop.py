@@ -74,11 +74,11 @@ def fit(
             optimizer.load_state_dict(state["optimizer"])
             if average is not None:
                 average.load_state(state["average"])
-        except (RuntimeError, ValueError, TypeError):
+            shuffle.set_state(state["shuffle"])
+            checkpoint.restore_random_state(state["random"], device)
+            history = [Epoch(**epoch) for epoch in state["history"]]
+        except (RuntimeError, ValueError, TypeError, KeyError):
             raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
-        shuffle.set_state(state["shuffle"])
-        checkpoint.restore_random_state(state["random"], device)
-        history = [Epoch(**epoch) for epoch in state["history"]]
 
     def save() -> None:
         state = {

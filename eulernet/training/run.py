@@ -66,7 +66,7 @@ def write_report(
     }
     if "bayes" in data.meta:
         report["bayes"] = data.meta["bayes"]
-        if data.meta["bayes"]["test"]["auc"] > 0.5:
+        if data.meta["bayes"]["test"]["auc"] > 0.505:  # else there is nothing to learn
             report["learned"] = learned(data, test)
     write_atomically(run / "report.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
     return report

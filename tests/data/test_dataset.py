@@ -66,8 +66,20 @@ def test_an_array_of_another_shape_is_named(folder):
         Dataset.open(folder)
 
 
+def test_a_store_that_lacks_a_part_is_named(folder):
+    (folder / "vocab" / "f1.parquet").unlink()
+    with pytest.raises(UserError, match=r"no vocab/f1.parquet; delete that folder"):
+        Dataset.open(folder)
+
+
 @pytest.mark.parametrize(
-    ("text", "message"), [('{"format": 0}', "format 0"), ("{", "cannot be read"), ("[]", "format None")]
+    ("text", "message"),
+    [
+        ('{"format": 0}', "format 0"),
+        ("{", "cannot be read"),
+        ('{"format": 1}', "meta.json lacks clicks, field_sizes"),
+        ("[]", "format None"),
+    ],
 )
 def test_a_store_of_another_format_is_named(folder, text, message):
     (folder / "meta.json").write_text(text)

@@ -131,7 +131,7 @@ def test_missing_files_are_named(tiny_1m, tmp_path):
         UserError, match=r"no users.dat there; the folder should hold ratings.dat, users.dat, movies.dat"
     ):
         make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
-    with pytest.raises(UserError, match=r"nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"nowhere: not a folder"):
         make_movielens_1m(tiny_1m / "nowhere", tmp_path / "data", **SETTINGS)
 
 

@@ -118,4 +118,4 @@ def test_two_builders_of_one_store_do_not_disturb_each_other(tmp_path):
         for new in (one, two):
             (new / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
     assert [file.name for file in folder.parent.iterdir()] == ["store"]
-    assert store.read_meta(folder) == {"format": store.FORMAT}
+    assert json.loads((folder / "meta.json").read_text()) == {"format": store.FORMAT}
