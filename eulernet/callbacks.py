@@ -53,15 +53,17 @@ class SweepTable(Callback):
         import pandas as pd
 
         folder = Path(config.hydra.sweep.dir)
-        rows = []
+        rows, overrides = [], dict[str, None]()
         for file in sorted(folder.glob("*/report.json"), key=lambda file: (len(file.parent.name), file.parent.name)):
             if file.stat().st_mtime < self.started:
                 continue  # of another sweep into the same folder
             report = json.loads(file.read_text())
+            changed = dict(override.split("=", 1) for override in report["overrides"] if "=" in override)
+            overrides.update(dict.fromkeys(changed))
             rows.append(
                 {
                     "run": file.parent.name,
-                    **dict(override.split("=", 1) for override in report["overrides"] if "=" in override),
+                    **changed,
                     "valid_auc": report["valid"]["auc"],
                     "valid_logloss": report["valid"]["logloss"],
                     "test_auc": report["test"]["auc"],
@@ -73,4 +75,6 @@ class SweepTable(Callback):
         if rows:
             table = pd.DataFrame(rows)
             table.to_csv(folder / "results.csv", index=False)
-            print(f"\n{table.to_string(index=False, float_format='{:.6f}'.format)}\n\n{folder / 'results.csv'}")
+            swept = [name for name in overrides if table[name].nunique(dropna=False) > 1]
+            shown = table[["run", *swept, *(name for name in table if name not in {"run", *overrides})]]
+            print(f"\n{shown.to_string(index=False, float_format='{:.6f}'.format)}\n\n{folder / 'results.csv'}")
