@@ -79,19 +79,18 @@ def set_up(cfg: dict[str, Any]) -> Job:
 def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
-    about: dict[str, Any] = {
-        "overrides": overrides,
-        "commit": commit(),
-    }  # asked now: the checkout may move on while the run goes
+    # Asked now: the checkout may move on while the run goes.
+    about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
     job = set_up(cfg)
     name, data = cfg["model"]["name"], job.data
     identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
     state = None
     if resume is not None:
         state = load_last(run, **identity)
-        if state["about"]["commit"] != about["commit"]:
-            about["commit"] = f"{state['about']['commit']}, then {about['commit']}"
-        about["overrides"] = state["about"]["overrides"] + [o for o in overrides if not o.startswith("resume=")]
+        began = state.get("about", about)
+        if began["commit"] != about["commit"]:
+            about["commit"] = f"{began['commit']}, then {about['commit']}"
+        about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
     else:
         data.copy_preprocessor(run / "preprocessor")
     write_atomically(run / "config.yaml", lambda file: OmegaConf.save(OmegaConf.create(cfg), file))
