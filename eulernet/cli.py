@@ -88,8 +88,8 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as dictionaries and values, interpolations resolved.
 
     UserError for what Hydra lets pass though the run would not be the one that was meant: a new key at the top
-    (``+foo=1``), a key taken away (``~seed``), a group's file by another spelling (``model=eulernet.yaml``), which finds
-    no tuned cell, and a cell of the optional group ``tuned`` that has no file.
+    (``+foo=1``), a key taken away (``~seed``), a group's file by another spelling (``model=eulernet.yaml``), which
+    finds no tuned cell, and a cell of the optional group ``tuned`` that has no file.
     """
     for group in ("dataset", "model", "train"):
         if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
