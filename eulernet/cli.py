@@ -26,7 +26,18 @@ from omegaconf.errors import OmegaConfBaseException
 from eulernet.errors import UserError, choose, nearest, require
 
 T = TypeVar("T")
-KEYS = ("dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "resume")  # of all entry configs
+KEYS = (
+    "dataset",
+    "model",
+    "train",
+    "tuned",
+    "seed",
+    "device",
+    "raw",
+    "data_dir",
+    "memory",
+    "resume",
+)  # of all entry configs
 Task = Callable[[DictConfig], float | None]
 
 # The folder of a run: a new one, or that of the run to go on with.

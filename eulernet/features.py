@@ -1,34 +1,82 @@
-"""Ids to vectors: the only embedding tables of the package."""
+"""Ids, numbers and bags of ids to vectors: the only embedding tables of the package."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
-class FieldEmbedding(nn.Module):
-    """Look up one vector per field, [B, F] ids to [B, F, D].
+@dataclass(frozen=True)
+class Number:
+    """A field of real numbers: x holds the bits of a float32, and the embedding is one vector times the number."""
 
-    All fields share one table; field f owns ``field_sizes[f]`` consecutive rows of it, so one lookup serves
-    the whole batch. Each field's rows start xavier-uniform, as if the field had a table of its own. Ids are
-    trusted here: they are range-checked when a store is written.
+
+@dataclass(frozen=True)
+class Bag:
+    """A field of up to ``length`` ids below ``size``: as many columns of x, -1 after the last.
+
+    Their vectors are pooled; an empty bag is the zero vector.
     """
 
-    first_row: Int[Tensor, " F"]
+    size: int
+    length: int
+    pooling: Literal["mean", "sum"]
 
-    def __init__(self, field_sizes: Sequence[int], embedding_dim: int) -> None:
+
+FieldSize = int | Number | Bag  # a field of ids is the number of its ids, id 0 included
+
+
+class FieldEmbedding(nn.Module):
+    """Look up one vector per field, x to [B, F, D], whatever the kinds of the fields.
+
+    All fields share one table; field f owns consecutive rows of it: as many as it has ids, one if it is a number. So
+    one lookup serves the whole batch. Each field's rows start xavier-uniform, as if the field had a table of its own.
+    Where every field is one of ids, x is [B, F]; a bag takes several columns. Ids are trusted here: they are
+    range-checked when a store is written.
+    """
+
+    first_row: Int[Tensor, " C"]
+    field: Int[Tensor, " C"]
+    is_number: Tensor
+    averaged: Tensor
+
+    def __init__(self, field_sizes: Sequence[FieldSize], embedding_dim: int) -> None:
         super().__init__()
-        self.field_sizes = list(field_sizes)
-        self.table = nn.Embedding(sum(field_sizes), embedding_dim)
+        self.fields = len(field_sizes)
+        # Rows of the table that belong to each field.
+        self.field_sizes = [size if isinstance(size, int) else getattr(size, "size", 1) for size in field_sizes]
+        self.only_ids = all(isinstance(size, int) for size in field_sizes)
+        self.table = nn.Embedding(sum(self.field_sizes), embedding_dim)
         for rows in self.rows_by_field():
             nn.init.xavier_uniform_(rows)
+        columns = torch.tensor([getattr(size, "length", 1) for size in field_sizes])
+        field = torch.arange(self.fields).repeat_interleave(columns)
+        number = torch.tensor([isinstance(size, Number) for size in field_sizes])
+        mean = torch.tensor([isinstance(size, Bag) and size.pooling == "mean" for size in field_sizes])
         first_row = torch.tensor([0, *self.field_sizes[:-1]]).cumsum(0)
-        self.register_buffer("first_row", first_row, persistent=False)
+        for name, value in {
+            "first_row": first_row[field],
+            "field": field,
+            "is_number": number[field],
+            "averaged": mean,
+        }.items():
+            self.register_buffer(name, value, persistent=False)
 
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
         """Each field's part of the table, as views outside the graph."""
         return self.table.weight.data.split(self.field_sizes)
 
-    def forward(self, x: Int[Tensor, "B F"]) -> Float[Tensor, "B F D"]:
-        return self.table(x + self.first_row)
+    def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
+        if self.only_ids:
+            return self.table(x + self.first_row)
+        x = x.int()
+        members = (x >= 0).to(self.table.weight.dtype)  # 0 after the last member of a bag
+        weight = torch.where(self.is_number, x.view(torch.float32).to(members.dtype), members)
+        count = members.new_zeros(len(x), self.fields).index_add(1, self.field, members)
+        weight = weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
+        rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
+        vectors = self.table(rows) * weight.unsqueeze(2)  # [B, C, D]
+        return vectors.new_zeros(len(x), self.fields, vectors.shape[2]).index_add(1, self.field, vectors)

@@ -20,7 +20,7 @@ from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
-from eulernet.training.device import keep_freed_memory, pick_device
+from eulernet.training.device import pick_device
 from eulernet.training.files import write_atomically
 from eulernet.training.loop import fit
 from eulernet.training.run import commit, reset_peak_memory, write_report
@@ -28,7 +28,7 @@ from eulernet.training.run import commit, reset_peak_memory, write_report
 log = logging.getLogger(__name__)
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
-MAY_CHANGE = ("resume", "device", "raw", "data_dir", "train.max_epochs", "train.patience")
+MAY_CHANGE = ("resume", "device", "raw", "data_dir", "memory", "train.max_epochs", "train.patience")
 
 
 @command("train")
@@ -66,7 +66,6 @@ def set_up(cfg: dict[str, Any]) -> Job:
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
     require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
-    keep_freed_memory()
     device = pick_device(str(cfg["device"]))
     config = construct(TrainConfig, cfg["train"], "train")
     data = Dataset.open(prepare(cfg))

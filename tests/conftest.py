@@ -30,6 +30,21 @@ def raw_folder(name: str, file: str) -> Path:
     pytest.skip(f"no raw {name} files; set EULERNET_RAW to the folder that holds {name}/ (see data/README.md)")
 
 
+def rows_of(split):
+    """The rows of a split of a store, in its order."""
+    return split.x if split.order is None else split.x[split.order]
+
+
+@pytest.fixture(scope="session")
+def criteo_sample() -> Path:
+    return raw_folder("criteo", "train.txt") / "train.txt"
+
+
+@pytest.fixture(scope="session")
+def avazu_sample() -> Path:
+    return raw_folder("avazu", "train.csv") / "train.csv"
+
+
 @pytest.fixture(scope="session")
 def ml_1m() -> Path:
     return raw_folder("ml-1m", "ratings.dat")

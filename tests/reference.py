@@ -4,6 +4,7 @@ import math
 import random
 import re
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -101,6 +102,35 @@ def movielens_1m_rows(folder: Path) -> list[tuple[tuple[str, ...], int]]:
         user, movie, rating, _ = line.split("::")
         if rating != "3":
             rows.append(((user, *users[user], movie, movies[movie]), int(rating in "45")))
+    return rows
+
+
+def criteo_rows(file: Path) -> list[tuple[tuple[int | None, ...], int]]:
+    """The paper's rows of Criteo, one line at a time, as the authors' DataSource/criteo_parse.py has them.
+
+    An integer above 2 becomes ceil(ln(v)^2 + 1), a category the number that its hexadecimal digits write.
+    """
+    rows = []
+    for line in file.open():
+        label, *cells = line.rstrip("\n").split("\t")
+        assert len(cells) == 39
+        counts = [int(cell) if cell else None for cell in cells[:13]]
+        counts = [math.ceil(math.log(v) ** 2 + 1) if v is not None and v > 2 else v for v in counts]
+        rows.append(((*counts, *(int(cell, 16) if cell else None for cell in cells[13:])), int(label)))
+    return rows
+
+
+def avazu_rows(file: Path) -> list[tuple[tuple[int, ...], int]]:
+    """The paper's rows of Avazu, as DataSource/avazu_parse.py has them: weekday, hour, then 21 columns as numbers."""
+    rows = []
+    lines = file.open()
+    next(lines)
+    for line in lines:
+        cells = line.rstrip("\r\n").split(",")
+        time = datetime.strptime(cells[2], "%y%m%d%H")
+        codes = [int(cell, 16) for cell in cells[5:14]]
+        rest = [int(cell) for cell in cells[14:]]
+        rows.append(((time.weekday(), time.hour, *map(int, cells[3:5]), *codes, *rest), int(cells[1])))
     return rows
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,7 +89,9 @@ def test_prepare_says_what_it_made(run_command, ml_100k):
     ended = run_command("prepare", "dataset=movielens_100k", f"raw={ml_100k}")
     assert ended.code == 0, ended.err
     assert "movielens_100k: 72,855 rows, 7 fields, store: data/movielens_100k/" in ended.out
-    assert "user_id 943" in ended.out
+    assert re.search(r"^user_id +category +943 +0.00% +0.00%$", ended.out, re.MULTILINE)
+    assert re.search(r"^release_year +category +\d+ +0.0\d% +0.00%$", ended.out, re.MULTILINE)
+    assert re.search(r"^test +7,285 +\d\d\.\d\d%$", ended.out, re.MULTILINE)
     assert files(Path.cwd())[0] == "data"
 
 
@@ -310,7 +313,7 @@ def test_refuses_a_damaged_store(run_command):
     meta = json.loads((store / "meta.json").read_text())
     (store / "meta.json").write_text(json.dumps({**meta, "format": 0}))
     older = run_command("train", *SYNTHETIC)
-    assert "format 0, this version reads format 1" in older.err
+    assert "format 0, this version reads format 2" in older.err
     subprocess.run(["rm", "-r", "data"], check=True)
     assert_refused(ended, "delete that folder and run again")
     assert_refused(older, "delete that folder and run again")

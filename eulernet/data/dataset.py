@@ -1,9 +1,11 @@
-"""A store opened for training: three splits of ids and labels, cut into batches by slicing."""
+"""A store opened for training: three splits of rows, in batches that are ready before they are asked for."""
 
+import mmap
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -11,33 +13,60 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from eulernet import memory
 from eulernet.data import store
+from eulernet.data.threads import in_order
 from eulernet.errors import UserError
+from eulernet.features import Bag, FieldSize, Number
+
+SMALL = 1 << 30  # bytes of a store that is simply read into memory
+READERS = 8  # threads that gather batches from a file: on a cold disk each waits for its own pages
+AHEAD = 16  # batches gathered before they are needed
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a store: ids x [rows, F] and labels y [rows], 1 = click."""
+    """Rows of a store: x [rows, C], labels y [rows], 1 = click, and ``order``: which rows, in which order.
 
-    x: Int[Tensor, "rows F"]
+    ``order`` None is all of x and y. ``mapped`` says that x is a file: batches are then gathered in other threads.
+    """
+
+    x: Int[Tensor, "rows C"]
     y: UInt8[Tensor, " rows"]
+    order: Int[Tensor, " n"] | None = None
+    mapped: bool = False
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.y if self.order is None else self.order)
 
-    def to(self, device: torch.device) -> "Split":
-        return Split(self.x.to(device), self.y.to(device))
+    @property
+    def labels(self) -> UInt8[Tensor, " n"]:
+        return self.y if self.order is None else self.y[self.order]
 
     def batches(
         self, size: int, generator: torch.Generator | None = None
-    ) -> Iterator[tuple[Int[Tensor, "B F"], Float[Tensor, " B"]]]:
-        """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``."""
-        if generator is None:
+    ) -> Iterator[tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]]:
+        """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``.
+
+        The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be.
+        """
+        if generator is None and self.order is None and not self.mapped:
             for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
                 yield x, y.float()
+            return
+        if generator is None:
+            order = torch.arange(len(self), device=self.y.device) if self.order is None else self.order
         else:
-            for rows in torch.randperm(len(self), generator=generator).to(self.x.device).split(size):
-                yield self.x[rows], self.y[rows].float()
+            order = torch.randperm(len(self), generator=generator).to(self.y.device)
+            order = order if self.order is None else self.order[order]
+        batches = order.split(size)
+        if self.mapped:  # gathered in threads, so that the model finds the next one ready
+            yield from in_order(self.gather, batches, threads=READERS, ahead=AHEAD)
+        else:
+            yield from map(self.gather, batches)
+
+    def gather(self, rows: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]:
+        return self.x[rows], self.y[rows].float()
 
 
 @dataclass(frozen=True)
@@ -52,9 +81,19 @@ class Dataset:
     def open(cls, folder: Path) -> "Dataset":
         """Memory-map the store in ``folder``. Raises UserError if it is damaged or of another format."""
         meta = store.read_meta(folder)
-        x = torch.from_numpy(store.open_array(folder, "x.npy", (meta["rows"], len(meta["fields"])), np.int32))
+        columns = sum(field.get("length", 1) for field in meta["fields"])
+        x = store.open_array(folder, "x.npy", (meta["rows"], columns), np.int32)
         y = torch.from_numpy(store.open_array(folder, "y.npy", (meta["rows"],), np.uint8))
-        splits = {part: Split(x[start:stop], y[start:stop]) for part, (start, stop) in meta["split"].items()}
+        # A row is read at random: what lies around it is not wanted.
+        x._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
+        mapped, splits = torch.from_numpy(x), {}
+        for part, where in meta["split"].items():
+            if isinstance(where, str):
+                numbers = store.open_array(folder, where, (meta["rows_in"][part],), np.int32, np.int64)
+                splits[part] = Split(mapped, y, torch.from_numpy(numbers), mapped=True)
+            else:
+                start, stop = where
+                splits[part] = Split(mapped[start:stop], y[start:stop], mapped=True)
         return cls(folder, meta, splits)
 
     @property
@@ -67,9 +106,26 @@ class Dataset:
         return self.folder.name
 
     @property
-    def field_sizes(self) -> list[int]:
-        """Ids of field f lie in 0 .. field_sizes[f] - 1."""
-        return self.meta["field_sizes"]
+    def fields(self) -> list[str]:
+        return [field["name"] for field in self.meta["fields"]]
+
+    @property
+    def field_sizes(self) -> list[FieldSize]:
+        """What a model needs to know of each field: the number of its ids, or that it is a number or a bag."""
+        sizes: list[FieldSize] = []
+        for field in self.meta["fields"]:
+            if field["kind"] == "number":
+                sizes.append(Number())
+            elif field["kind"] == "bag":
+                sizes.append(Bag(field["size"], field["length"], field["pooling"]))
+            else:
+                sizes.append(field["size"])
+        return sizes
+
+    @property
+    def bytes(self) -> int:
+        """Of the rows of all splits."""
+        return (self.folder / "x.npy").stat().st_size + (self.folder / "y.npy").stat().st_size
 
     @property
     def train(self) -> Split:
@@ -84,8 +140,28 @@ class Dataset:
         return self.splits["test"]
 
     def to(self, device: torch.device) -> "Dataset":
-        """The same data, in the memory of ``device``."""
-        return replace(self, splits={part: split.to(device) for part, split in self.splits.items()})
+        """The same data where batches for ``device`` are made fastest, given the memory that is free.
+
+        On a GPU all of it, if it takes at most half of what is free there. On a CPU a small store is read into memory;
+        a large one stays a file whose pages other runs share, and the system is asked to read it ahead if half of
+        the free memory holds it. Otherwise each batch is read from disk, ahead of its use.
+        """
+        cuda = device.type == "cuda"
+        fits = self.bytes <= (torch.cuda.mem_get_info(device)[0] if cuda else memory.available()) / 2
+        if not fits:
+            return self
+        if not cuda and self.bytes > SMALL:
+            Thread(target=read_through, args=(self.folder / "x.npy",), daemon=True).start()
+            return self
+        x, y = (torch.from_numpy(np.load(self.folder / file)).to(device) for file in ("x.npy", "y.npy"))
+        splits = {}
+        for part, split in self.splits.items():
+            if split.order is None:
+                start, stop = self.meta["split"][part]
+                splits[part] = Split(x[start:stop], y[start:stop])
+            else:
+                splits[part] = Split(x, y, split.order.to(device))
+        return replace(self, splits=splits)
 
     def copy_preprocessor(self, folder: Path) -> None:
         """Put what turns raw rows into ids into ``folder``: the vocabularies and meta.json."""
@@ -94,3 +170,11 @@ class Dataset:
             shutil.copy(self.folder / "meta.json", folder / "meta.json")
         except shutil.Error as error:  # a list of what failed
             raise UserError(f"{folder} cannot be written ({error.args[0][0][2]}); is the disk full?") from None
+
+
+def read_through(file: Path) -> None:
+    """Bring a file into the system's page cache in order: far faster than page by page as random rows are asked for."""
+    buffer = bytearray(1 << 23)
+    with file.open("rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass

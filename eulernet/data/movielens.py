@@ -11,7 +11,10 @@ from pathlib import Path
 import polars as pl
 
 from eulernet.data import download
-from eulernet.data.recipe import Field, Recipe, build
+from eulernet.data.build import build
+from eulernet.data.raw import Piece
+from eulernet.data.recipe import Category, Recipe
+from eulernet.data.splits import published
 from eulernet.errors import UserError, require
 
 INTEGERS = ("user_id", "item_id", "age", "rating")
@@ -25,39 +28,45 @@ ROWS_100K = "5d9d601d8b9ffff8e20924091e262b283c72029f68883de4a4a2e9b91360f83b"
 
 
 def make_movielens_1m(
-    raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
+    raw: Sequence[Path], data_dir: Path, memory: float, *, min_count: int, vocabulary: str, split: str, split_seed: int
 ) -> Path:
     """The store of MovieLens-1M, from the folder ``raw`` or from GroupLens."""
-    folder, origin = raw or data_dir / "raw" / "ml-1m", "raw folder"
-    if raw is None:
+    folder, origin = _folder(raw, data_dir / "raw" / "ml-1m"), "raw folder"
+    if not raw:
         origin = download.fetch([download.ML_1M], folder)
     files = _find(folder, ONE_M)
     recipe = _recipe("movielens_1m", scan_1m, min_count)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=split, split_seed=split_seed, origin=origin)
+    cut = published(split, split_seed)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
 def make_movielens_100k(
-    raw: Path | None, data_dir: Path, *, min_count: int, vocabulary: str, split: str, split_seed: int
+    raw: Sequence[Path], data_dir: Path, memory: float, *, min_count: int, vocabulary: str, split: str, split_seed: int
 ) -> Path:
     """The store of MovieLens-100K, from the folder ``raw``, from GroupLens, or from the recbole wheel on PyPI."""
-    folder, origin = raw or data_dir / "raw" / "ml-100k", "raw folder"
-    if raw is None:
+    folder, origin = _folder(raw, data_dir / "raw" / "ml-100k"), "raw folder"
+    if not raw:
         origin = download.fetch([download.ML_100K, download.ML_100K_IN_RECBOLE], folder, _check_100k)
     files = _find(folder, HUNDRED_K, ATOMIC)
     recipe = _recipe("movielens_100k", scan_100k, min_count)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=split, split_seed=split_seed, origin=origin)
+    cut = published(split, split_seed)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
 def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count: int) -> Recipe:
-    require(min_count >= 1, f"dataset.min_count must be at least 1, got {min_count}")
     return Recipe(
         name=name,
-        version=1,
+        version=2,
         protocol=f"EulerNet paper: rating 3 dropped, click = rating >= 4; id 0 below {min_count} rows",
-        scan=lambda files: scan(files).filter(pl.col("rating") != 3),
-        label=pl.col("rating") >= 4,
-        fields=tuple(Field(field, pl.col(field), min_count) for field in FIELDS),
+        scan=lambda files, _: iter([Piece(lambda: scan(files).filter(pl.col("rating") != 3), files[0], 0, 1, 1.0)]),
+        label=(pl.col("rating") >= 4).cast(pl.UInt8),
+        fields=[Category(field, pl.col(field), min_count) for field in FIELDS],
     )
+
+
+def _folder(raw: Sequence[Path], downloads: Path) -> Path:
+    require(len(raw) <= 1, "raw=: give one folder")
+    return raw[0] if raw else downloads
 
 
 def _find(folder: Path, *forms: Sequence[str]) -> list[Path]:

@@ -1,34 +1,64 @@
-"""A dataset as a value: where each field and the label come from. ``build`` turns it into a store."""
+"""A dataset as a value: where its rows, its fields and its label come from. ``build`` turns it into a store."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
-from eulernet.data import splits, store
-from eulernet.errors import choose
-
-log = logging.getLogger(__name__)
-
-VOCABULARIES = {"all": "every row", "train": "training rows only"}
+from eulernet.data.raw import Piece
+from eulernet.errors import require
 
 
 @dataclass(frozen=True)
-class Field:
-    """One column of ids: its name, how its value comes from the raw table, and when a value is rare."""
+class Category:
+    """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0."""
 
     name: str
     value: pl.Expr
-    min_count: int = 1  # values seen less often share id 0 with the missing ones
+    min_count: int = 1
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """A field of ids from a number: one of at most ``classes`` classes of about equally many rows; 0 if missing."""
+
+    name: str
+    value: pl.Expr
+    classes: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """A field of real numbers, brought to mean 0 and variance 1 if ``standardise``; a missing one is 0 after that."""
+
+    name: str
+    value: pl.Expr
+    standardise: bool
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A field of several values at once, whose embeddings are pooled: ``value`` is a list.
+
+    The first ``length`` members of a list are kept; None keeps as many as the longest has. Members seen less often
+    than ``min_count`` share id 0; a missing or empty list pools to the zero vector.
+    """
+
+    name: str
+    value: pl.Expr
+    min_count: int
+    length: int | None
+    pooling: Literal["mean", "sum"]
+
+
+Field = Category | Quantiles | Number | Bag
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How raw files become rows: ``scan`` reads and checks them, then each row is its fields and a 0/1 label.
+    """How raw files become rows: ``scan`` reads and checks them piece by piece, then each row is fields and a label.
 
     ``protocol`` says in words what the preprocessing does; it goes into the store and into every report.
     """
@@ -36,77 +66,24 @@ class Recipe:
     name: str
     version: int  # raise it when scan, a field or the label changes: stores of other versions are not reused
     protocol: str
-    scan: Callable[[Sequence[Path]], pl.DataFrame]  # raw files -> rows, in file order; UserError on bad input
+    scan: Callable[[Sequence[Path], int], Iterator[Piece]]  # (files, bytes of memory) -> rows in order
     label: pl.Expr
-    fields: tuple[Field, ...]
+    fields: Sequence[Field]
+    settings: Any = None  # what else the expressions depend on, as plain values
+    rows: Sequence[int] | None = None  # how many rows each file should have, where that is known
+    verify: bool = True  # whether other numbers are an error
+
+    def __post_init__(self) -> None:
+        require(bool(self.fields), f"{self.name}: there is no field to learn from")
+        for field in self.fields:
+            count = getattr(field, "min_count", 1)
+            require(count >= 1, f"{field.name}: min_count must be at least 1, got {count}")
 
     def describe(self) -> dict[str, Any]:
         """All that the encoded rows depend on, beside the raw files and the split, as plain values."""
-        fields = [[field.name, field.min_count] for field in self.fields]
-        return {"name": self.name, "version": self.version, "protocol": self.protocol, "fields": fields}
-
-
-def encode(values: pl.Series, min_count: int, train: np.ndarray | None = None) -> tuple[pl.Series, pl.Series]:
-    """Number the values of one field: int32 ids [rows], and the vocabulary, whose i-th value has id i + 1.
-
-    The most frequent value comes first and equal counts are ordered by value, so ids do not depend on threads or
-    hash seeds. Missing values and those seen fewer than ``min_count`` times get id 0. With ``train`` (row numbers)
-    only these rows are counted, so a value that occurs elsewhere alone gets id 0.
-    """
-    seen = values if train is None else values.gather(train)
-    counts = seen.drop_nulls().alias("value").value_counts(name="rows").filter(pl.col("rows") >= min_count)
-    vocabulary = counts.sort("rows", "value", descending=[True, False])["value"]
-    ids = pl.int_range(1, len(vocabulary) + 1, dtype=pl.Int32, eager=True)
-    return values.replace_strict(vocabulary, ids, default=0, return_dtype=pl.Int32), vocabulary
-
-
-def build(
-    recipe: Recipe,
-    files: Sequence[Path],
-    data_dir: Path,
-    *,
-    vocabulary: str,
-    split: str,
-    split_seed: int,
-    origin: str,
-) -> Path:
-    """The store of ``recipe`` over raw ``files``: made under ``data_dir`` unless it is there already.
-
-    ``vocabulary`` is ``all`` (ids and counts over all rows, as published) or ``train`` (leak-free). Rows are stored
-    in the order of the split, so that each part is one range. ``origin`` says in words where the files came from.
-    """
-    choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
-    cut = choose(splits.SPLITS, split, "dataset.split")
-    choices = {"vocabulary": vocabulary, "split": split, "split_seed": split_seed}
-    sums = store.checksums(files)
-    folder = data_dir / recipe.name / store.digest({**recipe.describe(), **choices, "files": sums})
-    if folder.exists():
-        return folder
-
-    with store.writing(folder, mark="meta.json") as new:
-        table = recipe.scan(files)
-        store.require_space(new, len(table), len(recipe.fields))
-        order, parts = cut(table, split_seed)
-        train = order[slice(*parts["train"])] if vocabulary == "train" else None
-        x = np.empty((len(table), len(recipe.fields)), dtype=np.int32)
-        sizes = []
-        for column, field in enumerate(recipe.fields):
-            values = table.select(field.value.alias(field.name)).to_series()
-            ids, known = encode(values, field.min_count, train)
-            x[:, column] = ids.to_numpy()
-            sizes.append(len(known) + 1)
-            store.write_vocabulary(new, field.name, known)
-        y = table.select(recipe.label.cast(pl.UInt8)).to_series().to_numpy()
-        np.save(new / "x.npy", x[order])
-        np.save(new / "y.npy", y[order])
-        store.seal(
-            new,
-            name=recipe.name,
-            protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; split {split}, seed {split_seed}",
-            fields=[field.name for field in recipe.fields],
-            field_sizes=sizes,
-            split=parts,
-            source={"origin": origin, "files": sums},
-        )
-    log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{len(y):,}", f"{sum(sizes):,}", folder)
-    return folder
+        fields = [
+            [type(field).__name__, {key: value for key, value in vars(field).items() if key != "value"}]
+            for field in self.fields
+        ]
+        own = {"name": self.name, "version": self.version, "protocol": self.protocol, "settings": self.settings}
+        return {**own, "fields": fields}

@@ -1,24 +1,144 @@
-"""Which row goes where."""
+"""Which row goes where: a ``Splitter`` says how rows fall to training, validation and test, and in which order."""
 
+import math
 import random
 from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from eulernet.errors import UserError, choose, require
 
-def paper(table: pl.DataFrame, seed: int) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
-    """The split of the authors' code: a shuffled order of the rows, and where each part lies in it.
+PARTS = ("train", "valid", "test")
+Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or row numbers in the order of training
+KEY = "split key"  # the column of the typed rows that holds Splitter.key
 
-    All rows are shuffled with Python's ``random.seed(seed); random.shuffle(rows)``; the first tenth is the test
-    split, the next the validation split, the rest the training split (bounds ``int(n * .1)`` and ``int(n * .2)``).
-    Shuffling row numbers instead of rows gives the same membership and order.
+
+@dataclass(frozen=True)
+class Rows:
+    """What a splitter may look at: how many rows there are, how many in each raw file, and its key for each."""
+
+    count: int
+    in_files: Sequence[int]
+    keys: pl.LazyFrame  # one column, KEY; without one when the splitter has no key
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """``cut`` gives each part of PARTS its rows; ``key`` is computed from the raw row, where the split goes by it."""
+
+    describe: Mapping[str, Any]  # for the digest of a store, and for its protocol line
+    cut: Callable[[Rows], Cut]
+    key: pl.Expr | None = None
+
+
+def paper(seed: int) -> Splitter:
+    """The split of the authors' code: rows shuffled by ``random.seed(seed); random.shuffle(rows)``, then cut.
+
+    The first tenth is the test split, the next the validation split, the rest the training split (bounds
+    ``int(n * .1)`` and ``int(n * .2)``). Shuffling row numbers instead of rows gives the same membership and order.
     """
-    rows = len(table)
-    order = array("q", range(rows))
-    random.Random(seed).shuffle(order)
-    test, valid = int(rows * 0.1), int(rows * 0.2)
-    return np.frombuffer(order, dtype=np.int64), {"test": (0, test), "valid": (test, valid), "train": (valid, rows)}
+
+    def cut(rows: Rows) -> Cut:
+        order = array("i" if rows.count < 2**31 else "q", range(rows.count))
+        random.Random(seed).shuffle(order)
+        test, valid = int(rows.count * 0.1), int(rows.count * 0.2)
+        numbers = np.frombuffer(order, dtype=order.typecode)
+        return {"train": numbers[valid:], "valid": numbers[test:valid], "test": numbers[:test]}
+
+    return Splitter({"split": "paper", "seed": seed}, cut)
 
 
-SPLITS = {"paper": paper}  # each takes the scanned table and a seed: a split may go by what is in the rows
+def published(name: str, seed: int) -> Splitter:
+    """The choices of a dataset that the paper used: its own split, or the last fifth of the rows held out."""
+    return choose({"paper": paper(seed), "chronological": chronological((0.8, 0.1, 0.1))}, name, "dataset.split")
+
+
+def chronological(ratios: Sequence[float]) -> Splitter:
+    """Rows as they come: the first ``ratios[0]`` of them train, then valid, then test. For data in time order."""
+    check_ratios(ratios)
+
+    def cut(rows: Rows) -> Cut:
+        valid, test = int(rows.count * ratios[0]), int(rows.count * (ratios[0] + ratios[1]))
+        return {"train": (0, valid), "valid": (valid, test), "test": (test, rows.count)}
+
+    return Splitter({"split": "chronological", "ratios": list(ratios)}, cut)
+
+
+def random_rows(seed: int, ratios: Sequence[float]) -> Splitter:
+    """Each row by a draw of its own, so that the parts have about the shares ``ratios``; rows keep their order."""
+    check_ratios(ratios)
+
+    def cut(rows: Rows) -> Cut:
+        draws = np.random.default_rng(seed).random(rows.count, dtype=np.float32)
+        code = np.digitize(draws, [ratios[0], ratios[0] + ratios[1]]).astype(np.int8)
+        return {part: np.flatnonzero(code == i) for i, part in enumerate(PARTS)}
+
+    return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut)
+
+
+def by_time(column: str, ratios: Sequence[float]) -> Splitter:
+    """The latest rows test, those before them validate. Rows of one time stay together, on the later side of a cut."""
+    check_ratios(ratios)
+
+    def cut(rows: Rows) -> Cut:
+        times = rows.keys.group_by(KEY).len().sort(KEY).collect(engine="streaming")
+        require(times[KEY].null_count() == 0, f"split=time: column {column} has missing values; fill or drop them")
+        before = times["len"].cum_sum() - times["len"]  # rows that are earlier than each time
+        bounds = [ratios[0] * rows.count, (ratios[0] + ratios[1]) * rows.count]
+        code = pl.DataFrame({KEY: times[KEY], "code": sum((before >= bound).cast(pl.Int8) for bound in bounds)})
+        return by_code(rows.keys.join(code.lazy(), on=KEY, how="left", maintain_order="left").select("code"))
+
+    key = pl.col(column)
+    return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key)
+
+
+def by_value(column: str, values: Mapping[str, Sequence[str]]) -> Splitter:
+    """By what a column says: ``values`` names the values of each part. Every value must be in one of them."""
+    require(set(values) == set(PARTS), f"dataset.split_values must name {', '.join(PARTS)}, got {', '.join(values)}")
+    code = {value: i for i, part in enumerate(PARTS) for value in values[part]}
+    require(len(code) == sum(len(values[part]) for part in PARTS), "dataset.split_values: a value is there twice")
+
+    def cut(rows: Rows) -> Cut:
+        found = rows.keys.select(pl.col(KEY).unique()).collect(engine="streaming")[KEY].to_list()
+        for value in found:
+            require(
+                value in code, f"split=column: {column} is {value!r} in some rows; put it into dataset.split_values"
+            )
+        return by_code(rows.keys.select(pl.col(KEY).replace_strict(code, return_dtype=pl.Int8).alias("code")))
+
+    key = pl.col(column).cast(pl.String)
+    named = {part: list(values[part]) for part in PARTS}
+    return Splitter({"split": "column", "column": column, "values": named}, cut, key)
+
+
+def by_file(parts: Sequence[str]) -> Splitter:
+    """By the raw file: the i-th belongs to part ``parts[i]``; the files of a part follow each other."""
+
+    def cut(rows: Rows) -> Cut:
+        starts, result, start = np.cumsum([0, *rows.in_files]), dict[str, tuple[int, int]](), 0
+        for part in PARTS:
+            stop = start + parts.count(part)
+            result[part] = (int(starts[start]), int(starts[stop]))
+            start = stop
+        return dict(result)
+
+    assert list(parts) == sorted(parts, key=PARTS.index)
+    return Splitter({"split": "files", "parts": list(parts)}, cut)
+
+
+def by_code(codes: pl.LazyFrame) -> Cut:
+    """Row numbers by a column of 0, 1 and 2, in the order of the rows; ranges where the rows of each part adjoin."""
+    code = codes.collect(engine="streaming").to_series().to_numpy()
+    if (np.diff(code) >= 0).all():
+        bounds = np.searchsorted(code, [0, 1, 2, 3]).tolist()
+        return {part: (bounds[i], bounds[i + 1]) for i, part in enumerate(PARTS)}
+    return {part: np.flatnonzero(code == i) for i, part in enumerate(PARTS)}
+
+
+def check_ratios(ratios: Sequence[float]) -> None:
+    if not (len(ratios) == 3 and min(ratios) > 0 and math.isclose(sum(ratios), 1)):
+        raise UserError(f"dataset.ratios must be three shares (train, valid, test) that sum to 1, got {list(ratios)}")

@@ -1,32 +1,35 @@
 """The encoded store: one folder with a dataset as integers, written once, whole or not at all.
 
-    x.npy      int32 [rows, F]    ids; 0 is rare or missing
-    y.npy      uint8 [rows]       1 = click
-    vocab/     <field>.parquet    value -> id
-    meta.json  names, sizes, protocol, source, row ranges of the splits
+    x.npy         int32 [rows, C]    ids, 0 is rare or missing; a number is float32 bits, a bag several columns
+    y.npy         uint8 [rows]       1 = click
+    train.npy ... int32 or int64     row numbers of a split, where it is not a range of rows
+    vocab/        <field>.parquet    value -> id
+    meta.json     fields and their sizes, protocol, source, splits
+    summary.json  what preparing found and took
 
 A store lives at ``<data_dir>/<dataset>/<digest>/``, where the digest covers the recipe and the raw files: a changed
 recipe or source makes a new store, an unchanged one is reused.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+from tqdm import tqdm
 
+from eulernet.data.splits import PARTS, Cut
 from eulernet.errors import UserError, require
 
-FORMAT = 1
-CHUNK = 1 << 20  # rows checked at a time: bounds memory whatever the size of the store
-PARTS = ("train", "valid", "test")
+FORMAT = 2
+LARGE = 1 << 26  # bytes of raw files whose checksums are worth remembering
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -35,13 +38,46 @@ def digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def checksums(files: Iterable[Path]) -> dict[str, str]:
-    """sha256 by file name."""
-    sums = {}
-    for file in files:
-        with file.open("rb") as stream:
-            sums[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+def checksums(files: Sequence[Path], data_dir: Path, kind: str = "sha256") -> dict[str, str]:
+    """The checksum of each file by its name (its path below their common folder, if there are several).
+
+    ``data_dir``/checksums.json remembers those of large files whose size and time of change are what they were, so
+    that a run on a prepared dataset does not read all of its raw text again.
+    """
+    base = Path(os.path.commonpath([file.parent for file in files]))
+    note = data_dir / "checksums.json"
+    try:
+        known = json.loads(note.read_text())
+    except (OSError, ValueError):
+        known = {}
+    sums, news = {}, {}
+    total = sum(file.stat().st_size for file in files)
+    with progress("checksums", "B", total) as bar:
+        for file in files:
+            stat = file.stat()
+            key, stamp = f"{kind} {file.resolve()}", [stat.st_size, stat.st_mtime_ns]
+            entry = known.get(key)
+            if not (isinstance(entry, list) and entry[:2] == stamp):
+                sum_ = hashlib.new(kind)
+                with file.open("rb") as stream:
+                    while block := stream.read(1 << 22):
+                        sum_.update(block)
+                        bar.update(len(block))
+                entry = news[key] = [*stamp, sum_.hexdigest()]
+            sums[file.relative_to(base).as_posix()] = entry[2]
+    if total > LARGE and news:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        temporary = note.with_name(f".{note.name}.{os.getpid()}")
+        temporary.write_text(json.dumps({**known, **news}, indent=1) + "\n")
+        temporary.replace(note)
     return sums
+
+
+def progress(what: str, unit: str, total: int | None = None) -> "tqdm[Any]":
+    """A bar with a rate and the time left, on a terminal, for what takes longer than two seconds."""
+    return tqdm(
+        total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=2, disable=None, dynamic_ncols=True
+    )
 
 
 @contextmanager
@@ -49,41 +85,53 @@ def writing(folder: Path, *, mark: str) -> Iterator[Path]:
     """A hidden folder that becomes ``folder`` when the block ends, or vanishes when it raises.
 
     If another process finished the same folder meanwhile, which the file ``mark`` shows, that one stays: both hold the
-    same bytes.
+    same bytes. What a killed process left is removed by the next one: its lock is gone.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
-        if time.time() - stale.stat().st_mtime > 86_400:
-            shutil.rmtree(stale, ignore_errors=True)
+    for lock in folder.parent.glob(".*.lock"):
+        with lock.open() as held, suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    lock = temporary.with_name(f"{temporary.name}.lock")
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / mark).is_file():
-                raise
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield temporary
+            temporary.chmod(0o755)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not (folder / mark).is_file():
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        lock.unlink(missing_ok=True)
         for parent in made:
             with suppress(OSError):  # what holds the new folder, or anybody else's, stays
                 parent.rmdir()
 
 
-def require_space(folder: Path, rows: int, fields: int) -> None:
-    """UserError unless the disk of ``folder`` has room for the arrays: a memory-mapped file crashes on a full one."""
-    needed, free = rows * (4 * fields + 1) / 1e6, shutil.disk_usage(folder).free / 1e6
-    short = f"the store needs {needed:,.1f} MB, {free:,.1f} MB are free; give another data_dir="
+def require_space(folder: Path, needed: int) -> None:
+    """UserError unless the disk of ``folder`` has room for ``needed`` bytes."""
+    free = shutil.disk_usage(folder).free
+    short = f"preparing needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free; give another data_dir="
     require(needed < free, f"{folder.parent}: {short}")
 
 
-def write_vocabulary(folder: Path, field: str, values: pl.Series) -> None:
-    """Store the values of a field; the i-th has id i + 1."""
-    (folder / "vocab").mkdir(exist_ok=True)
-    table = pl.DataFrame({"value": values, "id": pl.int_range(1, len(values) + 1, dtype=pl.Int32, eager=True)})
-    table.write_parquet(folder / "vocab" / f"{field}.parquet")
+def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]:
+    """What meta.json says of the splits: a range each, or the name of the file that its row numbers are written to."""
+    split: dict[str, list[int] | str] = {}
+    for part in PARTS:
+        numbers = cut[part]
+        if isinstance(numbers, tuple):
+            split[part] = list(numbers)
+        else:
+            split[part] = f"{part}.npy"
+            np.save(folder / f"{part}.npy", numbers.astype(np.int32 if rows < 2**31 else np.int64, copy=False))
+    return split
 
 
 def seal(
@@ -91,40 +139,33 @@ def seal(
     *,
     name: str,
     protocol: str,
-    fields: Sequence[str],
-    field_sizes: Sequence[int],
-    split: Mapping[str, tuple[int, int]],
+    fields: Sequence[Mapping[str, Any]],
+    split: Mapping[str, list[int] | str],
     source: Mapping[str, Any],
     **extra: Any,
 ) -> None:
-    """Check the arrays in ``folder`` once and for all, then write ``meta.json``, which makes it a store.
+    """Check the labels in ``folder``, then write ``meta.json``, which makes it a store.
 
-    Raises UserError for a label other than 0 and 1, and for a split that is empty or has one class only.
+    A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
+    and what encodes it. Raises UserError for a split that is empty or has one class only.
     """
-    x, y = np.load(folder / "x.npy", mmap_mode="r"), np.load(folder / "y.npy", mmap_mode="r")
-    assert (x.shape, x.dtype, y.dtype) == ((len(y), len(fields)), np.int32, np.uint8)
-    for start in range(0, len(y), CHUNK):
-        rows = slice(start, start + CHUNK)
-        require(bool((y[rows] <= 1).all()), f"{name}: a label is neither 0 nor 1")
-        # With one table for all fields, an id beyond its field's size would silently read a neighbour's row.
-        assert ((x[rows] >= 0) & (x[rows] < np.asarray(field_sizes))).all()
-    clicks = {}
+    y = np.load(folder / "y.npy", mmap_mode="r")
+    clicks, rows = {}, {}
     for part in PARTS:
-        start, stop = split[part]
-        require(stop > start, f"{name}: the {part} split is empty ({len(y)} rows in all)")
-        clicks[part] = sum(int(y[i : min(i + CHUNK, stop)].sum()) for i in range(start, stop, CHUNK))
+        where = split[part]
+        labels = y[slice(*where)] if isinstance(where, list) else y[np.load(folder / where)]
+        rows[part], clicks[part] = len(labels), int(np.count_nonzero(labels))
+        require(rows[part] > 0, f"{name}: the {part} split is empty ({len(y)} rows in all)")
         one_class = "a click" if clicks[part] else "no click"
-        require(
-            0 < clicks[part] < stop - start, f"{name}: every row of the {part} split is {one_class}; AUC needs both"
-        )
+        require(0 < clicks[part] < rows[part], f"{name}: every row of the {part} split is {one_class}; AUC needs both")
     meta = {
         "format": FORMAT,
         "name": name,
         "protocol": protocol,
         "rows": len(y),
-        "fields": list(fields),
-        "field_sizes": list(field_sizes),
-        "split": {part: list(split[part]) for part in PARTS},
+        "fields": [dict(field) for field in fields],
+        "split": dict(split),
+        "rows_in": rows,
         "clicks": clicks,
         "source": dict(source),
         **extra,
@@ -142,14 +183,16 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         found = meta.get("format") if isinstance(meta, dict) else None
         raise UserError(f"store {folder}: format {found}, this version reads format {FORMAT}; {again}")
-    missing = {"name", "protocol", "rows", "fields", "field_sizes", "split", "clicks", "source"} - meta.keys()
+    missing = {"name", "protocol", "rows", "fields", "split", "rows_in", "clicks", "source"} - meta.keys()
     require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
     for field in meta["fields"]:
-        require((folder / "vocab" / f"{field}.parquet").is_file(), f"store {folder}: no vocab/{field}.parquet; {again}")
+        file = f"vocab/{field['name']}.parquet"
+        known = field["kind"] == "number" or "edges" in field or (folder / file).is_file()
+        require(known, f"store {folder}: no {file}; {again}")
     return meta
 
 
-def open_array(folder: Path, file: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def open_array(folder: Path, file: str, shape: tuple[int, ...], *dtypes: type) -> np.ndarray:
     """Memory-map ``file`` of a store; UserError unless it is whole and of the shape that meta.json says.
 
     Copy-on-write, because torch wants writable memory: what is written here never reaches the file.
@@ -157,7 +200,7 @@ def open_array(folder: Path, file: str, shape: tuple[int, ...], dtype: type) -> 
     try:
         array = np.load(folder / file, mmap_mode="c")
         require(array.shape == shape, f"shape {array.shape}, expected {shape}")
-        require(array.dtype == dtype, f"{array.dtype}, expected {np.dtype(dtype)}")
+        require(array.dtype in dtypes, f"{array.dtype}, expected {np.dtype(dtypes[0])}")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"store {folder}: {file} is truncated or damaged ({error}); "

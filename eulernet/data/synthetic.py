@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from eulernet.data import store
+from eulernet.data import coders, store
+from eulernet.data.coders import CategoryCoder
 from eulernet.errors import nearest, require
 from eulernet.metrics import auc, logloss
 
@@ -29,8 +30,9 @@ CHUNK = 1 << 18  # rows drawn at a time, each chunk from a generator of its own:
 
 
 def make_synthetic(
-    raw: Path | None,
+    raw: Sequence[Path],
     data_dir: Path,
+    memory: float,
     *,
     rows: int,
     field_sizes: Sequence[int],
@@ -46,7 +48,7 @@ def make_synthetic(
     the training split, then come 10 % each for validation and test. meta.json gets ``planted`` (the interactions) and
     ``bayes``: the AUC and logloss of the true probabilities on validation and test, which no model beats but by luck.
     """
-    require(raw is None, "dataset=synthetic makes its own rows: leave out raw=")
+    require(not raw, "dataset=synthetic makes its own rows: leave out raw=")
     require(rows >= 100, f"dataset.rows must be at least 100, got {rows}")
     require(all(size >= 2 for size in field_sizes), f"dataset.field_sizes must be at least 2 each, got {field_sizes}")
     names = [f"f{i}" for i in range(len(field_sizes))]
@@ -90,13 +92,13 @@ def make_synthetic(
         "dataset.interactions: an interaction without a nonzero order carries no signal",
     )
 
-    split = {
+    split: dict[str, tuple[int, int]] = {
         "train": (0, int(rows * 0.8)),
         "valid": (int(rows * 0.8), int(rows * 0.9)),
         "test": (int(rows * 0.9), rows),
     }
     with store.writing(folder, mark="meta.json") as new:
-        store.require_space(new, rows, len(names))
+        store.require_space(new, rows * (4 * len(names) + 1))
         truth = np.empty(rows - split["train"][1])  # the true logits of the rows after the training split
         x = np.lib.format.open_memmap(new / "x.npy", "w+", np.int32, (rows, len(names)))
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (rows,))
@@ -119,8 +121,11 @@ def make_synthetic(
         bar.close()
         x.flush()
         y.flush()
-        for name, size in zip(names, field_sizes, strict=True):
-            store.write_vocabulary(new, name, pl.int_range(size, eager=True))
+        fitted = [
+            CategoryCoder(name, pl.int_range(size, eager=True)) for name, size in zip(names, field_sizes, strict=True)
+        ]
+        for coder in fitted:
+            coders.write(coder, new / "vocab")
         bayes = {}
         for part in ("valid", "test"):
             start, stop = split[part]
@@ -133,13 +138,13 @@ def make_synthetic(
             new,
             name="synthetic",
             protocol=f"{len(orders)} planted interactions, signal {signal}, seed {data_seed}; first 80/10/10 %",
-            fields=names,
-            field_sizes=[size + 1 for size in field_sizes],
-            split=split,
+            fields=[coders.describe(coder) for coder in fitted],
+            split=store.write_split(new, dict(split), rows),
             source={"origin": "drawn by eulernet", **description},
             planted=description["interactions"],
             bayes=bayes,
         )
+        (new / "summary.json").write_text('{"fields": {}}\n')
     log.info("prepared synthetic: %s rows, best possible test auc=%.6f logloss=%.6f (%s)",
              f"{rows:,}", bayes["test"]["auc"], bayes["test"]["logloss"], folder)  # fmt: skip
     return folder

@@ -58,8 +58,7 @@ def fit(
     UserError for a loss or a score that is not finite, and for a state of other settings.
     """
     model.to(device)
-    if device.type == "cuda":
-        data = data.to(device)
+    data = data.to(device)
     optimizer = OPTIMIZERS[config.optimizer](
         model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
     )
@@ -131,6 +130,7 @@ def train_epoch(
     losses = torch.zeros(math.ceil(len(split) / config.batch_size), device=device)  # read rarely: reading waits
     with progress(len(split), f"epoch {epoch}") as bar:
         for step, (x, y) in enumerate(batches):
+            x, y = x.to(device), y.to(device)
             loss = model.calculate_loss(x, y)
             optimizer.zero_grad()
             loss.backward()
@@ -157,14 +157,15 @@ def check_finite(losses: Tensor, epoch: int) -> None:
 def evaluate(model: CTRModel, split: Split, batch_size: int, what: str) -> Metrics:
     """Exact AUC and logloss of the whole split. UserError when a score is not finite: training has diverged."""
     model.eval()
+    device = next(model.parameters()).device
     with progress(len(split), what) as bar:
         logits = []
         for x, _ in split.batches(batch_size):
-            logits.append(model(x))
+            logits.append(model(x.to(device)))
             bar.update(len(x))
     scores = torch.cat(logits).double().cpu()
     require(bool(scores.isfinite().all()), f"{what}: scores are not finite, training diverged; {CALMER}")
-    return Metrics.of(split.y.cpu().numpy(), scores.numpy())
+    return Metrics.of(split.labels.cpu().numpy(), scores.numpy())
 
 
 @contextmanager

@@ -3,11 +3,8 @@
 import json
 import math
 import platform
-import resource
 import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import torch
 
 import eulernet
+from eulernet import memory
 from eulernet.data.dataset import Dataset
 from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
@@ -45,7 +43,7 @@ def write_report(
             "digest": data.digest,
             "source": data.meta["source"],
             "rows": {part: len(split) for part, split in data.splits.items()},
-            "field_sizes": dict(zip(data.meta["fields"], data.field_sizes, strict=True)),
+            "field_sizes": {field["name"]: field["size"] for field in data.meta["fields"]},
         },
         "model": config["model"]["name"],
         "seed": config["seed"],
@@ -77,7 +75,7 @@ def learned(data: Dataset, test: Metrics) -> dict[str, float]:
 
     0 is a constant prediction (AUC 1/2, the entropy of the test click rate), 1 the true probabilities.
     """
-    best, rate = data.meta["bayes"]["test"], data.test.y.double().mean().item()
+    best, rate = data.meta["bayes"]["test"], data.test.labels.double().mean().item()
     entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
     return {
         "auc": (test.auc - 0.5) / (best["auc"] - 0.5),
@@ -89,20 +87,14 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: of the device when it is a GPU, else resident memory of this process, since the last reset."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return memory.peak_resident()
 
 
 def reset_peak_memory(device: torch.device) -> None:
     """Forget the peak of earlier runs in this process, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    memory.reset_peak()
 
 
 def versions() -> dict[str, str]:

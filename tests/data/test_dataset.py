@@ -12,8 +12,9 @@ from eulernet.errors import UserError
 @pytest.fixture
 def folder(tmp_path):
     return DATASETS["synthetic"](
-        None,
+        [],
         tmp_path,
+        2.0,
         rows=400,
         field_sizes=[5, 4],
         interactions=[{"f0": 1.0, "f1": 1.0}],
@@ -77,7 +78,7 @@ def test_a_store_that_lacks_a_part_is_named(folder):
     [
         ('{"format": 0}', "format 0"),
         ("{", "cannot be read"),
-        ('{"format": 1}', "meta.json lacks clicks, field_sizes"),
+        ('{"format": 2}', "meta.json lacks clicks, fields"),
         ("[]", "format None"),
     ],
 )

@@ -3,11 +3,10 @@
 import polars as pl
 import pytest
 import reference
-from conftest import RATINGS
+from conftest import RATINGS, rows_of
 
-from eulernet.data import Dataset, movielens
+from eulernet.data import Dataset, coders, movielens
 from eulernet.data.movielens import make_movielens_1m, make_movielens_100k
-from eulernet.data.recipe import encode
 from eulernet.errors import UserError
 
 SETTINGS = dict(min_count=1, vocabulary="all", split="paper", split_seed=2021)
@@ -16,8 +15,10 @@ SETTINGS = dict(min_count=1, vocabulary="all", split="paper", split_seed=2021)
 def test_ids_of_hand_written_rows(tiny_1m):
     """Most frequent first, equal counts by value. The third rating, a 3, is dropped: 12 rows are left."""
     recipe = movielens._recipe("movielens_1m", movielens.scan_1m, min_count=1)
-    rows = recipe.scan([tiny_1m / name for name in movielens.ONE_M])
-    got = {field.name: encode(rows.select(field.value).to_series(), 1)[0].to_list() for field in recipe.fields}
+    (piece,) = recipe.scan([tiny_1m / name for name in movielens.ONE_M], 1 << 30)
+    rows = piece.frame()
+    fitted = [coders.fit(field, rows.lazy()) for field in recipe.fields]
+    got = dict(zip(movielens.FIELDS, coders.encode(fitted, rows).T.tolist(), strict=True))
     assert got == {
         "user_id": [2, 1, 3, 2, 1, 3, 2, 3, 1, 4, 4, 4],  # three rows each, so by value
         "age": [3, 2, 1, 3, 2, 1, 3, 1, 2, 1, 1, 1],  # 25 six times, then 1 and 56
@@ -33,7 +34,7 @@ def test_ids_of_hand_written_rows(tiny_1m):
 
 def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
     """Every row of the real set: published counts, exact membership and order, ids a bijection of the raw values."""
-    data = Dataset.open(make_movielens_1m(ml_1m, tmp_path, **SETTINGS))
+    data = Dataset.open(make_movielens_1m([ml_1m], tmp_path, 2.0, **SETTINGS))
     assert data.meta["rows"] == 739_012
     assert {part: len(split) for part, split in data.splits.items()} == {
         "train": 591_210,
@@ -44,8 +45,8 @@ def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
     id_of = [{} for _ in movielens.FIELDS]
     for part, rows in zip(("train", "valid", "test"), parts, strict=True):
         split = data.splits[part]
-        assert split.y.tolist() == [label for _, label in rows]
-        columns = split.x.T.tolist()
+        assert split.labels.tolist() == [label for _, label in rows]
+        columns = rows_of(split).T.tolist()
         for field, seen in enumerate(id_of):
             for (raw, _), got in zip(rows, columns[field], strict=True):
                 assert seen.setdefault(raw[field], got) == got
@@ -54,21 +55,21 @@ def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
 
 
 def test_leak_free_vocabulary_knows_training_rows_only(ml_100k, tmp_path):
-    data = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "vocabulary": "train"}))
+    data = Dataset.open(make_movielens_100k([ml_100k], tmp_path, 2.0, **{**SETTINGS, "vocabulary": "train"}))
     assert "ids from training rows only" in data.meta["protocol"]
     for field, size in enumerate(data.field_sizes):
-        assert set(data.train.x[:, field].tolist()) - {0} == set(range(1, size))
-    year = data.meta["fields"].index("release_year")
-    assert (data.train.x[:, year] == 0).sum() > 0  # films without a year; elsewhere 0 means unseen
-    unseen = (data.test.x[:, data.meta["fields"].index("item_id")] == 0).sum()
+        assert set(rows_of(data.train)[:, field].tolist()) - {0} == set(range(1, size))
+    year = data.fields.index("release_year")
+    assert (rows_of(data.train)[:, year] == 0).sum() > 0  # films without a year; elsewhere 0 means unseen
+    unseen = (rows_of(data.test)[:, data.fields.index("item_id")] == 0).sum()
     assert 0 < unseen < 100
 
 
 def test_min_count_sends_rare_values_to_id_0(ml_100k, tmp_path):
-    data = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **{**SETTINGS, "min_count": 20}))
-    ids = pl.Series(data.train.x[:, 5].numpy())
-    plain = Dataset.open(make_movielens_100k(ml_100k, tmp_path, **SETTINGS))
-    counts = pl.concat([pl.Series(s.x[:, 5].numpy()) for s in plain.splits.values()]).value_counts()
+    data = Dataset.open(make_movielens_100k([ml_100k], tmp_path, 2.0, **{**SETTINGS, "min_count": 20}))
+    ids = pl.Series(rows_of(data.train)[:, 5].numpy())
+    plain = Dataset.open(make_movielens_100k([ml_100k], tmp_path, 2.0, **SETTINGS))
+    counts = pl.concat([pl.Series(rows_of(s)[:, 5].numpy()) for s in plain.splits.values()]).value_counts()
     assert data.field_sizes[5] - 1 == (counts["count"] >= 20).sum()
     assert (ids == 0).any()
 
@@ -121,7 +122,7 @@ def break_line(folder, name, number, text):
 def test_bad_lines_are_named(tiny_1m, tmp_path, file, line, text, message):
     break_line(tiny_1m, file, line, text)
     with pytest.raises(UserError, match=message):
-        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m([tiny_1m], tmp_path / "data", 2.0, **SETTINGS)
     assert not (tmp_path / "data").exists()
 
 
@@ -130,15 +131,15 @@ def test_missing_files_are_named(tiny_1m, tmp_path):
     with pytest.raises(
         UserError, match=r"no users.dat there; the folder should hold ratings.dat, users.dat, movies.dat"
     ):
-        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m([tiny_1m], tmp_path / "data", 2.0, **SETTINGS)
     with pytest.raises(UserError, match=r"nowhere: not a folder"):
-        make_movielens_1m(tiny_1m / "nowhere", tmp_path / "data", **SETTINGS)
+        make_movielens_1m([tiny_1m / "nowhere"], tmp_path / "data", 2.0, **SETTINGS)
 
 
 def test_empty_ratings_are_refused(tiny_1m, tmp_path):
     (tiny_1m / "ratings.dat").write_text("")
     with pytest.raises(UserError, match=r"ratings.dat, line 1: 1 columns where 4 belong"):
-        make_movielens_1m(tiny_1m, tmp_path / "data", **SETTINGS)
+        make_movielens_1m([tiny_1m], tmp_path / "data", 2.0, **SETTINGS)
 
 
 def test_windows_line_ends_are_read(tiny_1m):

@@ -1,6 +1,9 @@
-"""Ids, splits and stores."""
+"""Ids, coders and stores: laws on any values, and what a store holds."""
 
 import json
+import threading
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -9,54 +12,119 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.data import splits, store
-from eulernet.data.recipe import Field, Recipe, build, encode
+from eulernet.data import Dataset, coders, splits, store
+from eulernet.data.build import build
+from eulernet.data.raw import Piece
+from eulernet.data.recipe import Bag, Category, Number, Quantiles, Recipe
 from eulernet.errors import UserError
 
 values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), min_size=1, max_size=60)
 
 
+def fitted(field, column):
+    """The coder of a field over one column, and the column encoded by it."""
+    frame = pl.DataFrame({"f": column})
+    coder = coders.fit(field, frame.lazy())
+    return coder, coders.encode([coder], frame)
+
+
 @given(values, st.integers(1, 4))
 def test_ids_equal_the_reference(column, min_count):
-    ids, vocabulary = encode(pl.Series(column, dtype=pl.String), min_count)
-    assert ids.to_list() == reference.encode(column, min_count)
-    assert ids.dtype == pl.Int32
-    assert sorted(vocabulary) == sorted({v for v in column if v is not None and column.count(v) >= min_count})
+    want = reference.encode(column, min_count)
+    column = pl.Series(column, dtype=pl.String)
+    if max(want) == 0:
+        with pytest.raises(UserError, match=r"field f (has no value that occurs|is missing in every row)"):
+            fitted(Category("f", pl.col("f"), min_count), column)
+        return
+    coder, x = fitted(Category("f", pl.col("f"), min_count), column)
+    assert x[:, 0].tolist() == want
+    assert x.dtype == np.int32
+    assert coder.settings()["size"] == max(want) + 1
 
 
-@given(values, st.randoms())
+@given(values.filter(any), st.randoms())
 def test_ids_do_not_depend_on_the_order_of_the_rows(column, random):
     shuffled = list(column)
     random.shuffle(shuffled)
-    one, two = (encode(pl.Series(c, dtype=pl.String), 1)[1].to_list() for c in (column, shuffled))
+    one, two = (fitted(Category("f", pl.col("f")), pl.Series(c, dtype=pl.String))[0].vocabulary.to_list()
+                for c in (column, shuffled))  # fmt: skip
     assert one == two
 
 
-@given(values, st.data())
-def test_train_vocabulary_ignores_other_rows(column, data):
-    train = data.draw(st.lists(st.integers(0, len(column) - 1), unique=True))
-    ids, vocabulary = encode(pl.Series(column, dtype=pl.String), 1, np.array(train, dtype=np.int64))
-    seen = {column[row] for row in train} - {None}
-    assert set(vocabulary) == seen
-    assert all((i > 0) == (v in seen) for i, v in zip(ids, column, strict=True))
+numbers = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=60).filter(
+    lambda column: any(v is not None for v in column)
+)
+
+
+@given(numbers, st.integers(2, 8))
+def test_quantile_classes_hold_at_most_their_share_and_keep_the_order(column, classes):
+    coder, x = fitted(Quantiles("f", pl.col("f"), classes), pl.Series(column, dtype=pl.Float64))
+    ids = x[:, 0].tolist()
+    assert [i == 0 for i in ids] == [v is None for v in column]
+    known = sorted((v, i) for v, i in zip(column, ids, strict=True) if v is not None)
+    assert [i for _, i in known] == sorted(i for _, i in known)
+    assert all(a == b for (u, a), (v, b) in pairwise(known) if u == v)
+    assert {i for _, i in known} == set(range(1, coder.settings()["size"]))  # no class is empty
+    for i in range(1, coder.settings()["size"]):  # what lies below a class's largest value is less than its bound
+        below = sum(v < max(w for w, j in known if j == i) for v, _ in known)
+        assert below < np.ceil(i * len(known) / classes) + len(known) * (coder.settings()["size"] - 1 < classes)
+
+
+def test_quantiles_of_distinct_numbers_are_equally_large():
+    _, x = fitted(Quantiles("f", pl.col("f"), 4), pl.Series(np.random.default_rng(0).permutation(1000) / 7))
+    assert np.bincount(x[:, 0]).tolist() == [0, 250, 250, 250, 250]
+
+
+@given(numbers)
+def test_numbers_are_standardised_and_missing_ones_are_the_mean(column):
+    _, x = fitted(Number("f", pl.col("f"), standardise=True), pl.Series(column, dtype=pl.Float64))
+    z, known = x.view(np.float32)[:, 0], np.array([v for v in column if v is not None])
+    want = (known - known.mean()) / (known.std() or 1)
+    assert z[[v is None for v in column]].tolist() == [0.0] * (len(column) - len(known))
+    if known.std() > 1e-6 * np.abs(known).max():
+        np.testing.assert_allclose(z[[v is not None for v in column]], want, atol=1e-3)
+    _, same = fitted(Number("f", pl.col("f"), standardise=False), pl.Series(column, dtype=pl.Float64))
+    assert same.view(np.float32)[:, 0].tolist() == [np.float32(v or 0) for v in column]
+
+
+@given(st.lists(st.none() | st.lists(st.sampled_from("abc"), max_size=5), min_size=1, max_size=20), st.integers(1, 3))
+def test_bags_are_the_ids_of_their_first_members(column, min_count):
+    flat = [member for bag in column for member in bag or []]
+    frame = pl.Series(column, dtype=pl.List(pl.String))
+    if max(reference.encode(flat, min_count), default=0) == 0:
+        with pytest.raises(UserError):
+            fitted(Bag("f", pl.col("f"), min_count, 3, "mean"), frame)
+        return
+    _, x = fitted(Bag("f", pl.col("f"), min_count, 3, "mean"), frame)
+    id_of = dict(zip(flat, reference.encode(flat, min_count), strict=True))
+    want = [([id_of[m] for m in bag or []] + [-1] * 3)[:3] for bag in column]
+    assert x.tolist() == want
 
 
 @pytest.mark.parametrize("rows", [10, 101, 5000])
 def test_split_membership_and_order_equal_pythons_shuffle(rows):
-    order, parts = splits.paper(pl.DataFrame({"a": range(rows)}), 2021)
+    cut = splits.paper(2021).cut(splits.Rows(rows, [rows], pl.LazyFrame()))
     train, valid, test = reference.paper_split(list(range(rows)), 2021)
     for part, wanted in {"train": train, "valid": valid, "test": test}.items():
-        assert order[slice(*parts[part])].tolist() == wanted
+        assert cut[part].tolist() == wanted
 
 
 def make_recipe(min_count=1, protocol="none", version=1):
+    def scan(files, memory):
+        table = pl.read_csv(files[0])
+        for start in range(0, len(table), 25):  # in pieces
+            piece = table[start : start + 25]
+            yield Piece(
+                partial(lambda piece: piece, piece), files[0], 0, start + 2, min(start + 25, len(table)) / len(table)
+            )
+
     return Recipe(
         name="toy",
         version=version,
         protocol=protocol,
-        scan=lambda files: pl.read_csv(files[0]),
+        scan=scan,
         label=pl.col("click"),
-        fields=(Field("a", pl.col("a"), min_count), Field("b", pl.col("b") % 3)),
+        fields=(Category("a", pl.col("a"), min_count), Category("b", pl.col("b") % 3)),
     )
 
 
@@ -68,7 +136,7 @@ def toy(tmp_path):
     return file
 
 
-CHOICES = dict(vocabulary="all", split="paper", split_seed=2021, origin="test")
+CHOICES = dict(vocabulary="all", split=splits.paper(2021), origin="test", memory=2.0)
 
 
 def test_a_store_is_made_once_and_a_changed_recipe_or_source_makes_another(toy, tmp_path):
@@ -80,23 +148,44 @@ def test_a_store_is_made_once_and_a_changed_recipe_or_source_makes_another(toy, 
     assert built() == one
     assert (one / "meta.json").stat().st_mtime_ns == made
     others = {built(min_count=2), built(protocol="other"), built(version=2)}
+    others.add(build(make_recipe(), [toy], tmp_path / "data", **{**CHOICES, "split": splits.paper(7)}))
     toy.write_text(toy.read_text() + "1,x,7\n")
     others.add(built())
-    assert len(others | {one}) == 5
+    assert len(others | {one}) == 6
 
 
 def test_what_a_store_holds(toy, tmp_path):
     folder = build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
     meta, x, y = store.read_meta(folder), np.load(folder / "x.npy"), np.load(folder / "y.npy")
-    assert meta["fields"] == ["a", "b"]
-    assert meta["field_sizes"] == [4, 4]
-    assert meta["source"]["files"] == store.checksums([toy])
+    assert meta["fields"] == [
+        {"name": "a", "kind": "category", "size": 4},
+        {"name": "b", "kind": "category", "size": 4},
+    ]
+    assert meta["source"]["files"] == store.checksums([toy], tmp_path)
     assert (x.dtype, y.dtype, x.shape) == (np.int32, np.uint8, (60, 2))
     assert sum(meta["clicks"].values()) == y.sum() == 30
-    vocabulary = pl.read_parquet(folder / "vocab" / "a.parquet")
-    order, _ = splits.paper(pl.DataFrame({"a": range(60)}), 2021)
-    letters = dict(vocabulary.iter_rows())
-    assert x[:, 0].tolist() == [letters["xyz"[row % 3]] for row in order]
+    letters = dict(pl.read_parquet(folder / "vocab" / "a.parquet").iter_rows())
+    assert x[:, 0].tolist() == [letters["xyz"[row % 3]] for row in range(60)]
+    data = Dataset.open(folder)
+    for part, rows in zip(("train", "valid", "test"), reference.paper_split(list(range(60)), 2021), strict=True):
+        (batch,) = data.splits[part].batches(100)
+        assert batch[0].tolist() == x[rows].tolist()
+        assert batch[1].tolist() == y[rows].tolist()
+
+
+@pytest.mark.parametrize("split", [splits.paper(3), splits.chronological([0.5, 0.25, 0.25])])
+def test_a_training_vocabulary_ignores_other_rows(toy, tmp_path, split):
+    lines = toy.read_text().splitlines()
+    toy.write_text("\n".join(f"{line.split(',')[0]},v{i // 2},{i}" if i else line for i, line in enumerate(lines)))
+    folder = build(make_recipe(), [toy], tmp_path / "data", **{**CHOICES, "vocabulary": "train", "split": split})
+    data = Dataset.open(folder)
+    raw = pl.read_csv(toy)["a"].to_list()
+    ((train, _),) = data.train.batches(100)
+    numbers = data.train.order.tolist() if data.train.order is not None else list(range(30))
+    assert set(pl.read_parquet(folder / "vocab" / "a.parquet")["value"]) == {raw[row] for row in numbers}
+    assert (train[:, 0] > 0).all()
+    ((test, _),) = data.test.batches(100)
+    assert (test[:, 0] == 0).any()
 
 
 def test_a_failed_build_leaves_nothing(toy, tmp_path):
@@ -106,16 +195,44 @@ def test_a_failed_build_leaves_nothing(toy, tmp_path):
     assert list(tmp_path.iterdir()) == [toy]
 
 
-def test_a_label_other_than_0_and_1_is_refused(toy, tmp_path):
-    toy.write_text("click,a,b\n" + "2,x,1\n" * 50)
-    with pytest.raises(UserError, match="neither 0 nor 1"):
+def test_a_label_other_than_0_and_1_is_named(toy, tmp_path):
+    toy.write_text("click,a,b\n" + "1,x,1\n" * 40 + "2,x,1\n" * 10)
+    with pytest.raises(UserError, match=r"toy.csv, line 42: the label is 2, it should be 0 or 1"):
         build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
 
 
-def test_two_builders_of_one_store_do_not_disturb_each_other(tmp_path):
+def test_a_threshold_that_leaves_a_field_empty_is_named(toy, tmp_path):
+    with pytest.raises(UserError, match="field a has no value that occurs 21 times; lower min_count"):
+        build(make_recipe(min_count=21), [toy], tmp_path / "data", **CHOICES)
+
+
+def test_two_builders_of_one_store_do_not_disturb_each_other(toy, tmp_path):
+    folders = []
+
+    def one():
+        folders.append(build(make_recipe(), [toy], tmp_path / "data", **CHOICES))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(folders) == 4
+    assert len(set(folders)) == 1
+    assert [file.name for file in folders[0].parent.iterdir()] == [folders[0].name]
+    Dataset.open(folders[0])
+
+
+def test_what_a_killed_builder_left_is_removed_and_a_living_one_is_not(tmp_path):
     folder = tmp_path / "data" / "store"
-    with store.writing(folder, mark="meta.json") as one, store.writing(folder, mark="meta.json") as two:
-        for new in (one, two):
+    with store.writing(folder, mark="meta.json") as living:
+        dead = folder.with_name(".store.dead")
+        dead.mkdir()
+        (dead / "x.npy").write_text("half")
+        dead.with_name(".store.dead.lock").touch()  # nobody holds it
+        with store.writing(folder, mark="meta.json") as new:
             (new / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
+        assert living.is_dir()
+        assert not dead.exists()
+        (living / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
     assert [file.name for file in folder.parent.iterdir()] == ["store"]
-    assert json.loads((folder / "meta.json").read_text()) == {"format": store.FORMAT}

@@ -19,7 +19,7 @@ SETTINGS = dict(
 
 
 def make(folder, **changes):
-    return DATASETS["synthetic"](None, folder, **{**SETTINGS, **changes})
+    return DATASETS["synthetic"]([], folder, 2.0, **{**SETTINGS, **changes})
 
 
 def test_same_seed_same_rows_and_any_change_another_store(tmp_path):

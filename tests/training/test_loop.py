@@ -43,8 +43,9 @@ CONFIG = TrainConfig(
 def data(tmp_path_factory):
     return Dataset.open(
         DATASETS["synthetic"](
-            None,
+            [],
             tmp_path_factory.mktemp("data"),
+            2.0,
             rows=3_000,
             field_sizes=[8, 9, 7],
             interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
@@ -155,7 +156,7 @@ def test_early_stopping_waits_for_patience(data, tmp_path, monkeypatch):
     aucs = iter([0.6, 0.7, 0.69, 0.7, 0.68, 0.9])
 
     def scripted(model, split, batch_size, what):
-        return loop.Metrics(auc=next(aucs) if split is data.valid else 0.5, logloss=0.5)
+        return loop.Metrics(auc=next(aucs) if what.startswith("validation") else 0.5, logloss=0.5)
 
     monkeypatch.setattr(loop, "evaluate", scripted)
     _, history, _ = run(data, tmp_path / "run", replace(CONFIG, max_epochs=9, patience=3))

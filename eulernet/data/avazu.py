@@ -1,0 +1,69 @@
+"""Avazu Click-Through Rate Prediction (2014): 40,428,967 impressions of ten days, in time order.
+
+The EulerNet paper's preprocessing (DataSource/avazu_parse.py of the authors' repository): the id is dropped, weekday
+(Monday is 0) and hour come from YYMMDDHH, and in every field values seen fewer than 5 times share id 0.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from eulernet.data import raw as source
+from eulernet.data.build import build
+from eulernet.data.criteo import hexadecimal
+from eulernet.data.raw import Format
+from eulernet.data.recipe import Category, Recipe
+from eulernet.data.splits import published
+
+HASHED = (
+    "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category", "device_id", "device_ip",
+    "device_model",
+)  # fmt: skip
+FIELDS = ("C1", "banner_pos", *HASHED, "device_type", "device_conn_type", *(f"C{i}" for i in range(14, 22)))
+FORMAT = Format(
+    columns={
+        "click": pl.Int8,
+        "hour": pl.Int32,
+        **{name: pl.String if name in HASHED else pl.Int32 for name in FIELDS},
+    },
+    separator=",",
+    header=True,
+    member="train",  # beside test and sampleSubmission in the archive
+)
+
+
+def make_avazu(
+    raw: Sequence[Path],
+    data_dir: Path,
+    memory: float,
+    *,
+    min_count: int,
+    vocabulary: str,
+    split: str,
+    split_seed: int,
+) -> Path:
+    """The store of train.csv, plain or packed."""
+    files = source.find(raw, "train.csv or train.gz from Kaggle", (".csv", ".gz", ".zip", ".parquet"))
+    recipe = Recipe(
+        name="avazu",
+        version=1,
+        protocol=f"EulerNet paper: weekday and hour, no id; values below {min_count} rows are id 0",
+        scan=lambda files, memory: source.read(files, FORMAT, memory),
+        label=pl.col("click"),
+        fields=[
+            Category("weekday", weekday(pl.col("hour")), min_count),
+            Category("hour", pl.col("hour") % 100, min_count),
+            *(
+                Category(name, hexadecimal(pl.col(name)) if name in HASHED else pl.col(name), min_count)
+                for name in FIELDS
+            ),
+        ],
+    )
+    cut = published(split, split_seed)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin="raw files", memory=memory)
+
+
+def weekday(hour: pl.Expr) -> pl.Expr:
+    """Monday is 0, from YYMMDDHH as an integer; polars refuses a date that there is not."""
+    return pl.date(2000 + hour // 1_000_000, hour // 10_000 % 100, hour // 100 % 100).dt.weekday() - 1

@@ -1,0 +1,228 @@
+"""Raw files to a store, out of core: three passes, whose memory does not depend on the number of rows.
+
+    read    blocks of raw rows    ->  typed values of every field, in columns on disk
+    count   field by field        ->  how often each value occurs: threshold, order, ids
+    encode  blocks of typed rows  ->  rows of ids, appended to the store
+
+In memory sit one block, the distinct values of one field, the vocabularies that are kept, and four bytes a row where
+the split shuffles. ``memory`` bounds the blocks; counting and encoding are left to polars' streaming engine.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from eulernet import memory as process
+from eulernet.data import coders, store
+from eulernet.data.coders import Coder
+from eulernet.data.raw import Piece, first_failure
+from eulernet.data.recipe import Number, Quantiles, Recipe
+from eulernet.data.splits import KEY, Cut, Rows, Splitter
+from eulernet.data.threads import in_order
+from eulernet.errors import UserError, choose, require
+
+log = logging.getLogger(__name__)
+
+VOCABULARIES = {"all": "every row", "train": "training rows only"}
+LABEL = "label of the row"
+
+
+def build(
+    recipe: Recipe,
+    files: Sequence[Path],
+    data_dir: Path,
+    *,
+    vocabulary: str,
+    split: Splitter,
+    origin: str,
+    memory: float,
+) -> Path:
+    """The store of ``recipe`` over raw ``files``: made under ``data_dir`` unless it is there already.
+
+    ``vocabulary`` is ``all`` (ids and counts over all rows, as published) or ``train`` (leak-free). ``origin`` says in
+    words where the files came from, ``memory`` how many GiB the blocks may take. UserError for what is wrong in the
+    files, with file and line, and for a disk without room.
+    """
+    choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
+    sums = store.checksums(files, data_dir)
+    choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": sums}
+    folder = data_dir / recipe.name / store.digest({**recipe.describe(), **choices})
+    if folder.exists():
+        return folder
+
+    process.reset_peak()
+    seconds: dict[str, float] = {}
+    with store.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
+        with timed(seconds, "read"):
+            in_files = read(recipe, split, files, new, int(memory * 2**30))
+        if recipe.rows is not None and list(recipe.rows) != in_files:
+            message = f"{recipe.name}: {in_files} rows in its files, the published ones have {list(recipe.rows)}"
+            require(not recipe.verify, f"{message}; dataset.verify=false takes them")
+            log.warning(message)
+        rows, typed = sum(in_files), pl.scan_ipc(new / "typed" / "*.arrow")
+        # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
+        cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
+        with timed(seconds, "count"):
+            counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
+            fitted = []
+            with store.progress("counting", " rows", rows * len(recipe.fields)) as bar:
+                for field in recipe.fields:
+                    fitted.append(coders.fit(field, counted))
+                    bar.update(rows)
+            names = [field.name for field in recipe.fields]
+            missing = typed.select(pl.col(names).null_count()).collect(engine="streaming").row(0)
+        with timed(seconds, "encode"):
+            rare = encode(fitted, rows, new) - [
+                m * (c.kind == "category") for m, c in zip(missing, fitted, strict=True)
+            ]
+        split_rows = store.write_split(new, cutting.result(), rows)
+        for coder in fitted:
+            coders.write(coder, new / "vocab")
+        shutil.rmtree(new / "typed")
+        described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
+        store.seal(
+            new,
+            name=recipe.name,
+            protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
+            fields=[coders.describe(coder) for coder in fitted],
+            split=split_rows,
+            source={"origin": origin, "files": sums},
+        )
+        found = zip(names, missing, rare, strict=True)
+        summary = {
+            "fields": {name: {"missing": gone / rows, "rare": few / rows} for name, gone, few in found},
+            "seconds": seconds,
+            "peak_memory_bytes": process.peak_resident(),
+            "threads": pl.thread_pool_size(),
+        }
+        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    log.info(
+        "prepared %s: %s rows, %s ids (%s)",
+        recipe.name,
+        f"{rows:,}",
+        f"{sum(c.settings()['size'] for c in fitted):,}",
+        folder,
+    )
+    return folder
+
+
+def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
+    """The first pass: typed columns into ``new``/typed, one file a piece. Returns the rows of each raw file."""
+    values = {
+        field.name: field.value.cast(pl.Float64).fill_nan(None)
+        if isinstance(field, Number | Quantiles)
+        else field.value
+        for field in recipe.fields
+    }
+    if split.key is not None:
+        values[KEY] = split.key
+    (new / "typed").mkdir()
+
+    def type_piece(numbered: tuple[int, Piece]) -> tuple[Piece, int]:
+        number, piece = numbered
+        typed = evaluate(piece, recipe.label, values)
+        typed.write_ipc(new / "typed" / f"{number:08}.arrow")
+        return piece, len(typed)
+
+    in_files, seen, pieces = [0] * len(files), 0, enumerate(recipe.scan(files, memory))
+    with store.progress("reading", " rows") as bar:
+        for piece, rows in in_order(type_piece, pieces, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()):
+            if seen == 0:
+                state_space(new, int(rows / piece.done), rows, len(recipe.fields))
+            in_files[piece.index] += rows
+            seen += rows
+            bar.total = max(seen, int(seen / piece.done))
+            bar.update(rows)
+    return in_files
+
+
+def evaluate(piece: Piece, label: pl.Expr, values: dict[str, pl.Expr]) -> pl.DataFrame:
+    """The typed columns of a piece; UserError with file and line for a value that cannot be, or a label not 0 or 1."""
+    frame, wanted = piece.frame(), [label.alias(LABEL), *(value.alias(name) for name, value in values.items())]
+    try:
+        typed = frame.select(wanted)
+    except pl.exceptions.PolarsError:
+        row = first_failure(len(frame), lambda start, stop: frame[start:stop].select(wanted))
+        for name, value in {LABEL: label, **values}.items():
+            try:
+                frame[row : row + 1].select(value)
+            except pl.exceptions.PolarsError as error:
+                raise UserError(f"{piece.where(row)}: field {name}: {' '.join(str(error).split())}") from None
+        raise
+    clicks = typed[LABEL]
+    right = clicks.is_in([0, 1]).fill_null(False)
+    if not right.all():
+        row = int(right.arg_min() or 0)
+        given = "missing" if clicks[row] is None else f"{clicks[row]:g}"
+        raise UserError(f"{piece.where(row)}: the label is {given}, it should be 0 or 1")
+    return typed.with_columns(clicks.cast(pl.UInt8))
+
+
+def state_space(new: Path, rows: int, read: int, fields: int) -> None:
+    """Say how much disk a large dataset takes before it does; UserError if there is not as much."""
+    typed = sum(file.stat().st_size for file in (new / "typed").iterdir()) / read
+    kept = rows * (4 * fields + 1)
+    needed, free = kept + int(rows * typed), shutil.disk_usage(new).free
+    if needed > 1e9:
+        log.info(
+            "about %s rows: %.1f GB of disk while preparing, %.1f GB after; %.1f GB are free",
+            f"{rows:,}", needed / 1e9, kept / 1e9, free / 1e9,
+        )  # fmt: skip
+    store.require_space(new, needed)
+
+
+def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.LazyFrame:
+    """The typed rows of the training split."""
+    train = cut["train"]
+    if isinstance(train, tuple):
+        return typed.slice(train[0], train[1] - train[0])
+    member = np.zeros(rows, dtype=bool)
+    member[train] = True
+    pl.DataFrame({"training": member}).write_ipc(new / "typed" / "training")
+    together = pl.concat([typed, pl.scan_ipc(new / "typed" / "training")], how="horizontal")
+    return together.filter("training")
+
+
+def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
+    """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
+    parts = sorted((new / "typed").glob("*.arrow"))
+
+    def encode_part(part: Path) -> tuple[np.ndarray, np.ndarray]:
+        typed = pl.read_ipc(part)
+        return coders.encode(fitted, typed), typed[LABEL].to_numpy()
+
+    bounds = np.cumsum([0, *(coder.columns for coder in fitted)])
+    zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
+    with (
+        (new / "x.npy").open("wb") as x,
+        (new / "y.npy").open("wb") as y,
+        store.progress("encoding", " rows", rows) as bar,
+    ):
+        for file, dtype, shape in ((x, np.int32, (rows, int(bounds[-1]))), (y, np.uint8, (rows,))):
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+        for ids, labels in in_order(encode_part, parts, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()):
+            for f, coder in enumerate(fitted):
+                if coder.kind != "number":
+                    zeros[f] += np.count_nonzero((ids[:, bounds[f] : bounds[f + 1]] == 0).any(axis=1))
+            ids.tofile(x)
+            labels.tofile(y)
+            written += len(labels)
+            bar.update(len(labels))
+    assert written == rows
+    return zeros
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = round(time.perf_counter() - start, 2)

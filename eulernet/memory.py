@@ -1,0 +1,50 @@
+"""The memory of this process: how much it took, how much there is, and what becomes of what it frees."""
+
+import ctypes
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+
+def peak_resident() -> int:
+    """Bytes: the largest resident memory of this process since the last reset."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak() -> None:
+    """Forget the peak until now, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def available() -> int:
+    """Bytes that new data may take without pushing anything out: what the kernel says, within a container's limit."""
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
+    with suppress(OSError, ValueError):  # "max" when there is no limit
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free.append(max(limit - used, 0))
+    return min(free)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the large temporaries instead of returning them to the system and asking again.
+
+    By default large blocks are mapped and unmapped anew, a page fault per 4 KiB: a training step on a CPU makes dozens
+    of them, reading text several per block. The parameters are those of mallopt(3): M_MMAP_THRESHOLD,
+    M_TRIM_THRESHOLD, M_TOP_PAD.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    # Older versions of glibc refuse a threshold above 32 MiB; without one, the rest would only do harm.
+    if mallopt is not None and (mallopt(-3, 1 << 30) or mallopt(-3, 32 << 20)):
+        mallopt(-1, (1 << 31) - 1)
+        mallopt(-2, 64 << 20)
