@@ -5,9 +5,9 @@
 
 The rows are nobody's: only rates, shares and counts were measured on real files. What is like them at full size: the
 columns and their order, the missing rates and which columns are missing together, the click rate, the share of every
-column's frequent values, and the long tail. By the laws below Criteo's 26 categories have 33.76 M distinct values
-(published: 33.76 M), of which 1.30 M occur 8 times or more (the EulerNet paper's vocabulary, with about a thousand
-integer buckets: 1.327 M); Avazu's fields have 9.450 M and 1.542 M that occur 5 times or more (the paper: 1.544 M).
+column's frequent values, and the long tail. By the laws below Criteo's 26 categories have 33.76 M distinct values,
+of which 1.30 M occur 8 times or more (the EulerNet paper's vocabulary, with about a thousand integer buckets:
+1.327 M); Avazu's fields have 9.450 M and 1.542 M that occur 5 times or more (the paper: 1.544 M).
 What is not: columns are independent of each other, and nothing but Avazu's hour changes with time.
 
 A column's law is a list of shares in ppm: of its most frequent value, of the second, of the third and fourth, of the

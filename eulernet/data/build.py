@@ -158,7 +158,7 @@ def evaluate(piece: Piece, label: pl.Expr, values: dict[str, pl.Expr]) -> pl.Dat
                 raise UserError(f"{piece.where(row)}: field {name}: {' '.join(str(error).split())}") from None
         raise
     clicks = typed[LABEL]
-    right = clicks.is_in([0, 1]).fill_null(False)
+    right = ((clicks == 0) | (clicks == 1)).fill_null(False)
     if not right.all():
         row = int(right.arg_min() or 0)
         given = "missing" if clicks[row] is None else f"{clicks[row]:g}"
@@ -168,7 +168,7 @@ def evaluate(piece: Piece, label: pl.Expr, values: dict[str, pl.Expr]) -> pl.Dat
 
 def state_space(new: Path, rows: int, read: int, fields: int) -> None:
     """Say how much disk a large dataset takes before it does; UserError if there is not as much."""
-    typed = sum(file.stat().st_size for file in (new / "typed").iterdir()) / read
+    typed = (new / "typed" / f"{0:08}.arrow").stat().st_size / read
     kept = rows * (4 * fields + 1)
     needed, free = kept + int(rows * typed), shutil.disk_usage(new).free
     if needed > 1e9:
@@ -194,27 +194,27 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
 def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
     """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
     parts = sorted((new / "typed").glob("*.arrow"))
-
-    def encode_part(part: Path) -> tuple[np.ndarray, np.ndarray]:
-        typed = pl.read_ipc(part)
-        return coders.encode(fitted, typed), typed[LABEL].to_numpy()
-
-    bounds = np.cumsum([0, *(coder.columns for coder in fitted)])
+    columns = sum(coder.columns for coder in fitted)
     zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
+
+    def encode_part(part: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
+        typed = pl.read_ipc(part)
+        return *coders.encode(fitted, typed), typed[LABEL].to_numpy()
+
     with (
         (new / "x.npy").open("wb") as x,
         (new / "y.npy").open("wb") as y,
         store.progress("encoding", " rows", rows) as bar,
     ):
-        for file, dtype, shape in ((x, np.int32, (rows, int(bounds[-1]))), (y, np.uint8, (rows,))):
+        for file, dtype, shape in ((x, np.int32, (rows, columns)), (y, np.uint8, (rows,))):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-        for ids, labels in in_order(encode_part, parts, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()):
-            for f, coder in enumerate(fitted):
-                if coder.kind != "number":
-                    zeros[f] += np.count_nonzero((ids[:, bounds[f] : bounds[f + 1]] == 0).any(axis=1))
+        for ids, id_0, labels in in_order(
+            encode_part, parts, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()
+        ):
             ids.tofile(x)
             labels.tofile(y)
+            zeros += id_0
             written += len(labels)
             bar.update(len(labels))
     assert written == rows

@@ -142,6 +142,7 @@ def _parquet(file: Path, form: Format, memory: int) -> Iterator[Part]:
 def _slice(file: Path, start: int, rows: int, form: Format) -> pl.DataFrame:
     """Some rows of a Parquet file, with the types that are wanted; a list keeps its own."""
     frame = _refused(file, pl.scan_parquet(file).select(list(form.columns)).slice(start, rows).collect)
+    frame = frame.with_columns(pl.col(pl.String).replace("", None))  # as in text, where an empty cell is missing
     for name, dtype in form.columns.items():
         if frame.schema[name] != dtype and not isinstance(frame.schema[name], pl.List):
             try:
@@ -254,7 +255,8 @@ def _parse(file: Path, block: bytes, line: int, names: Sequence[str], form: Form
         )
         # polars fills a line that is too short with nulls, and refuses one that is too long: the total tells.
         require(_separators(lines, form) == len(frame) * (len(names) - 1), "")
-        return frame
+        # An empty cell is missing, in quotes too.
+        return frame.with_columns(pl.col(pl.String).replace("", None)) if form.quote and b'""' in lines else frame
 
     try:
         return parse(block)

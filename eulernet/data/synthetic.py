@@ -20,7 +20,7 @@ import polars as pl
 from tqdm import tqdm
 
 from eulernet.data import coders, store
-from eulernet.data.coders import CategoryCoder
+from eulernet.data.coders import CategoryCoder, Vocabulary
 from eulernet.errors import nearest, require
 from eulernet.metrics import auc, logloss
 
@@ -122,7 +122,8 @@ def make_synthetic(
         x.flush()
         y.flush()
         fitted = [
-            CategoryCoder(name, pl.int_range(size, eager=True)) for name, size in zip(names, field_sizes, strict=True)
+            CategoryCoder(name, Vocabulary(pl.int_range(size, eager=True)))
+            for name, size in zip(names, field_sizes, strict=True)
         ]
         for coder in fitted:
             coders.write(coder, new / "vocab")

@@ -199,10 +199,9 @@ def splitter_of(
 
 
 def part_of(file: Path) -> str:
-    """The split that a file's name begins with, or else its folder's; dev and val are valid."""
+    """The split that a file's name begins with, or else that its folder is called; dev and val are valid."""
     names = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
-    for text in (file.name, file.parent.name):
-        for prefix, part in names.items():
-            if text.lower().startswith(prefix):
-                return part
+    for name, part in names.items():
+        if file.name.lower().startswith(name) or file.parent.name.lower() == name:
+            return part
     raise UserError(f"dataset.split=files: {file} should begin with train, valid or test, or lie in such a folder")

@@ -1,0 +1,243 @@
+"""Anybody's log: what is inferred, what can be said, how it is split, and what is refused."""
+
+import gzip
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, rows_of
+
+from eulernet.data import Dataset
+from eulernet.data.table import make_table
+from eulernet.errors import UserError
+from eulernet.features import Bag, Number
+
+DEFAULTS = yaml.safe_load((REPOSITORY / "conf" / "dataset" / "table.yaml").read_text())
+DEFAULTS.pop("name")
+ROWS = 200
+
+
+@pytest.fixture
+def frame():
+    """A log with a column of every kind, in time order."""
+    draw = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "time": [f"2026-01-{1 + i // 10:02}" for i in range(ROWS)],
+            "user": [f"0{i % 7}" for i in range(ROWS)],  # text: the zero counts
+            "shop": [None if i % 10 == 0 else i % 4 for i in range(ROWS)],
+            "price": [None if i % 9 == 0 else round(float(draw.normal(10, 2)), 3) for i in range(ROWS)],
+            "views": (draw.pareto(1, ROWS) * 10).astype(int),
+            "tags": [None if i % 5 == 0 else "|".join("abc"[: i % 4]) for i in range(ROWS)],
+            "click": draw.integers(0, 2, ROWS),
+        }
+    )
+
+
+@pytest.fixture
+def log(frame, tmp_path):
+    file = tmp_path / "log.csv"
+    frame.write_csv(file)
+    return file
+
+
+def make(raw, **settings):
+    files = raw if isinstance(raw, list) else [raw]
+    return Dataset.open(make_table(files, files[0].parent / "data", 2.0, **{**DEFAULTS, **settings}))
+
+
+def test_types_are_inferred_and_shown(log, caplog):
+    caplog.set_level("INFO")
+    data = make(log)
+    kinds = {field["name"]: field["kind"] for field in data.meta["fields"]}
+    assert kinds == {
+        "time": "category", "user": "category", "shop": "category", "price": "number", "views": "category",
+        "tags": "category",
+    }  # fmt: skip
+    assert "price: number (" in caplog.text
+    assert data.field_sizes[1] == 8
+    vocabulary = pl.read_parquet(data.folder / "vocab" / "user.parquet")["value"]
+    assert set(vocabulary) == {f"0{i}" for i in range(7)}
+
+
+def test_every_kind_can_be_said(log, frame):
+    fields = {
+        "user": {"kind": "category", "min_count": 29},
+        "shop": "category",
+        "price": {"kind": "number", "standardise": False},
+        "views": "log_square",
+        "tags": {"kind": "bag", "length": 2, "pooling": "sum"},
+    }
+    data = make(log, fields=fields, only=list(fields), split="chronological", vocabulary="all")
+    assert data.fields == list(fields)
+    assert data.field_sizes[2:3] + data.field_sizes[4:] == [Number(), Bag(4, 2, "sum")]
+    x = torch.cat([rows_of(split) for split in data.splits.values()])
+    user = frame["user"].to_list()
+    assert [i == 0 for i in x[:, 0].tolist()] == [user.count(value) < 29 for value in user]
+    assert [i == 0 for i in x[:, 1].tolist()] == [value is None for value in frame["shop"]]
+    numbers = x[:, 2].view(torch.float32).tolist()
+    assert numbers == [np.float32(value or 0) for value in frame["price"]]
+    pairs = {(v if v <= 2 else int(np.ceil(np.log(v) ** 2 + 1)), i) for v, i in zip(frame["views"], x[:, 3].tolist(),
+                                                                                  strict=True)}  # fmt: skip
+    assert len(pairs) == len({bucket for bucket, _ in pairs}) == len({i for _, i in pairs})
+    id_of = dict(pl.read_parquet(data.folder / "vocab" / "tags.parquet").iter_rows())
+    bags = [[id_of[tag] for tag in (tags or "").split("|") if tag][:2] for tags in frame["tags"]]
+    assert x[:, 4:].tolist() == [bag + [-1] * (2 - len(bag)) for bag in bags]
+
+
+def test_quantiles_are_cut_on_training_rows(log, frame):
+    data = make(log, fields={"price": {"kind": "quantiles", "classes": 4}}, only=["price"], split="chronological")
+    x = rows_of(data.train)[:, 0]
+    assert np.bincount(x)[0] == frame["price"][: len(x)].null_count()
+    assert np.ptp(np.bincount(x)[1:]) <= 1
+
+
+@pytest.mark.parametrize("form", ["tsv", "semicolons", "gz", "parquet", "folder of parquet", "no header", "quoted"])
+def test_every_form_gives_the_same_rows(log, frame, form, tmp_path):
+    plain, settings = make(log), {}
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = folder / "log.csv"
+    if form == "tsv":
+        frame.write_csv(other, separator="\t")
+    elif form == "semicolons":
+        frame.write_csv(other, separator=";")
+    elif form == "gz":
+        other = folder / "log.csv.gz"
+        other.write_bytes(gzip.compress(log.read_bytes()))
+    elif form == "parquet":
+        other = folder / "log.parquet"
+        frame.write_parquet(other)
+    elif form == "folder of parquet":
+        other = folder
+        for i in range(4):
+            frame[i * 50 : (i + 1) * 50].write_parquet(folder / f"part-{i}.parquet")
+        (folder / "_SUCCESS").touch()
+    elif form == "no header":
+        frame.write_csv(other, include_header=False)
+        settings = {"columns": frame.columns}
+    elif form == "quoted":
+        frame.write_csv(other, quote_style="always")
+    data = make(other, **settings)
+    for part, split in data.splits.items():
+        assert torch.equal(split.labels, plain.splits[part].labels)
+        for got, want in zip(rows_of(split).T.tolist(), rows_of(plain.splits[part]).T.tolist(), strict=True):
+            # Parquet's whole numbers are not text: equally frequent ones may be numbered in another order.
+            assert len(set(zip(got, want, strict=True))) == len(set(got)) == len(set(want))
+
+
+def test_a_cell_may_hold_separators_quotes_and_line_ends(tmp_path, monkeypatch):
+    """Whatever the cells hold and wherever a block ends, rows come out as they went in."""
+    from eulernet.data import raw
+
+    monkeypatch.setattr(raw, "SMALLEST_BLOCK", 64)
+    words = ["plain", "with, comma", 'with "quotes"', "two\nlines", "", "é\n,\n", "\n\n"]
+    frame = pl.DataFrame({"click": [i % 2 for i in range(300)], "word": [words[i % 7] for i in range(300)]})
+    file = tmp_path / "log.csv"
+    frame.write_csv(file)
+    data = Dataset.open(make_table([file], tmp_path / "data", 1e-9, **{**DEFAULTS, "split": "chronological"}))
+    word_of = {i: word for word, i in pl.read_parquet(data.folder / "vocab" / "word.parquet").iter_rows()}
+    x = torch.cat([rows_of(split) for split in data.splits.values()])[:, 0].tolist()
+    assert [word_of.get(i, "") for i in x] == frame["word"].to_list()
+
+
+def test_a_rating_becomes_a_click_and_booleans_are_labels(frame, tmp_path):
+    frame = frame.with_columns(stars=pl.col("click") * 3 + 1, seen=pl.col("click") == 1)
+    frame.write_parquet(tmp_path / "log.parquet")
+    a = make(tmp_path / "log.parquet", only=["user"])
+    b = make(tmp_path / "log.parquet", only=["user"], label="stars", label_from=4.0)
+    c = make(tmp_path / "log.parquet", only=["user"], label="seen")
+    for part in a.splits:
+        assert torch.equal(a.splits[part].labels, b.splits[part].labels)
+        assert torch.equal(a.splits[part].labels, c.splits[part].labels)
+
+
+def test_a_split_by_time_never_trains_on_what_comes_later(frame, tmp_path):
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=3)
+    shuffled.write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv", split="time", split_column="time", ratios=[0.7, 0.15, 0.15])
+    assert "time" not in data.fields
+    days = {part: shuffled["time"].gather(data.splits[part].order.numpy()) for part in data.splits}
+    assert max(days["train"]) < min(days["valid"]) <= max(days["valid"]) < min(days["test"])
+    assert len(days["train"]) == 140
+    assert len(days["valid"]) == 30
+    numbers = shuffled.with_columns(time=pl.col("time").str.slice(8).cast(pl.Int32))  # 9 before 10, not after "1"
+    (tmp_path / "b").mkdir()
+    numbers.write_csv(tmp_path / "b" / "log.csv")
+    again = make(tmp_path / "b" / "log.csv", split="time", split_column="time", ratios=[0.7, 0.15, 0.15])
+    assert torch.equal(again.train.order, data.train.order)
+
+
+def test_a_split_by_a_columns_values(log, frame):
+    values = {"train": ["00", "01", "02", "03"], "valid": ["04"], "test": ["05", "06"]}
+    data = make(log, split="column", split_column="user", split_values=values)
+    for part, users in values.items():
+        assert set(frame["user"].gather(data.splits[part].order.numpy())) == set(users)
+    with pytest.raises(UserError, match=r"user is '06' in some rows; put it into dataset.split_values"):
+        make(log, split="column", split_column="user", split_values={**values, "test": ["05"]})
+
+
+def test_a_split_by_files(frame, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name, rows in {"test": (0, 50), "train_1": (50, 100), "train_2": (100, 150), "val": (150, 200)}.items():
+        frame[rows[0] : rows[1]].write_csv(folder / f"{name}.csv")
+    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"}))
+    assert {part: len(split) for part, split in data.splits.items()} == {"train": 100, "valid": 50, "test": 50}
+    labels = frame["click"].to_list()
+    assert data.train.labels.tolist() == labels[50:150]
+    assert data.test.labels.tolist() == labels[:50]
+
+
+def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path):
+    pl.concat([frame] * 50).write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv", ratios=[0.6, 0.3, 0.1])
+    shares = [len(split) / (50 * ROWS) for split in data.splits.values()]
+    assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
+    rows = torch.cat([split.order for split in data.splits.values()])
+    assert sorted(rows.tolist()) == list(range(50 * ROWS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(label="clik"), r"dataset.label: no column 'clik'; did you mean 'click'\?"),
+        (dict(ignore=["prize"]), r"dataset.ignore: no column 'prize'; did you mean 'price'\?"),
+        (dict(fields={"prize": "number"}), r"dataset.fields: no column 'prize'"),
+        (dict(fields={"price": "numeric"}), r"unknown kind of dataset.fields.price 'numeric'; did you mean 'number'\?"),
+        (dict(fields={"price": {"kind": "number", "scale": 1}}), r"fields.price: no setting 'scale'"),
+        (dict(fields={"price": {"classes": 5}}), r"fields.price: give a kind"),
+        (dict(fields={"price": {"kind": "quantiles", "classes": 1}}), r"classes=1: should be a whole number from 2"),
+        (dict(fields={"tags": {"kind": "bag", "pooling": "max"}}), r"pooling=max: should be mean or sum"),
+        (dict(fields={"user": {"kind": "number"}, "tags": "number"}), r"log.csv, line \d+: tags is '.*', not a number"),
+        (dict(fields={"price": "log_square"}), r"log.csv, line 3: price is '.*', not a whole number"),
+        (dict(split="time"), r"dataset.split=time goes by a column: give dataset.split_column"),
+        (dict(split="weekly"), r"unknown dataset.split 'weekly'"),
+        (dict(split="column", split_column="user"), r"dataset.split_values must name train, valid, test"),
+        (dict(split="files"), r"should begin with train, valid or test"),
+        (dict(ratios=[0.5, 0.5]), r"dataset.ratios must be three shares"),
+        (dict(vocabulary="some"), r"unknown dataset.vocabulary 'some'"),
+        (dict(label="shop"), r"log.csv, line 2: the label is missing, it should be 0 or 1"),
+        (dict(min_count=0), r"min_count must be at least 1, got 0"),
+        (dict(only=[]), r"there is no field to learn from"),
+        (dict(columns=["a", "b"]), r"log.csv, line 1: 7 columns where 2 belong"),
+    ],
+)
+def test_impossible_settings(log, settings, message):
+    with pytest.raises(UserError, match=message):
+        make(log, **settings)
+    assert not (log.parent / "data").exists()
+
+
+def test_files_with_other_columns_are_refused(frame, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    frame.write_csv(folder / "train.csv")
+    frame.write_csv(folder / "valid.csv")
+    frame.drop("price").write_csv(folder / "test.csv")
+    with pytest.raises(UserError, match=r"test.csv: no column 'price'"):
+        make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
+    frame.select(reversed(frame.columns)).write_csv(folder / "test.csv")  # another order is no harm
+    make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
