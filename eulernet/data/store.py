@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from tqdm import tqdm
 
 from eulernet.data.splits import PARTS, Cut
@@ -106,6 +107,10 @@ def writing(folder: Path, *, mark: str) -> Iterator[Path]:
             except OSError:
                 if not (folder / mark).is_file():
                     raise
+    except (OSError, pl.exceptions.PolarsError) as error:  # numpy and polars say it in words of their own
+        if "No space left" in str(error) or shutil.disk_usage(temporary).free < 1 << 20:
+            raise UserError(f"{folder.parent}: the disk is full; free some space, or give another data_dir=") from None
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         lock.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import subprocess
 import tarfile
 import zipfile
 from collections import Counter
@@ -208,6 +209,28 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tiny, tmp_path, monkeyp
     with pytest.raises(UserError, match=r"train.txt changed while it was read"):
         make([tiny], tmp_path)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own with room for one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount one")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("phase", ["before", "meanwhile"])
+def test_a_disk_that_fills_up_leaves_nothing(tiny, small_disk, monkeypatch, phase):
+    tiny.write_text(tiny.read_text() * 150)
+    if phase == "meanwhile":  # nobody knew: something else takes the room meanwhile
+        monkeypatch.setattr(criteo.source, "SMALLEST_BLOCK", 1 << 16)
+        monkeypatch.setattr("eulernet.data.store.require_space", lambda *_: None)
+    with pytest.raises(UserError, match=r"data/criteo: (the disk is full|preparing needs .* MB, .* MB are free)"):
+        make([tiny], small_disk)
+    assert list(small_disk.iterdir()) == []
 
 
 def avazu_text(header="id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,"

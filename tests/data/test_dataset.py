@@ -1,11 +1,12 @@
 """Batches, and stores that are not what they should be."""
 
 import json
+import threading
 
 import pytest
 import torch
 
-from eulernet.data import DATASETS, Dataset, Split
+from eulernet.data import DATASETS, Dataset, Split, dataset
 from eulernet.errors import UserError
 
 
@@ -44,6 +45,49 @@ def test_shuffled_batches_hold_every_row_once_and_differ_by_epoch():
             assert torch.equal(y, (x[:, 0] // 2 % 3 == 0).float())
     again = list(split.batches(4, torch.Generator().manual_seed(7)))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(again, epochs[0], strict=True))
+
+
+@pytest.mark.parametrize("order", [None, torch.tensor([7, 3, 9, 9, 0, 2, 5])])
+def test_batches_of_a_file_equal_those_of_memory(order):
+    """Gathered ahead in threads or one by one, shuffled or not: the same rows in the same order."""
+    x, y = torch.arange(20, dtype=torch.int32).reshape(10, 2), (torch.arange(10) % 2).byte()
+    memory, file = (Split(x, y, order, mapped) for mapped in (False, True))
+    for seed in (None, 3):
+        one, two = (
+            list(split.batches(3, None if seed is None else torch.Generator().manual_seed(seed)))
+            for split in (memory, file)
+        )
+        assert [len(y) for _, y in one] == [3] * (len(memory) // 3) + [len(memory) % 3]
+        assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(one, two, strict=True))
+
+
+def test_where_a_store_lives_changes_no_row(folder, monkeypatch):
+    """In memory, as a file that is read ahead, and as a file that does not fit: the same batches."""
+    data = Dataset.open(folder)
+    cpu = torch.device("cpu")
+    in_memory = data.to(cpu)
+    monkeypatch.setattr(dataset, "SMALL", 0)
+    read_ahead = data.to(cpu)
+    monkeypatch.setattr(dataset.memory, "available", lambda: 0)
+    too_large = data.to(cpu)
+    assert [d.train.mapped for d in (in_memory, read_ahead, too_large)] == [False, True, True]
+    for part in data.splits:
+        batches = [
+            list(d.splits[part].batches(64, torch.Generator().manual_seed(1)))
+            for d in (in_memory, read_ahead, too_large)
+        ]
+        for a, b, c in zip(*batches, strict=True):
+            for i in (0, 1):
+                assert torch.equal(a[i], b[i])
+                assert torch.equal(b[i], c[i])
+
+
+def test_an_iterator_that_is_dropped_leaves_no_thread(folder):
+    before = threading.active_count()
+    batches = Dataset.open(folder).train.batches(8, torch.Generator().manual_seed(1))
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
 
 
 def test_writing_to_a_batch_does_not_reach_the_file(folder):

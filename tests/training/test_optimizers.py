@@ -22,12 +22,17 @@ def steps(decays, groups=None):
     ).double()
     x, y = torch.tensor([[1, 2], [0, 3], [4, 1]]), torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
     table = [model.embedding.table.weight]
-    net = [w for name, w in model.named_parameters() if name != "embedding.table.weight"]
+    net = [w for name, w in model.named_parameters() if name.endswith((".weight", ".bias"))][1:]
+    own = [w for name, w in model.named_parameters() if not name.endswith((".weight", ".bias"))]
+    assert len(table + net + own) == len(list(model.parameters()))
+    assert [name for name, _ in model.named_parameters() if not name.endswith((".weight", ".bias"))] == [
+        "modulus", "layers.0.orders", "layers.0.log_modulus_bias", "layers.0.phase_bias",
+    ]  # fmt: skip
     if groups is None:
         optimizer = make_adam(model, lr=1e-2, **decays)
     else:
-        both = [{"params": table, "weight_decay": groups[0]}, {"params": net, "weight_decay": groups[1]}]
-        optimizer = torch.optim.Adam(both, lr=1e-2)
+        three = [{"params": w, "weight_decay": d} for w, d in zip((table, net, own), groups, strict=True)]
+        optimizer = torch.optim.Adam(three, lr=1e-2)
     for _ in range(5):
         optimizer.zero_grad()
         model.calculate_loss(x, y).backward()
@@ -38,10 +43,10 @@ def steps(decays, groups=None):
 @pytest.mark.parametrize(
     ("weight_decay", "embedding_l2", "net_l2", "groups"),
     [
-        (0.1, 0.0, 0.0, (0.1, 0.1)),
-        (0.0, 0.1, 0.0, (0.1, 0.0)),
-        (0.0, 0.0, 0.1, (0.0, 0.1)),
-        (0.1, 0.2, 0.3, (0.3, 0.4)),
+        (0.1, 0.0, 0.0, (0.1, 0.1, 0.1)),
+        (0.0, 0.1, 0.0, (0.1, 0.0, 0.0)),
+        (0.0, 0.0, 0.1, (0.0, 0.1, 0.0)),
+        (0.1, 0.2, 0.3, (0.3, 0.4, 0.1)),
     ],
 )
 def test_decay_equals_plain_adam_with_a_decay_per_group(weight_decay, embedding_l2, net_l2, groups):
