@@ -32,3 +32,17 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, x: Int[Tensor, "B F"]) -> Float[Tensor, "B F D"]:
         return self.table(x + self.first_row)
+
+
+class FieldLinear(nn.Module):
+    """The linear term w_0 + sum_f w_f[x_f], [B, F] ids to [B]: a weight per id and one bias, all starting at 0."""
+
+    def __init__(self, field_sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.weights = FieldEmbedding(field_sizes, 1)
+        self.bias = nn.Parameter(torch.zeros(()))
+        for weight in self.weights.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Int[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        return self.weights(x).sum((1, 2)) + self.bias

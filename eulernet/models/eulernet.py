@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require
+from eulernet.errors import require, require_count, require_rate
 from eulernet.features import FieldEmbedding
 from eulernet.layers.euler import EulerInteractionLayer, Init
 from eulernet.models.base import CTRModel
@@ -38,13 +38,13 @@ class EulerNet(CTRModel):
         norm_penalty: float,
     ) -> None:
         super().__init__()
-        require(embedding_dim >= 1, f"model.embedding_dim must be at least 1, got {embedding_dim}")
+        require_count(embedding_dim, "embedding_dim")
         require(
             orders is None or (len(orders) > 0 and min(orders) >= 1),
             f"model.orders must be at least 1 each, got {orders}",
         )
-        for key, rate in {"drop_explicit": drop_explicit, "drop_implicit": drop_implicit}.items():
-            require(0 <= rate < 1, f"model.{key} must lie in [0, 1), got {rate}")
+        require_rate(drop_explicit, "drop_explicit")
+        require_rate(drop_implicit, "drop_implicit")
         require(norm_penalty >= 0, f"model.norm_penalty must not be negative, got {norm_penalty}")
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
