@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require, require_count, require_rate
 from eulernet.features import FieldEmbedding
-from eulernet.layers.euler import EulerInteractionLayer, Init
+from eulernet.layers.euler import EulerInteractionLayer, Init, Without
 from eulernet.models.base import CTRModel
 
 
@@ -18,6 +18,8 @@ class EulerNet(CTRModel):
 
     * ``orders``: order vectors (neurons) of each Euler layer; None is one layer with as many as fields.
     * ``init``: starting weights of the published variant ``sigir``, ``fuxictr`` or ``recbole``.
+    * ``without``: the part that an ablation takes away from every layer: ``explicit``, ``implicit``, ``modulus``
+      (phases alone) or ``phase`` (moduli alone); ``nothing`` is the model.
     * ``norm_penalty``: weight of RecBole's penalty, the sum of unsquared L2 norms of all weights but the
       embeddings. The other variants decay their weights in the optimizer (``train.weight_decay``,
       ``train.embedding_l2``, ``train.net_l2``).
@@ -35,6 +37,7 @@ class EulerNet(CTRModel):
         drop_implicit: float,
         norm: bool,
         init: Init,
+        without: Without,
         norm_penalty: float,
     ) -> None:
         super().__init__()
@@ -60,6 +63,7 @@ class EulerNet(CTRModel):
                 drop_implicit=drop_implicit,
                 norm=norm,
                 init=init,
+                without=without,
             )
             for n_in, n_out in pairwise(widths)
         )

@@ -13,7 +13,14 @@ SIZES = [11, 3, 7, 5]
 def make_model(sizes=SIZES, **changes):
     torch.manual_seed(3)
     settings = dict(
-        embedding_dim=6, orders=[4, 3], drop_explicit=0.0, drop_implicit=0.0, norm=True, init="sigir", norm_penalty=0.0
+        embedding_dim=6,
+        orders=[4, 3],
+        drop_explicit=0.0,
+        drop_implicit=0.0,
+        norm=True,
+        init="sigir",
+        without="nothing",
+        norm_penalty=0.0,
     )
     return EulerNet(sizes, **{**settings, **changes})
 

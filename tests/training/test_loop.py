@@ -68,6 +68,7 @@ def new_model(data, seed=5, drop=0.2, embedding_dim=4):
         drop_implicit=drop,
         norm=False,
         init="sigir",
+        without="nothing",
         norm_penalty=0.0,
     )
 
