@@ -284,7 +284,7 @@ def fuxictr(root: Path) -> Iterator[Row]:
         )
 
     for dnn in (None, [5]):
-        a = ours("afn", logarithmic_neurons=7, dnn_hidden_units=dnn, **dim, **MLP | dict(norm="batch"))
+        a = ours("afn", logarithmic_neurons=7, dnn_hidden_units=dnn, dnn_dropout=0.0, **dim, **MLP | dict(norm="batch"))
         b = theirs("AFN/src/AFN.py", "AFN", logarithmic_neurons=7, afn_hidden_units=HIDDEN, dnn_hidden_units=dnn or [5],
                    ensemble_dnn=dnn is not None, batch_norm=True, **dim)  # fmt: skip
         put_table(b.embedding_layer, a.embedding)

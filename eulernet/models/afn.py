@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require_count
+from eulernet.errors import require_count, require_rate
 from eulernet.features import FieldEmbedding
 from eulernet.layers.mlp import BatchNorm, LogitMLP
 from eulernet.models.base import CTRModel
@@ -34,10 +34,12 @@ class AFN(CTRModel):
         activation: str,
         norm: str,
         dropout: float,
+        dnn_dropout: float,
     ) -> None:
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
         require_count(logarithmic_neurons, "logarithmic_neurons")
+        require_rate(dnn_dropout, "dnn_dropout")
         fields, n_in = len(field_sizes), logarithmic_neurons * embedding_dim
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.orders = nn.Parameter(nn.init.xavier_normal_(torch.empty(logarithmic_neurons, fields)))  # w
@@ -52,7 +54,7 @@ class AFN(CTRModel):
                 hidden_units=dnn_hidden_units,
                 activation=activation,
                 norm=norm,
-                dropout=dropout,
+                dropout=dnn_dropout,
             )
             self.mix = nn.Linear(2, 1)
 

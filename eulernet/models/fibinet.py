@@ -53,7 +53,7 @@ class Bilinear(nn.Module):
 class FiBiNET(CTRModel):
     """logit = w_0 + sum_i w_i + h' MLP([p, q]), p and q the bilinear products of the embeddings and of their SENet.
 
-    The two sets of products have matrices of their own, as in published code.
+    The two sets of products have matrices of their own; the paper does not say whether they share them.
     """
 
     def __init__(

@@ -99,12 +99,12 @@ LAWS = [
     ),
     (
         "afn",
-        dict(embedding_dim=DIM, logarithmic_neurons=7, dnn_hidden_units=None, **MLP),
+        dict(embedding_dim=DIM, logarithmic_neurons=7, dnn_hidden_units=None, dnn_dropout=0.1, **MLP),
         TABLE + 7 * FIELDS + 2 * (FIELDS + 7) + mlp(7 * DIM, 8, 3, 1),
     ),
     (
         "afn",
-        dict(embedding_dim=DIM, logarithmic_neurons=7, dnn_hidden_units=[5], **MLP),
+        dict(embedding_dim=DIM, logarithmic_neurons=7, dnn_hidden_units=[5], dnn_dropout=0.1, **MLP),
         2 * TABLE + 7 * FIELDS + 2 * (FIELDS + 7) + mlp(7 * DIM, 8, 3, 1) + mlp(FLAT, 5, 1) + 3,
     ),
     *(
