@@ -266,13 +266,13 @@ def fuxictr(root: Path) -> Iterator[Row]:
                    dnn_hidden_units=hidden, **dim)  # fmt: skip
         put_table(b.embedding_layer, a.embedding)
         for layer, own in zip(b.self_attention, a.attention, strict=True):
-            q, k, v, residual = own.project.weight.data.chunk(4)
             if layer.W_res is None:
-                residual.copy_(torch.eye(8))
+                own.residual.weight.data.copy_(torch.eye(8))
             else:
-                put(layer.W_res.weight, residual)
-            for part, weight in ((layer.W_q, q), (layer.W_k, k), (layer.W_v, v)):
-                put(part.weight, weight)
+                put_layers(layer.W_res, own.residual)
+            put_layers(layer.W_q, own.query)
+            put_layers(layer.W_k, own.key)
+            put_layers(layer.W_v, own.value)
         put_layers(b.fc, a.head)
         if hidden:
             put_layers(b.dnn, a.deep)

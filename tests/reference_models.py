@@ -208,7 +208,7 @@ def heads(matrix, count):
 def autoint(m, x, e):
     h = e
     for layer in m.attention:
-        q, k, v, residual = layer.project.weight.chunk(4)
+        q, k, v, residual = (part.weight for part in (layer.query, layer.key, layer.value, layer.residual))
         parts = [
             attend(h @ hq.T, h @ hk.T, h @ hv.T, 1.0)
             for hq, hk, hv in zip(*(heads(w, layer.heads) for w in (q, k, v)), strict=True)

@@ -41,13 +41,15 @@ def sum_of_pairs(e: Float[Tensor, "B F D"]) -> Float[Tensor, "B D"]:
 
 
 def sums_of_products(e: Float[Tensor, "B F D"], order: int) -> list[Float[Tensor, "B D"]]:
-    """sum_{i_1 < .. < i_t} e_{i_1} * .. * e_{i_t}, elementwise, for t = 1 .. order: the ANOVA kernels.
+    """s_t = sum_{i_1 < .. < i_t} e_{i_1} * .. * e_{i_t}, elementwise, for t = 1 .. order.
 
-    ``ending[:, j]`` is the sum over the subsets whose last field is the j-th that can be one, so the next field
-    multiplies the cumulative sum of those before it: O(order F D), and nothing is subtracted.
+    From the power sums p_i = sum_f e_f^i by Newton's identities, t s_t = sum_{i=1..t} (-1)^(i-1) s_{t-i} p_i.
     """
-    ending, sums = e, [e.sum(1)]
-    for t in range(1, order):
-        ending = e[:, t:] * ending.cumsum(1)[:, :-1]
-        sums.append(ending.sum(1))
-    return sums
+    powers = [e]
+    for _ in range(1, order):
+        powers.append(powers[-1] * e)
+    p = [power.sum(1) for power in powers]
+    s = [torch.ones_like(p[0])]
+    for t in range(1, order + 1):
+        s.append(torch.stack([(-1) ** (i - 1) * s[t - i] * p[i - 1] for i in range(1, t + 1)]).sum(0) / t)
+    return s[1:]

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eulernet.errors import require_count, require_rate
 from eulernet.features import FieldEmbedding
+from eulernet.layers.dropout import Dropout
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
 
@@ -22,15 +22,16 @@ class InteractingLayer(nn.Module):
     def __init__(self, n_in: int, heads: int, head_dim: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
-        self.project = nn.Linear(n_in, 4 * heads * head_dim, bias=False)  # Q, K, V and W_res
+        self.query, self.key, self.value, self.residual = (
+            nn.Linear(n_in, heads * head_dim, bias=False) for _ in range(4)
+        )
+        self.drop = Dropout(dropout)
 
     def forward(self, e: Float[Tensor, "B F N"]) -> Float[Tensor, "B F M"]:
-        *qkv, residual = self.project(e).chunk(4, dim=2)
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv)  # [B, H, F, D]
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)
-        return torch.relu(attended.transpose(1, 2).flatten(2) + residual)
+        projected = self.query(e), self.key(e), self.value(e)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in projected)  # [B, H, F, D]
+        attended = self.drop(torch.softmax(q @ k.mT, dim=3)) @ v
+        return torch.relu(attended.transpose(1, 2).flatten(2) + self.residual(e))
 
 
 class AutoInt(CTRModel):

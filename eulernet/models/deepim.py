@@ -16,8 +16,7 @@ from eulernet.models.base import CTRModel
 class DeepIM(CTRModel):
     """logit = w' [s_1 .. s_order] + h' MLP([e_1 .. e_F]) + b, s_t = sum_{i_1<..<i_t} e_{i_1} * .. * e_{i_t}.
 
-    The paper gets the sums s_t from power sums by Newton's identities, order by order up to 5; a recursion over the
-    fields gives the same for any order. ``hidden_units=null`` leaves the MLP out: the Interaction Machine, IM, alone.
+    ``hidden_units=null`` leaves the MLP out: the Interaction Machine, IM, alone.
     """
 
     def __init__(

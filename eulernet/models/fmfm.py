@@ -13,7 +13,7 @@ from eulernet.models.base import CTRModel
 
 
 class FmFM(CTRModel):
-    """logit = w_0 + sum_i w_i + sum_{i<j} <e_i M_ij, e_j>: a matrix for each pair of fields (Eq. 5).
+    """logit = w_0 + sum_i w_i + sum_{i<j} <e_i M_ij, e_j>: a matrix for each pair of fields.
 
     The matrices start as the identity, where the model is FM.
     """

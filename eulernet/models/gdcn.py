@@ -14,7 +14,7 @@ from eulernet.models.base import CTRModel
 
 
 class GDCN(CTRModel):
-    """Gated cross layers c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l (Eq. 3), and an MLP.
+    """Gated cross layers c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l, and an MLP.
 
     stacked: logit = w' MLP(c_L) + b; parallel: logit = w' [c_L, MLP(c_0)] + b.
     """

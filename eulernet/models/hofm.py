@@ -13,7 +13,7 @@ from eulernet.models.base import CTRModel
 
 
 class HOFM(CTRModel):
-    """logit = w_0 + sum_i w_i + sum_{t=2..order} sum_{i_1<..<i_t} <e^t_{i_1}, .., e^t_{i_t}> (Eq. 4).
+    """logit = w_0 + sum_i w_i + sum_{t=2..order} sum_{i_1<..<i_t} <e^t_{i_1}, .., e^t_{i_t}>.
 
     Each order t has embeddings e^t of its own; the inner sum is the ANOVA kernel of degree t.
     """

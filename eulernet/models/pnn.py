@@ -14,12 +14,12 @@ from eulernet.models.base import CTRModel
 
 
 class PNN(CTRModel):
-    """logit = LogitMLP(relu(l_z + l_p + b)): a product layer of M nodes, then fully connected ones (Eq. 1-6).
+    """logit = LogitMLP(relu(l_z + l_p + b)): a product layer of M nodes, then fully connected ones.
 
     l_z is linear in [e_1 .. e_F]. Node m of l_p weighs all products of two fields:
 
-    * inner: sum_{i,j} theta_mi theta_mj <e_i, e_j> = |sum_i theta_mi e_i|^2 (Eq. 10-13);
-    * outer: <W_m, s s'> with s = sum_i e_i (Eq. 14, 15).
+    * inner: sum_{i,j} theta_mi theta_mj <e_i, e_j> = |sum_i theta_mi e_i|^2 (IPNN);
+    * outer: <W_m, s s'> with s = sum_i e_i (OPNN).
 
     Both are the paper's reductions. Published code instead feeds the F(F-1)/2 inner products to a plain MLP.
     """
