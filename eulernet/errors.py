@@ -1,7 +1,7 @@
 """The one exception that reaches a user as a line instead of a traceback."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,6 +15,21 @@ def require(ok: bool, message: str) -> None:
     """Raise UserError with ``message`` unless ``ok``."""
     if not ok:
         raise UserError(message)
+
+
+def require_count(value: int, key: str) -> None:
+    """UserError unless the hyperparameter ``key`` counts something: 1 or more."""
+    require(value >= 1, f"model.{key} must be at least 1, got {value}")
+
+
+def require_counts(values: Sequence[int], key: str) -> None:
+    """UserError unless each of the hyperparameter ``key`` is 1 or more."""
+    require(all(value >= 1 for value in values), f"model.{key} must be at least 1 each, got {list(values)}")
+
+
+def require_rate(value: float, key: str) -> None:
+    """UserError unless the hyperparameter ``key`` is a dropout rate: 0 or more and below 1."""
+    require(0 <= value < 1, f"model.{key} must lie in [0, 1), got {value}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -80,3 +80,17 @@ class FieldEmbedding(nn.Module):
         rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
         vectors = self.table(rows) * weight.unsqueeze(2)  # [B, C, D]
         return vectors.new_zeros(len(x), self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+
+
+class FieldLinear(nn.Module):
+    """The linear term w_0 + sum_f w_f[x_f], x to [B]: a weight per id or number, and one bias, all starting at 0."""
+
+    def __init__(self, field_sizes: Sequence[FieldSize]) -> None:
+        super().__init__()
+        self.weights = FieldEmbedding(field_sizes, 1)
+        self.bias = nn.Parameter(torch.zeros(()))
+        for weight in self.weights.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        return self.weights(x).sum((1, 2)) + self.bias

@@ -9,6 +9,7 @@ from eulernet.models import MODELS
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
+PRESETS = sorted(file.stem for file in conf_dir().glob("model/*.yaml"))
 DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))
 
 
@@ -19,8 +20,9 @@ def composed(*overrides):
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_every_tuned_cell_changes_the_configuration_and_builds(cell):
-    dataset = f"dataset={cell.parent}"
-    plain, tuned = composed(dataset, "~tuned"), composed(dataset, f"tuned={cell}")
+    model = max((name for name in PRESETS if cell.name.startswith(name)), key=len)  # eulernet of eulernet_averaged
+    group = (f"dataset={cell.parent}", f"model={model}")
+    plain, tuned = composed(*group, "~tuned"), composed(*group, f"tuned={cell}")
     assert plain != tuned
     assert plain.keys() == tuned.keys()
     construct(TrainConfig, tuned["train"], "train")

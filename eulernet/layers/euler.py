@@ -18,6 +18,15 @@ from eulernet.layers.dropout import Dropout
 EPS = 1e-8  # the published code's: keeps log|z|^2 finite at z = 0
 
 Init = Literal["sigir", "fuxictr", "recbole"]
+Without = Literal["nothing", "explicit", "implicit", "modulus", "phase"]
+# The weights that a layer without the part does not have.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "nothing": (),
+    "explicit": ("orders", "log_modulus_bias", "phase_bias"),
+    "implicit": ("mix",),
+    "modulus": ("log_modulus_bias",),
+    "phase": ("phase_bias",),
+}
 
 
 class EulerInteractionLayer(nn.Module):
@@ -30,7 +39,9 @@ class EulerInteractionLayer(nn.Module):
     * implicit: relu(W r + c), relu(W p + c), one linear map shared by both parts;
     * output: explicit + implicit, with ``norm`` followed by LayerNorm over D, one for r and one for p.
 
-    ``init`` names the published variant whose starting weights are drawn (see ``initialise``).
+    ``init`` names the published variant whose starting weights are drawn (see ``initialise``). ``without`` takes a part
+    away with its weights: the explicit or the implicit one, or from the explicit part the moduli (each is 1, and the
+    phases alone are learned) or the phases (each is 0).
     """
 
     def __init__(
@@ -43,17 +54,23 @@ class EulerInteractionLayer(nn.Module):
         drop_implicit: float,
         norm: bool,
         init: Init,
+        without: Without,
     ) -> None:
         super().__init__()
+        unused = choose(UNUSED, without, "model.without")
+        self.without = without
+        self.shape = (n_out, embedding_dim)
         self.orders = nn.Parameter(torch.empty(n_in, n_out))  # alpha [N, M]
-        self.log_modulus_bias = nn.Parameter(torch.empty(n_out, embedding_dim))  # b [M, D]
-        self.phase_bias = nn.Parameter(torch.empty(n_out, embedding_dim))  # b' [M, D]
+        self.log_modulus_bias = nn.Parameter(torch.empty(self.shape))  # b [M, D]
+        self.phase_bias = nn.Parameter(torch.empty(self.shape))  # b' [M, D]
         self.mix = nn.Linear(n_in * embedding_dim, n_out * embedding_dim)  # W, c
         self.drop_explicit = Dropout(drop_explicit)
         self.drop_implicit = Dropout(drop_implicit)
         self.norm_r = nn.LayerNorm(embedding_dim) if norm else nn.Identity()
         self.norm_p = nn.LayerNorm(embedding_dim) if norm else nn.Identity()
         self.initialise(init)
+        for name in unused:
+            setattr(self, name, None)
 
     def initialise(self, init: Init) -> None:
         """Draw the starting weights of a published variant.
@@ -88,13 +105,26 @@ class EulerInteractionLayer(nn.Module):
     def forward(
         self, r: Float[Tensor, "B N D"], p: Float[Tensor, "B N D"]
     ) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B M D"]]:
+        if self.without == "explicit":
+            return self.norm_r(self.implicit(r)), self.norm_p(self.implicit(p))
+        explicit_r, explicit_p = self.explicit(r, p)
+        if self.without == "implicit":
+            return self.norm_r(explicit_r), self.norm_p(explicit_p)
+        return self.norm_r(explicit_r + self.implicit(r)), self.norm_p(explicit_p + self.implicit(p))
+
+    def explicit(
+        self, r: Float[Tensor, "B N D"], p: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B M D"]]:
+        """exp(orders' log|z| + b) (cos, sin)(orders' arg z + b')."""
         log_modulus, phase = Polar.apply(r, p)  # type: ignore[no-untyped-call]
+        if self.without == "modulus":
+            phase = self.powers(phase) + self.phase_bias
+            return torch.cos(phase), torch.sin(phase)
         modulus = torch.exp(self.powers(log_modulus) + self.log_modulus_bias)
+        if self.without == "phase":
+            return modulus, torch.zeros_like(modulus)
         phase = self.powers(phase) + self.phase_bias
-        return (
-            self.norm_r(modulus * torch.cos(phase) + self.implicit(r)),
-            self.norm_p(modulus * torch.sin(phase) + self.implicit(p)),
-        )
+        return modulus * torch.cos(phase), modulus * torch.sin(phase)
 
     def powers(self, exponent: Float[Tensor, "B N D"]) -> Float[Tensor, "B M D"]:
         """orders' exponent: products of powers, in the exponents."""
@@ -103,7 +133,7 @@ class EulerInteractionLayer(nn.Module):
     def implicit(self, part: Float[Tensor, "B N D"]) -> Float[Tensor, "B M D"]:
         """relu(W part + c), the N features of a sample flattened into one vector."""
         mixed = self.mix(self.drop_implicit(part.flatten(1)))
-        return torch.relu(mixed).unflatten(1, self.log_modulus_bias.shape)
+        return torch.relu(mixed).unflatten(1, self.shape)
 
 
 class Polar(torch.autograd.Function):

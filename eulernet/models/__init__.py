@@ -1,6 +1,60 @@
 """The models by name: ``model.name`` in a configuration picks a class from ``MODELS``."""
 
+from eulernet.models.afm import AFM
+from eulernet.models.afn import AFN
+from eulernet.models.autoint import AutoInt
 from eulernet.models.base import CTRModel
+from eulernet.models.dcn import DCN
+from eulernet.models.dcnv2 import DCNv2
+from eulernet.models.deepfm import DeepFM
+from eulernet.models.deepim import DeepIM
+from eulernet.models.dlrm import DLRM
+from eulernet.models.dnn import DNN
+from eulernet.models.edcn import EDCN
 from eulernet.models.eulernet import EulerNet
+from eulernet.models.ffm import FFM
+from eulernet.models.fibinet import FiBiNET
+from eulernet.models.fignn import FiGNN
+from eulernet.models.finalmlp import FinalMLP
+from eulernet.models.finalnet import FinalNet
+from eulernet.models.fm import FM
+from eulernet.models.fmfm import FmFM
+from eulernet.models.fwfm import FwFM
+from eulernet.models.gdcn import GDCN
+from eulernet.models.hofm import HOFM
+from eulernet.models.lr import LR
+from eulernet.models.masknet import MaskNet
+from eulernet.models.nfm import NFM
+from eulernet.models.pnn import PNN
+from eulernet.models.wide_deep import WideDeep
+from eulernet.models.xdeepfm import XDeepFM
 
-MODELS: dict[str, type[CTRModel]] = {"eulernet": EulerNet}
+MODELS: dict[str, type[CTRModel]] = {
+    "afm": AFM,
+    "afn": AFN,
+    "autoint": AutoInt,
+    "dcn": DCN,
+    "dcnv2": DCNv2,
+    "deepfm": DeepFM,
+    "deepim": DeepIM,
+    "dlrm": DLRM,
+    "dnn": DNN,
+    "edcn": EDCN,
+    "eulernet": EulerNet,
+    "ffm": FFM,
+    "fibinet": FiBiNET,
+    "fignn": FiGNN,
+    "finalmlp": FinalMLP,
+    "finalnet": FinalNet,
+    "fm": FM,
+    "fmfm": FmFM,
+    "fwfm": FwFM,
+    "gdcn": GDCN,
+    "hofm": HOFM,
+    "lr": LR,
+    "masknet": MaskNet,
+    "nfm": NFM,
+    "pnn": PNN,
+    "wide_deep": WideDeep,
+    "xdeepfm": XDeepFM,
+}

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 class CTRModel(nn.Module):
     """A click model: ``forward`` maps ids [B, F] to logits [B]; the rest follows from it."""
 
-    def predict(self, x: Int[Tensor, "B F"]) -> Float[Tensor, " B"]:
+    def predict(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         """Click probabilities."""
         return torch.sigmoid(self(x))
 
-    def calculate_loss(self, x: Int[Tensor, "B F"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
         """Mean binary cross entropy plus the model's published regularisation."""
         return F.binary_cross_entropy_with_logits(self(x), y) + self.regularisation()
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require
-from eulernet.features import FieldEmbedding
-from eulernet.layers.euler import EulerInteractionLayer, Init
+from eulernet.errors import require, require_count, require_rate
+from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.euler import EulerInteractionLayer, Init, Without
 from eulernet.models.base import CTRModel
 
 
@@ -18,6 +18,8 @@ class EulerNet(CTRModel):
 
     * ``orders``: order vectors (neurons) of each Euler layer; None is one layer with as many as fields.
     * ``init``: starting weights of the published variant ``sigir``, ``fuxictr`` or ``recbole``.
+    * ``without``: the part that an ablation takes away from every layer: ``explicit``, ``implicit``, ``modulus``
+      (phases alone) or ``phase`` (moduli alone); ``nothing`` is the model.
     * ``norm_penalty``: weight of RecBole's penalty, the sum of unsquared L2 norms of all weights but the
       embeddings. The other variants decay their weights in the optimizer (``train.weight_decay``,
       ``train.embedding_l2``, ``train.net_l2``).
@@ -27,7 +29,7 @@ class EulerNet(CTRModel):
 
     def __init__(
         self,
-        field_sizes: Sequence[int],
+        field_sizes: Sequence[FieldSize],
         *,
         embedding_dim: int,
         orders: Sequence[int] | None,
@@ -35,16 +37,17 @@ class EulerNet(CTRModel):
         drop_implicit: float,
         norm: bool,
         init: Init,
+        without: Without,
         norm_penalty: float,
     ) -> None:
         super().__init__()
-        require(embedding_dim >= 1, f"model.embedding_dim must be at least 1, got {embedding_dim}")
+        require_count(embedding_dim, "embedding_dim")
         require(
             orders is None or (len(orders) > 0 and min(orders) >= 1),
             f"model.orders must be at least 1 each, got {orders}",
         )
-        for key, rate in {"drop_explicit": drop_explicit, "drop_implicit": drop_implicit}.items():
-            require(0 <= rate < 1, f"model.{key} must lie in [0, 1), got {rate}")
+        require_rate(drop_explicit, "drop_explicit")
+        require_rate(drop_implicit, "drop_implicit")
         require(norm_penalty >= 0, f"model.norm_penalty must not be negative, got {norm_penalty}")
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
@@ -60,6 +63,7 @@ class EulerNet(CTRModel):
                 drop_implicit=drop_implicit,
                 norm=norm,
                 init=init,
+                without=without,
             )
             for n_in, n_out in pairwise(widths)
         )
@@ -80,7 +84,7 @@ class EulerNet(CTRModel):
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Int[Tensor, "B F"]) -> Float[Tensor, " B"]:
+    def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         phase = self.embedding(x)
         r, p = self.modulus * torch.cos(phase), self.modulus * torch.sin(phase)
         for layer in self.layers:

@@ -19,6 +19,7 @@ class Average:
     def __init__(self, source: CTRModel, decay: float) -> None:
         self.model = copy.deepcopy(source)
         self.decay = decay
+        self._source = source
         self.steps = 0
         self._averages = [weight.data for weight in self.model.parameters()]
         self._weights = [weight.data for weight in source.parameters()]
@@ -27,6 +28,8 @@ class Average:
         """Take in the weights after one more step."""
         share = 1.0 if self.steps == 0 else 1 - self.decay
         torch._foreach_lerp_(self._averages, self._weights, share)
+        for kept, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
+            kept.copy_(buffer)  # running statistics are averages already
         self.steps += 1
 
     def state(self) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from eulernet.layers.euler import EulerInteractionLayer, Polar
 SHAPES = [(3, 3), (4, 2), (2, 5), (1, 1)]
 
 
-def make_layer(n_in, n_out, dim=5, norm=False, init="sigir", drop=0.0):
+def make_layer(n_in, n_out, dim=5, norm=False, init="sigir", drop=0.0, without="nothing"):
     torch.manual_seed(1)
-    layer = EulerInteractionLayer(n_in, n_out, dim, drop_explicit=drop, drop_implicit=drop, norm=norm, init=init)
+    layer = EulerInteractionLayer(
+        n_in, n_out, dim, drop_explicit=drop, drop_implicit=drop, norm=norm, init=init, without=without
+    )
     with torch.no_grad():  # away from the special starting weights
-        layer.orders.add_(0.3 * torch.randn_like(layer.orders))
-        layer.mix.weight.add_(0.2 * torch.randn_like(layer.mix.weight))
+        if without != "explicit":
+            layer.orders.add_(0.3 * torch.randn_like(layer.orders))
+        if without != "implicit":
+            layer.mix.weight.add_(0.2 * torch.randn_like(layer.mix.weight))
         for weight in layer.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     return layer.double().eval()
@@ -53,6 +57,27 @@ def test_explicit_part_is_a_product_of_complex_powers(n_in, n_out):
     shift = torch.complex(layer.log_modulus_bias, layer.phase_bias).exp()
     wanted = reference.product_of_powers(r, p, layer.orders) * shift
     torch.testing.assert_close(torch.complex(*layer(r, p)), wanted, rtol=1e-6, atol=1e-6)  # EPS is in the layer alone
+
+
+@pytest.mark.parametrize("without", ["explicit", "implicit", "modulus", "phase"])
+def test_ablations_take_away_their_part_alone(without):
+    whole, layer, (r, p) = make_layer(3, 2), make_layer(3, 2, without=without), make_input(3)
+    layer.load_state_dict(whole.state_dict(), strict=False)  # fewer weights, the others the same
+    z = torch.complex(*whole.explicit(r, p))
+    nothing = torch.zeros_like(z)
+    explicit = {"explicit": nothing, "implicit": z, "modulus": z / z.abs(), "phase": z.abs() + nothing}[without]
+    mixed = nothing if without == "implicit" else torch.complex(whole.implicit(r), whole.implicit(p))
+    torch.testing.assert_close(torch.complex(*layer(r, p)), explicit + mixed)
+    missing = set(whole.state_dict()) - set(layer.state_dict())
+    assert (
+        missing
+        == {
+            "explicit": {"orders", "log_modulus_bias", "phase_bias"},
+            "implicit": {"mix.weight", "mix.bias"},
+            "modulus": {"log_modulus_bias"},
+            "phase": {"phase_bias"},
+        }[without]
+    )
 
 
 def test_one_hot_orders_pass_features_and_their_sums_multiply():
@@ -142,7 +167,7 @@ def test_implicit_dropout_acts_on_the_mixs_input(monkeypatch):
 )
 def test_starting_weights_of_the_published_variants(init, std, identity):
     torch.manual_seed(0)
-    make = dict(drop_explicit=0.0, drop_implicit=0.0, norm=False, init=init)
+    make = dict(drop_explicit=0.0, drop_implicit=0.0, norm=False, init=init, without="nothing")
     square, wide = EulerInteractionLayer(10, 10, 16, **make), EulerInteractionLayer(10, 5, 16, **make)
     assert torch.equal(square.orders, torch.eye(10)) == identity
     torch.testing.assert_close(wide.orders.sum(0), torch.ones(5))

@@ -1,23 +1,26 @@
-"""Laws of the model, and a contract for every file of conf/model."""
+"""Laws of EulerNet."""
 
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir, construct
-from eulernet.models import MODELS, EulerNet
+from eulernet.models import EulerNet
 
 SIZES = [11, 3, 7, 5]
-PRESETS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
 
 
 def make_model(sizes=SIZES, **changes):
     torch.manual_seed(3)
     settings = dict(
-        embedding_dim=6, orders=[4, 3], drop_explicit=0.0, drop_implicit=0.0, norm=True, init="sigir", norm_penalty=0.0
+        embedding_dim=6,
+        orders=[4, 3],
+        drop_explicit=0.0,
+        drop_implicit=0.0,
+        norm=True,
+        init="sigir",
+        without="nothing",
+        norm_penalty=0.0,
     )
     return EulerNet(sizes, **{**settings, **changes})
 
@@ -74,58 +77,3 @@ def test_number_of_parameters_is_the_papers():
     model = make_model(norm=False)
     layers = sum(n * m + 2 * m * 6 + (n * 6 + 1) * m * 6 for n, m in [(4, 4), (4, 3)])
     assert sum(w.numel() for w in model.parameters()) == sum(SIZES) * 6 + 4 + layers + 3 * 6 + 1
-
-
-# The contract: what training, inference and sweeps rely on, for every model configuration.
-
-
-def configured(name, sizes=SIZES):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = OmegaConf.to_container(compose("train", [f"model={name}"]).model)
-    torch.manual_seed(5)
-    return construct(MODELS[settings.pop("name")], settings, "model", field_sizes=sizes)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_contract_every_weight_gets_a_gradient(name):
-    model, (x, y) = configured(name), make_rows()
-    model.calculate_loss(x, y).backward()
-    assert [n for n, w in model.named_parameters() if w.grad is None] == []
-    assert all(w.grad.isfinite().all() for w in model.parameters())
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_contract_rows_are_independent_when_scoring(name):
-    model, (x, _) = configured(name).eval(), make_rows()
-    alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
-    torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_contract_learns_one_batch_by_heart(name):
-    model, (x, y) = configured(name).eval(), make_rows()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(400):
-        optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(model(x), y)
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.01
-
-
-@pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("fields", [1, 60])
-def test_contract_any_number_of_fields(name, fields):
-    sizes = [3] * fields
-    model, (x, y) = configured(name, sizes), make_rows(sizes, rows=2)
-    assert model(x).shape == (2,)
-    assert model.calculate_loss(x, y).shape == ()
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_contract_weights_round_trip(name):
-    one, two, (x, _) = configured(name).eval(), configured(name).eval(), make_rows()
-    for weight in two.parameters():
-        torch.nn.init.normal_(weight)
-    two.load_state_dict(one.state_dict())
-    assert torch.equal(one(x), two(x))

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from eulernet.data import DATASETS, Dataset
 from eulernet.errors import UserError
 from eulernet.models import EulerNet
+from eulernet.models.dnn import DNN
 from eulernet.training import loop
+from eulernet.training.average import Average
 from eulernet.training.checkpoint import load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
@@ -67,6 +69,7 @@ def new_model(data, seed=5, drop=0.2, embedding_dim=4):
         drop_implicit=drop,
         norm=False,
         init="sigir",
+        without="nothing",
         norm_penalty=0.0,
     )
 
@@ -198,6 +201,18 @@ def test_without_reshuffling_every_epoch_sees_the_stored_order(data, tmp_path, m
     monkeypatch.setattr(EulerNet, "calculate_loss", watched)
     run(data, tmp_path / "run", replace(CONFIG, max_epochs=2, reshuffle=False))
     assert torch.equal(torch.cat(seen), torch.cat([data.train.x, data.train.x]))
+
+
+def test_the_averaged_model_takes_running_statistics_as_they_are():
+    settings = dict(embedding_dim=2, hidden_units=[3], activation="relu", norm="batch", dropout=0.0)
+    source = DNN([4, 5], **settings)
+    average = Average(source, 0.9)
+    for _ in range(3):
+        source(torch.randint(4, (8, 2)))
+        average.update()
+    assert source.deep.hidden.layers[1].num_batches_tracked == 3
+    for kept, buffer in zip(average.model.buffers(), source.buffers(), strict=True):
+        assert torch.equal(kept, buffer)
 
 
 def test_average_is_the_exponential_average_of_the_weights(data, tmp_path):

@@ -18,6 +18,7 @@ def steps(decays, groups=None):
         drop_implicit=0.0,
         norm=False,
         init="sigir",
+        without="nothing",
         norm_penalty=0.0,
     ).double()
     x, y = torch.tensor([[1, 2], [0, 3], [4, 1]]), torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)

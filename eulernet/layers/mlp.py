@@ -1,0 +1,66 @@
+"""Fully connected layers, as most deep parts of click models have them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eulernet.errors import choose, require_counts, require_rate
+from eulernet.layers.dropout import Dropout
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """nn.BatchNorm1d that also trains on a batch of one row, which it normalises by the running statistics."""
+
+    def forward(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+NORMS = {"batch": BatchNorm, "layer": nn.LayerNorm, "none": nn.Identity}
+
+
+class MLP(nn.Module):
+    """Hidden layers a <- dropout(activation(norm(W a + b))), [B, K] to [B, M] with M = ``hidden_units[-1]``."""
+
+    def __init__(self, n_in: int, hidden_units: Sequence[int], *, activation: str, norm: str, dropout: float) -> None:
+        super().__init__()
+        require_counts(hidden_units, "hidden_units")
+        require_rate(dropout, "dropout")
+        make_activation = choose(ACTIVATIONS, activation, "model.activation")
+        make_norm = choose(NORMS, norm, "model.norm")
+        self.layers = nn.Sequential()
+        for n, m in pairwise([n_in, *hidden_units]):
+            self.layers.extend([nn.Linear(n, m), make_norm(m), make_activation(), Dropout(dropout)])
+
+    def forward(self, x: Float[Tensor, "B K"]) -> Float[Tensor, "B M"]:
+        return self.layers(x)
+
+
+class LogitMLP(nn.Module):
+    """An MLP and the weights that make one number of its output, h' MLP(x) + b: [B, K] to [B].
+
+    ``bias=False`` where the model has its one bias elsewhere.
+    """
+
+    def __init__(
+        self, n_in: int, hidden_units: Sequence[int], *, activation: str, norm: str, dropout: float, bias: bool
+    ) -> None:
+        super().__init__()
+        self.hidden = MLP(n_in, hidden_units, activation=activation, norm=norm, dropout=dropout)
+        self.head = nn.Linear([n_in, *hidden_units][-1], 1, bias=bias)
+
+    def forward(self, x: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+        return self.head(self.hidden(x)).squeeze(1)

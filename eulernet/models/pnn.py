@@ -1,0 +1,58 @@
+"""PNN (Qu et al., "Product-based Neural Networks for User Response Prediction", ICDM 2016)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from eulernet.errors import require_count
+from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.mlp import LogitMLP
+from eulernet.models.base import CTRModel
+
+
+class PNN(CTRModel):
+    """logit = LogitMLP(relu(l_z + l_p + b)): a product layer of M nodes, then fully connected ones.
+
+    l_z is linear in [e_1 .. e_F]. Node m of l_p weighs all products of two fields:
+
+    * inner: sum_{i,j} theta_mi theta_mj <e_i, e_j> = |sum_i theta_mi e_i|^2 (IPNN);
+    * outer: <W_m, s s'> with s = sum_i e_i (OPNN).
+
+    Both are the paper's reductions. Published code instead feeds the F(F-1)/2 inner products to a plain MLP.
+    """
+
+    def __init__(
+        self,
+        field_sizes: Sequence[FieldSize],
+        *,
+        embedding_dim: int,
+        product: Literal["inner", "outer"],
+        product_units: int,
+        hidden_units: Sequence[int],
+        activation: str,
+        norm: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        require_count(embedding_dim, "embedding_dim")
+        require_count(product_units, "product_units")
+        fields = len(field_sizes)
+        shape = (product_units, fields) if product == "inner" else (product_units, embedding_dim, embedding_dim)
+        self.product = product
+        self.embedding = FieldEmbedding(field_sizes, embedding_dim)
+        self.linear = nn.Linear(fields * embedding_dim, product_units)
+        self.kernel = nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape)))  # theta or W
+        self.deep = LogitMLP(product_units, hidden_units, activation=activation, norm=norm, dropout=dropout, bias=True)
+
+    def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        e = self.embedding(x)
+        if self.product == "inner":
+            products = torch.einsum("mf,bfd->bmd", self.kernel, e).square().sum(2)
+        else:
+            s = e.sum(1)
+            outer = torch.einsum("bd,be->bde", s, s)
+            products = torch.einsum("bde,mde->bm", outer, self.kernel)
+        return self.deep(torch.relu(self.linear(e.flatten(1)) + products))

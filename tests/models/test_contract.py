@@ -1,0 +1,158 @@
+"""What training, scoring and export rely on, for every file of conf/model."""
+
+import copy
+import re
+from functools import cache
+
+import jaxtyping
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from eulernet.cli import conf_dir, construct
+from eulernet.errors import UserError
+from eulernet.features import Bag, Number
+from eulernet.models import MODELS
+
+SIZES = [11, 3, 7, 5]
+PRESETS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
+
+pytestmark = pytest.mark.parametrize("preset", PRESETS)
+
+
+@cache
+def composed(preset):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", [f"model={preset}"]).model)
+
+
+def make_model(preset, sizes=SIZES, **changes):
+    settings = {**copy.deepcopy(composed(preset)), **changes}
+    torch.manual_seed(5)
+    return construct(MODELS[settings.pop("name")], settings, "model", field_sizes=sizes)
+
+
+def rates(preset):
+    return [key for key in composed(preset) if key.startswith("drop")]
+
+
+def make_rows(sizes=SIZES, rows=16):
+    torch.manual_seed(4)
+    x = torch.stack([torch.randint(size, (rows,), dtype=torch.int32) for size in sizes], dim=1)
+    return x, (torch.arange(rows) % 3 == 0).float()
+
+
+def test_every_weight_gets_a_gradient(preset):
+    model, (x, y) = make_model(preset), make_rows()
+    model.calculate_loss(x, y).backward()
+    assert [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()] == []
+    assert all(w.grad.isfinite().all() for w in model.parameters())
+
+
+def test_takes_numbers_and_bags_like_any_field(preset):
+    """A model sees vectors: a number that is 0 and an empty bag are zero vectors, and every weight still learns."""
+    sizes = [11, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7]
+    ids, y = make_rows([11, 4, 4, 5, 5, 5, 7])
+    numbers = torch.randn(len(ids), 1).view(torch.int32)
+    ids[::3, 2] = -1
+    ids[1::3, 1:3] = -1
+    x = torch.cat([ids[:, :1], numbers, ids[:, 1:]], dim=1)
+    model = make_model(preset, sizes)
+    model.calculate_loss(x, y).backward()
+    assert [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()] == []
+    alone = torch.cat([model.eval()(x[i : i + 1]) for i in range(len(x))])
+    torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_are_independent_when_scoring(preset):
+    model, (x, _) = make_model(preset).eval(), make_rows()
+    alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
+    torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_learns_one_batch_by_heart(preset):
+    model, (x, y) = make_model(preset, **dict.fromkeys(rates(preset), 0.0)), make_rows()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(model(x), y)
+        if loss.item() < 0.01:
+            return
+        loss.backward()
+        optimizer.step()
+    pytest.fail(f"the loss stays at {loss.item()}")
+
+
+@pytest.mark.parametrize("fields", [1, 7, 60])
+def test_any_number_of_fields(preset, fields):
+    sizes = [3] * fields
+    model, (x, y) = make_model(preset, sizes), make_rows(sizes, rows=2)
+    loss = model.calculate_loss(x, y)
+    loss.backward()
+    assert model(x).shape == (2,)
+    assert loss.shape == ()
+    assert loss.isfinite()
+
+
+def test_trains_on_and_scores_a_batch_of_one_row(preset):
+    model, (x, y) = make_model(preset), make_rows(rows=1)
+    loss = model.calculate_loss(x, y)
+    loss.backward()
+    assert loss.isfinite()
+    assert model.eval()(x).shape == (1,)
+
+
+def test_weights_round_trip(preset):
+    one, two, (x, _) = make_model(preset), make_model(preset), make_rows()
+    for weight in one.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    one(x)  # moves running statistics, where there are some
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one.eval()(x), two.eval()(x))
+
+
+def test_works_in_bfloat16(preset):
+    model, (x, y) = make_model(preset).eval(), make_rows()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, loss = model(x), model.calculate_loss(x, y)
+    loss.backward()
+    torch.testing.assert_close(logits.float(), model(x), rtol=0.1, atol=0.1)
+    assert all(w.grad.isfinite().all() for w in model.parameters())
+
+
+def test_exports_for_any_batch_size(preset):
+    model, (x, _) = make_model(preset).eval(), make_rows()
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("B")},)).module()
+    more, _ = make_rows(rows=33)
+    torch.testing.assert_close(exported(more), model(more), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def unchecked():
+    """The compiler cannot trace the checks of shapes, and remembers the models before this one."""
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.slow
+def test_compiles(preset, unchecked):
+    model, (x, y) = make_model(preset).eval(), make_rows()
+    compiled = torch.compile(model, fullgraph=True)
+    torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    F.binary_cross_entropy_with_logits(compiled(x), y).backward()
+
+
+def test_refuses_impossible_values_in_one_line(preset):
+    plain = {**composed(preset), "hidden_units": [4]} if "hidden_units" in composed(preset) else composed(preset)
+    impossible = {int: 0, float: -1.0, str: "nonsense", list: [-1]}
+    changes = [(key, impossible[type(value)]) for key, value in plain.items() if type(value) in impossible]
+    for key, value in [*changes, *((rate, 1.0) for rate in rates(preset))]:
+        if key == "name":
+            continue
+        with pytest.raises(UserError) as refused:
+            make_model(preset, **{**plain, key: value})
+        assert re.fullmatch(r".*model\..*", str(refused.value)), (key, str(refused.value))
