@@ -27,17 +27,8 @@ from eulernet.errors import UserError, choose, nearest, require
 
 T = TypeVar("T")
 KEYS = (
-    "dataset",
-    "model",
-    "train",
-    "tuned",
-    "seed",
-    "device",
-    "raw",
-    "data_dir",
-    "memory",
-    "resume",
-)  # of all entry configs
+    "dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume",
+)  # fmt: skip  # of all entry configs
 Task = Callable[[DictConfig], float | None]
 
 # The folder of a run: a new one, or that of the run to go on with.

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from eulernet.cli import command, construct, to_plain
-from eulernet.data import DATASETS, Dataset
+from eulernet.data import DATASETS, store
 from eulernet.errors import choose, require
 from eulernet.memory import keep_freed_memory
 
@@ -15,33 +15,25 @@ from eulernet.memory import keep_freed_memory
 @command("prepare")
 def main(cfg: DictConfig) -> None:
     """Make the store of one dataset, or find it, and say what is in it."""
-    data = Dataset.open(prepare(to_plain(cfg)))
-    print(describe(data))
-    print(f"{data.name}: {data.meta['rows']:,} rows, {len(data.fields)} fields, store: {data.folder}")
+    folder = prepare(to_plain(cfg))
+    name, summary = store.read_meta(folder)["name"], json.loads((folder / "summary.json").read_text())
+    print(describe(summary))
+    size = f"{summary['bytes'] / 1e9:.2f} GB" if summary["bytes"] >= 1e9 else f"{summary['bytes'] / 1e6:.1f} MB"
+    print(f"{name}: {summary['rows']:,} rows, {len(summary['fields'])} fields, {size}, store: {folder}")
 
 
-def describe(data: Dataset) -> str:
-    """A table of the fields and one of the splits, and what preparing took."""
-    summary = json.loads((data.folder / "summary.json").read_text())
-    lines = [f"{'field':20} {'kind':8} {'ids':>11} {'missing':>8} {'rare':>8}"]
-    for field in data.meta["fields"]:
-        shares = summary["fields"].get(field["name"], {"missing": 0, "rare": 0})
-        ids = "" if field["kind"] == "number" else f"{field['size'] - 1:,}"
-        lines.append(
-            f"{field['name']:20} {field['kind']:8} {ids:>11} {shares['missing']:8.2%} {shares['rare']:8.2%}".rstrip()
-        )
-    lines += ["", f"{'split':20} {'rows':>20} {'clicks':>8}"]
-    for part, split in data.splits.items():
-        lines.append(f"{part:20} {len(split):>20,} {data.meta['clicks'][part] / len(split):8.2%}")
-    if "seconds" in summary:
-        took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in summary["seconds"].items())
-        lines += ["", f"{took}; peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB, {disk(data)} on disk"]
-    return "\n".join(lines)
-
-
-def disk(data: Dataset) -> str:
-    size = sum(file.stat().st_size for file in data.folder.rglob("*") if file.is_file())
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+def describe(summary: dict[str, Any]) -> str:
+    """summary.json as two tables, of the fields and of the splits, and what preparing took."""
+    width = max(20, *(len(name) for name in summary["fields"]))
+    lines = [f"{'field':{width}} {'kind':8} {'ids':>11} {'missing':>8} {'rare':>8}"]
+    for name, field in summary["fields"].items():
+        ids = "" if field["ids"] is None else f"{field['ids']:,}"
+        lines.append(f"{name:{width}} {field['kind']:8} {ids:>11} {field['missing']:8.2%} {field['rare']:8.2%}")
+    lines += ["", f"{'split':{width}} {'rows':>20} {'clicks':>8}"]
+    for part, split in summary["splits"].items():
+        lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")
+    took = "".join(f"{phase} {seconds:.1f} s, " for phase, seconds in summary["seconds"].items())
+    return "\n".join([*lines, "", f"{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
 
 
 def prepare(cfg: dict[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eulernet.callbacks import discard_unless_started
 from eulernet.cli import command, construct, to_plain
-from eulernet.data import Dataset
+from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, choose, require
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
@@ -28,7 +28,7 @@ from eulernet.training.run import commit, reset_peak_memory, write_report
 log = logging.getLogger(__name__)
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
-MAY_CHANGE = ("resume", "device", "raw", "data_dir", "memory", "train.max_epochs", "train.patience")
+MAY_CHANGE = ("resume", "device", "raw", "data_dir", "memory", "accept_terms", "train.max_epochs", "train.patience")
 
 
 @command("train")

@@ -61,7 +61,7 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
     from omegaconf import OmegaConf
 
     from eulernet.cli import conf_dir
-    from eulernet.data import Split
+    from eulernet.data.dataset import Split
     from eulernet.train import set_up
     from eulernet.training.average import Average
     from eulernet.training.loop import evaluate, train_epoch

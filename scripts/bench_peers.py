@@ -48,7 +48,7 @@ RECORDED = ("eulernet", "fuxictr", "recbole", "torch", "numpy", "pandas", "polar
 THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
 OUR_IDS = """
 import json, pathlib, sys
-from eulernet.data import Dataset
+from eulernet.data.dataset import Dataset
 print(json.dumps({"ids": sum(Dataset.open(pathlib.Path(sys.argv[1])).field_sizes)}))
 """
 SAMPLE_SECONDS = 0.05

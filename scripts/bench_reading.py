@@ -22,7 +22,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from eulernet.cli import conf_dir
-from eulernet.data import Dataset, dataset
+from eulernet.data import dataset
+from eulernet.data.dataset import Dataset
 from eulernet.train import set_up
 from eulernet.training.optimizers import OPTIMIZERS
 

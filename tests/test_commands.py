@@ -88,7 +88,7 @@ def test_the_second_run_reuses_the_store(run_command):
 def test_prepare_says_what_it_made(run_command, ml_100k):
     ended = run_command("prepare", "dataset=movielens_100k", f"raw={ml_100k}")
     assert ended.code == 0, ended.err
-    assert "movielens_100k: 72,855 rows, 7 fields, store: data/movielens_100k/" in ended.out
+    assert "movielens_100k: 72,855 rows, 7 fields, 2.4 MB, store: data/movielens_100k/" in ended.out
     assert re.search(r"^user_id +category +943 +0.00% +0.00%$", ended.out, re.MULTILINE)
     assert re.search(r"^release_year +category +\d+ +0.0\d% +0.00%$", ended.out, re.MULTILINE)
     assert re.search(r"^test +7,285 +\d\d\.\d\d%$", ended.out, re.MULTILINE)
@@ -223,7 +223,7 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
         (["~device"], "~device: only ~tuned can be left out"),
         (["device=null"], "device=None: no such device"),
         (["data_dir=null"], "data_dir=null: give the folder"),
-        (["model.name=null"], "unknown model 'None'; known: eulernet"),
+        (["model.name=null"], "unknown model 'None'; known: afm, "),
         (["model.orders=[]"], "model.orders must be at least 1 each, got []"),
         (["seed=99999999999999999999"], "should be a whole number, 0 or more and below 2^63"),
         (["seed=1.5"], "seed=1.5: should be a whole number"),

@@ -5,13 +5,10 @@ from pathlib import Path
 
 from eulernet.data.avazu import make_avazu
 from eulernet.data.criteo import make_criteo
-from eulernet.data.dataset import Dataset, Split
 from eulernet.data.movielens import make_movielens_1m, make_movielens_100k
 from eulernet.data.presplit import BENCHMARKS, make_benchmark
 from eulernet.data.synthetic import make_synthetic
 from eulernet.data.table import make_table
-
-__all__ = ["DATASETS", "Dataset", "Split"]
 
 DATASETS: dict[str, Callable[..., Path]] = {
     "criteo": make_criteo,

@@ -8,7 +8,6 @@ In memory sit one block, the distinct values of one field, the vocabularies that
 the split shuffles. ``memory`` bounds the blocks; counting and encoding are left to polars' streaming engine.
 """
 
-import json
 import logging
 import shutil
 import time
@@ -24,7 +23,7 @@ from eulernet import memory as process
 from eulernet.data import coders, store
 from eulernet.data.coders import Coder
 from eulernet.data.raw import Piece, first_failure
-from eulernet.data.recipe import Number, Quantiles, Recipe
+from eulernet.data.recipe import Field, Number, Quantiles, Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError, choose, require
@@ -33,6 +32,7 @@ log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
 LABEL = "label of the row"
+THREADS = pl.thread_pool_size()
 
 
 def build(
@@ -63,32 +63,21 @@ def build(
     with store.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
         with timed(seconds, "read"):
             in_files = read(recipe, split, files, new, int(memory * 2**30))
-        if recipe.rows is not None and list(recipe.rows) != in_files:
-            message = f"{recipe.name}: {in_files} rows in its files, the published ones have {list(recipe.rows)}"
-            require(not recipe.verify, f"{message}; dataset.verify=false takes them")
-            log.warning(message)
         rows, typed = sum(in_files), pl.scan_ipc(new / "typed" / "*.arrow")
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
         cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
-            fitted = []
-            with store.progress("counting", " rows", rows * len(recipe.fields)) as bar:
-                for field in recipe.fields:
-                    fitted.append(coders.fit(field, counted))
-                    bar.update(rows)
-            names = [field.name for field in recipe.fields]
-            missing = typed.select(pl.col(names).null_count()).collect(engine="streaming").row(0)
+            fitted = count(recipe.fields, counted, rows)
+            missing = typed.select(pl.col(coder.name).null_count() for coder in fitted).collect(engine="streaming")
         with timed(seconds, "encode"):
-            rare = encode(fitted, rows, new) - [
-                m * (c.kind == "category") for m, c in zip(missing, fitted, strict=True)
-            ]
+            zeros = encode(fitted, rows, new)
         split_rows = store.write_split(new, cutting.result(), rows)
+        shutil.rmtree(new / "typed")
         for coder in fitted:
             coders.write(coder, new / "vocab")
-        shutil.rmtree(new / "typed")
         described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
-        store.seal(
+        meta = store.seal(
             new,
             name=recipe.name,
             protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
@@ -96,21 +85,9 @@ def build(
             split=split_rows,
             source={"origin": origin, "files": sums},
         )
-        found = zip(names, missing, rare, strict=True)
-        summary = {
-            "fields": {name: {"missing": gone / rows, "rare": few / rows} for name, gone, few in found},
-            "seconds": seconds,
-            "peak_memory_bytes": process.peak_resident(),
-            "threads": pl.thread_pool_size(),
-        }
-        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    log.info(
-        "prepared %s: %s rows, %s ids (%s)",
-        recipe.name,
-        f"{rows:,}",
-        f"{sum(c.settings()['size'] for c in fitted):,}",
-        folder,
-    )
+        store.summarise(new, meta, missing.row(0), zeros.tolist(), seconds)
+    ids = sum(field["size"] for field in meta["fields"])
+    log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{rows:,}", f"{ids:,}", folder)
     return folder
 
 
@@ -134,13 +111,17 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
 
     in_files, seen, pieces = [0] * len(files), 0, enumerate(recipe.scan(files, memory))
     with store.progress("reading", " rows") as bar:
-        for piece, rows in in_order(type_piece, pieces, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()):
+        for piece, rows in in_order(type_piece, pieces, threads=THREADS, ahead=THREADS):
             if seen == 0:
                 state_space(new, int(rows / piece.done), rows, len(recipe.fields))
             in_files[piece.index] += rows
             seen += rows
             bar.total = max(seen, int(seen / piece.done))
             bar.update(rows)
+    if recipe.rows is not None and list(recipe.rows) != in_files:
+        message = f"{recipe.name}: {in_files} rows in its files, the published ones have {list(recipe.rows)}"
+        require(not recipe.verify, f"{message}; dataset.verify=false takes them")
+        log.warning(message)
     return in_files
 
 
@@ -191,6 +172,16 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
     return together.filter("training")
 
 
+def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder]:
+    """The second pass: the coder of every field, from the rows that ids come from."""
+    fitted = []
+    with store.progress("counting", " values", rows * len(fields)) as bar:
+        for field in fields:
+            fitted.append(coders.fit(field, typed))
+            bar.update(rows)
+    return fitted
+
+
 def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
     """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
     parts = sorted((new / "typed").glob("*.arrow"))
@@ -209,9 +200,7 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
         for file, dtype, shape in ((x, np.int32, (rows, columns)), (y, np.uint8, (rows,))):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-        for ids, id_0, labels in in_order(
-            encode_part, parts, threads=pl.thread_pool_size(), ahead=pl.thread_pool_size()
-        ):
+        for ids, id_0, labels in in_order(encode_part, parts, threads=THREADS, ahead=THREADS):
             ids.tofile(x)
             labels.tofile(y)
             zeros += id_0

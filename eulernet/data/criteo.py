@@ -9,11 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
+from eulernet.data import download
 from eulernet.data import raw as source
 from eulernet.data.build import build
 from eulernet.data.raw import Format
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
+from eulernet.errors import require
 
 COUNTS = [f"I{i}" for i in range(1, 14)]
 CATEGORIES = [f"C{i}" for i in range(1, 27)]
@@ -34,8 +36,14 @@ def make_criteo(
     vocabulary: str,
     split: str,
     split_seed: int,
+    accept_terms: bool,
 ) -> Path:
-    """The store of train.txt, plain, gzipped or in the archive as Criteo ships it."""
+    """The store of train.txt, plain, packed, or in Criteo's own archive, which is downloaded if ``raw`` is empty."""
+    origin, folder = "raw files", data_dir / "raw" / "criteo"
+    if not raw:
+        terms = "Criteo gives this set out under terms of its own (license.txt in the archive)"
+        require(accept_terms or folder.is_dir(), f"{terms}: give raw=PATH, or accept_terms=true to download its 4.6 GB")
+        origin, raw = download.fetch([download.CRITEO], folder), [folder]
     files = source.find(raw, "train.txt, or the dac.tar.gz that holds it", (".txt", ".csv", ".gz", ".zip", ".parquet"))
     recipe = Recipe(
         name="criteo",
@@ -49,7 +57,7 @@ def make_criteo(
         ],
     )
     cut = published(split, split_seed)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin="raw files", memory=memory)
+    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
 def bucket(count: pl.Expr) -> pl.Expr:

@@ -25,13 +25,13 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
-class GroupLens:
-    """A MovieLens zip from its publisher."""
+class Archive:
+    """A file from its publisher: a zip whose ``members`` are wanted, or one that is kept as it is, without members."""
 
     url: str
     checksum: str  # "md5:..." or "sha256:...", as pooch takes it
     members: Sequence[str]
-    name: str = "GroupLens"
+    name: str
 
     def download(self, folder: Path) -> Path:
         try:
@@ -77,26 +77,32 @@ class Wheel:
         return wheels[0]
 
 
-ML_1M = GroupLens(
+ML_1M = Archive(
     "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
     "sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
     ("ml-1m/ratings.dat", "ml-1m/users.dat", "ml-1m/movies.dat"),
+    "GroupLens",
 )
-ML_100K = GroupLens(
+ML_100K = Archive(
     "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
     "md5:0e33842e24a9c977be4e0107933c0723",
     ("ml-100k/u.data", "ml-100k/u.user", "ml-100k/u.item"),
+    "GroupLens",
 )
 ML_100K_IN_RECBOLE = Wheel(
     "recbole==1.2.1",
     "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
     tuple(f"recbole/dataset_example/ml-100k/ml-100k.{kind}" for kind in ("inter", "user", "item")),
 )
+CRITEO = Archive(
+    "https://go.criteo.net/criteo-research-kaggle-display-advertising-challenge-dataset.tar.gz",
+    "md5:df9b1b3766d9ff91d5ca3eb3d23bed27",
+    (),
+    "Criteo",
+)
 
 
-def fetch(
-    sources: Sequence[GroupLens | Wheel], folder: Path, check: Callable[[Path], None] = lambda folder: None
-) -> str:
+def fetch(sources: Sequence[Archive | Wheel], folder: Path, check: Callable[[Path], None] = lambda folder: None) -> str:
     """Fill ``folder`` with raw files from the first source that answers, unless it is there; return the source's name.
 
     ``check`` looks at the new folder and raises UserError if it does not hold what it should; then nothing is kept.
@@ -110,10 +116,11 @@ def fetch(
         try:
             with writing(folder, mark=note.name) as new:
                 archive = source.download(new)
-                with zipfile.ZipFile(archive) as files:
-                    for member in source.members:
-                        (new / Path(member).name).write_bytes(files.read(member))
-                archive.unlink()
+                if source.members:
+                    with zipfile.ZipFile(archive) as files:
+                        for member in source.members:
+                            (new / Path(member).name).write_bytes(files.read(member))
+                    archive.unlink()
                 check(new)
                 (new / note.name).write_text(source.name + "\n")
         except Unavailable as error:

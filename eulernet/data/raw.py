@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -38,7 +38,7 @@ class Piece:
     done: float  # share of all bytes that has been read, this piece included
 
     def where(self, row: int) -> str:
-        return f"{self.file}, line {self.first + row}"
+        return f"{self.file}, {'row' if _is_parquet(self.file) else 'line'} {self.first + row}"
 
 
 @dataclass(frozen=True)
@@ -100,27 +100,23 @@ def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:
         before += stat.st_size
 
 
-def sample(
-    file: Path, separator: str | None, names: Sequence[str] | None, missing: Sequence[str], rows: int
-) -> pl.DataFrame:
+def sample(file: Path, form: Format, rows: int) -> pl.DataFrame:
     """The first rows of a file with all its columns: as text, or of the types that Parquet gives them."""
     if _is_parquet(file):
-        return _refused(file, lambda: pl.scan_parquet(file).head(rows).collect())
+        return _refused(file, pl.scan_parquet(file).head(rows).collect)
     require(file.stat().st_size > 0, f"{file} is empty")
-    separator = separator or separator_of(file)
-    header = names is None
+    names = form.names
     if names is None:
         with _open(file, None) as (stream, _):
-            names = _header(file, stream, separator, '"')
-    form = Format(dict.fromkeys(names, pl.String), separator, header, '"', tuple(missing), None if header else names)
-    for frame, _, _ in _text(file, form, 1 << 24):
+            names = _header(file, stream, form.separator, form.quote)
+    for frame, _, _ in _text(file, replace(form, columns=dict.fromkeys(names, pl.String)), 1 << 24):
         return frame().head(rows)
     raise UserError(f"{file} has no rows")
 
 
 def separator_of(file: Path) -> str:
     """What the first line of a text file has most of: a tab, a comma, a semicolon or a bar; for Parquet a comma."""
-    if _is_parquet(file):
+    if _is_parquet(file) or file.stat().st_size == 0:
         return ","
     with _open(file, None) as (stream, _):
         line = stream.readline(1 << 20).decode(errors="replace")
@@ -210,7 +206,7 @@ def _blocks(file: Path, stream: IO[bytes], size: int, form: Format) -> Iterator[
         kept = len(block[:end].rstrip(b"\r\n"))  # empty lines go to the next block: those that end a file are no rows
         end = min(end, kept + 1 + block.startswith(b"\r\n", kept))
         lines, rest = block[:end], block[end:]
-        require(len(rest) <= 1 << 28, f"{file}: no line ends in 256 MB; is it text, with closed quotes?")
+        require(len(rest) <= 1 << 28, f"{file}: no line ends in 256 MB; is it text, and is every quote closed?")
         if lines.strip(b"\r\n"):
             yield lines
         else:

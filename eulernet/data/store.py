@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
+from eulernet import memory
 from eulernet.data.splits import PARTS, Cut
 from eulernet.errors import UserError, require
 
@@ -148,8 +149,8 @@ def seal(
     split: Mapping[str, list[int] | str],
     source: Mapping[str, Any],
     **extra: Any,
-) -> None:
-    """Check the labels in ``folder``, then write ``meta.json``, which makes it a store.
+) -> dict[str, Any]:
+    """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store.
 
     A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
     and what encodes it. Raises UserError for a split that is empty or has one class only.
@@ -176,6 +177,40 @@ def seal(
         **extra,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    return meta
+
+
+def summarise(
+    folder: Path,
+    meta: Mapping[str, Any],
+    missing: Sequence[int],
+    zeros: Sequence[int],
+    seconds: Mapping[str, float],
+) -> None:
+    """Write ``summary.json``: what is in a store, and what preparing took.
+
+    ``missing`` and ``zeros`` count the rows of each field without a value and with id 0. A missing category has id 0
+    too; what is left is rare, or unseen where ids come from training rows.
+    """
+    rows = meta["rows"]
+    fields = {}
+    for field, gone, zero in zip(meta["fields"], missing, zeros, strict=True):
+        rare = zero - gone if field["kind"] == "category" else zero
+        ids = None if field["kind"] == "number" else field["size"] - 1
+        fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": gone / rows, "rare": int(rare) / rows}
+    splits = {
+        part: {"rows": meta["rows_in"][part], "click_rate": meta["clicks"][part] / meta["rows_in"][part]}
+        for part in PARTS
+    }
+    summary = {
+        "rows": rows,
+        "fields": fields,
+        "splits": splits,
+        "seconds": dict(seconds),
+        "peak_memory_bytes": memory.peak_resident(),
+        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def make_synthetic(
                 0 < labels.mean() < 1, f"synthetic: every row of the {part} split has the same label; AUC needs both"
             )
             bayes[part] = {"auc": auc(labels, scores), "logloss": logloss(labels, scores)}
-        store.seal(
+        meta = store.seal(
             new,
             name="synthetic",
             protocol=f"{len(orders)} planted interactions, signal {signal}, seed {data_seed}; first 80/10/10 %",
@@ -145,7 +145,7 @@ def make_synthetic(
             planted=description["interactions"],
             bayes=bayes,
         )
-        (new / "summary.json").write_text('{"fields": {}}\n')
+        store.summarise(new, meta, [0] * len(names), [0] * len(names), {})
     log.info("prepared synthetic: %s rows, best possible test auc=%.6f logloss=%.6f (%s)",
              f"{rows:,}", bayes["test"]["auc"], bayes["test"]["logloss"], folder)  # fmt: skip
     return folder

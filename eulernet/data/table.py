@@ -6,6 +6,7 @@ stay numbers, lists (in Parquet) become bags.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def make_table(
     missing: Sequence[str],
     columns: Sequence[str] | None,
     separator: str | None,
+    quote: str | None,
     vocabulary: str,
     split: str,
     split_column: str | None,
@@ -69,10 +71,13 @@ def make_table(
     Raises UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in
     the files.
     """
+    require(quote is None or len(quote.encode()) == 1, f"dataset.quote={quote}: give one character, or null")
+    require(separator is None or len(separator.encode()) == 1, f"dataset.separator={separator}: give one character")
     files = source.find(raw, "a CSV, TSV or Parquet file, or a folder of them", SUFFIXES)
     if split == "files":
         files = sorted(files, key=lambda file: (PARTS.index(part_of(file)), file))
-    there = source.sample(files[0], separator, columns, missing, SAMPLE)
+    form = Format({}, separator or source.separator_of(files[0]), columns is None, quote, tuple(missing), columns)
+    there = source.sample(files[0], form, SAMPLE)
     clicks = label or next((name for name in LABELS if name in there.columns), "")
     require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
     named = {"label": [clicks], "fields": fields, "only": only or [], "ignore": ignore}
@@ -95,9 +100,7 @@ def make_table(
     types[clicks] = pl.Float64
     if splitter.key is not None and split_column is not None:
         types.setdefault(split_column, key_type(there[split_column], split))
-    form = Format(
-        types, separator or source.separator_of(files[0]), columns is None, '"', missing=tuple(missing), names=columns
-    )
+    form = replace(form, columns=types)
     recipe = Recipe(
         name="table",
         version=1,
@@ -105,7 +108,7 @@ def make_table(
         scan=lambda files, memory: source.read(files, form, memory),
         label=pl.col(clicks) if label_from is None else (pl.col(clicks) >= label_from).cast(pl.UInt8),
         fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
-        settings=[clicks, label_from, described, list(missing), columns, form.separator],
+        settings=[clicks, label_from, described, list(missing), columns, form.separator, quote],
     )
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=splitter, origin="raw files", memory=memory)
 

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import os
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections import Counter
@@ -10,14 +12,16 @@ from collections import Counter
 import polars as pl
 import pytest
 import reference
-from conftest import rows_of
+from conftest import REPOSITORY, rows_of
 
-from eulernet.data import Dataset, criteo
+from eulernet.data import criteo
 from eulernet.data.avazu import make_avazu
 from eulernet.data.criteo import make_criteo
+from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError
 
 SETTINGS = dict(vocabulary="all", split="paper", split_seed=2021)
+CRITEO = dict(**SETTINGS, accept_terms=False)
 
 
 def assert_equals_transcription(data, rows, thresholds):
@@ -40,7 +44,7 @@ def assert_equals_transcription(data, rows, thresholds):
 
 
 def test_criteo_equals_the_row_by_row_transcription(criteo_sample, tmp_path):
-    data = Dataset.open(make_criteo([criteo_sample], tmp_path, 2.0, min_count=8, **SETTINGS))
+    data = Dataset.open(make_criteo([criteo_sample], tmp_path, 2.0, min_count=8, **CRITEO))
     assert data.meta["rows"] == 137_139
     assert data.fields == criteo.COUNTS + criteo.CATEGORIES
     assert_equals_transcription(data, reference.criteo_rows(criteo_sample), [1] * 13 + [8] * 26)
@@ -56,10 +60,29 @@ def test_avazu_equals_the_row_by_row_transcription(avazu_sample, tmp_path):
 def test_the_size_of_blocks_changes_nothing(criteo_sample, tmp_path, monkeypatch):
     monkeypatch.setattr(criteo.source, "SMALLEST_BLOCK", 1 << 16)
     stores = [
-        make_criteo([criteo_sample], tmp_path / str(memory), memory, min_count=8, **SETTINGS) for memory in (2.0, 0.01)
+        make_criteo([criteo_sample], tmp_path / str(memory), memory, min_count=8, **CRITEO) for memory in (2.0, 0.01)
     ]
     assert stores[0].name == stores[1].name
     for file in ["x.npy", "y.npy", "train.npy", *(f"vocab/{field}.parquet" for field in criteo.CATEGORIES)]:
+        assert (stores[0] / file).read_bytes() == (stores[1] / file).read_bytes()
+
+
+def test_the_number_of_threads_changes_nothing(avazu_sample, tmp_path):
+    stores = []
+    for threads in ("1", "3"):
+        command = [
+            sys.executable,
+            "-m",
+            "eulernet.prepare",
+            "dataset=avazu",
+            f"raw={avazu_sample}",
+            f"data_dir={threads}",
+        ]
+        env = {**os.environ, "POLARS_MAX_THREADS": threads, "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
+        stores += (tmp_path / threads / "avazu").iterdir()
+    assert stores[0].name == stores[1].name
+    for file in ["x.npy", "y.npy", "train.npy", *(f"vocab/{file.name}" for file in (stores[0] / "vocab").iterdir())]:
         assert (stores[0] / file).read_bytes() == (stores[1] / file).read_bytes()
 
 
@@ -75,7 +98,7 @@ def tiny(tmp_path):
 
 
 def make(files, folder, **changes):
-    return make_criteo(files, folder / "data", 2.0, **{**SETTINGS, "min_count": 8, **changes})
+    return make_criteo(files, folder / "data", 2.0, **{**CRITEO, "min_count": 8, **changes})
 
 
 def pack(file, form):
@@ -178,11 +201,30 @@ def test_an_empty_or_missing_file_is_named(tiny, tmp_path):
         make([tiny], tmp_path)
     with pytest.raises(UserError, match=r"nowhere: no such file or folder; give train.txt"):
         make([tmp_path / "nowhere"], tmp_path)
-    with pytest.raises(UserError, match=r"give the raw files: raw=PATH \(train.txt"):
+    with pytest.raises(UserError, match=r"give raw=PATH, or accept_terms=true to download"):
         make([], tmp_path)
+    with pytest.raises(UserError, match=r"give the raw files: raw=PATH \(train.csv or train.gz from Kaggle"):
+        make_avazu([], tmp_path / "data", 2.0, min_count=1, **SETTINGS)
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"no file there ends in .txt"):
         make([tmp_path / "folder"], tmp_path)
+
+
+def test_criteo_downloads_once_its_terms_are_accepted(tiny, tmp_path, monkeypatch):
+    packed, calls = pack(tiny, "tar.gz"), []
+
+    def fetch(sources, folder):
+        calls.append(sources[0].url)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / packed.name).write_bytes(packed.read_bytes())
+        return "Criteo"
+
+    monkeypatch.setattr("eulernet.data.download.fetch", fetch)
+    data = Dataset.open(make([], tmp_path, accept_terms=True))
+    assert data.meta["source"]["origin"] == "Criteo"
+    assert data.meta["rows"] == 60
+    assert calls[0].startswith("https://go.criteo.net/")
+    make([], tmp_path)  # it is there
 
 
 def test_a_constant_label_is_refused(tiny, tmp_path):

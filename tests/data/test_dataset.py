@@ -6,7 +6,8 @@ import threading
 import pytest
 import torch
 
-from eulernet.data import DATASETS, Dataset, Split, dataset
+from eulernet.data import DATASETS, dataset
+from eulernet.data.dataset import Dataset, Split
 from eulernet.errors import UserError
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from eulernet.data.download import GroupLens, Wheel, fetch
+from eulernet.data.download import Archive, Wheel, fetch
 from eulernet.errors import UserError
 
 
@@ -41,7 +41,7 @@ def pack(file, members):
 def zipped(site):
     folder, address = site
     checksum = pack(folder / "ml.zip", {"ml/u.data": "1\t2\n", "ml/u.user": "x", "ml/readme": "not wanted"})
-    return GroupLens(f"{address}/ml.zip", f"sha256:{checksum}", ("ml/u.data", "ml/u.user"))
+    return Archive(f"{address}/ml.zip", f"sha256:{checksum}", ("ml/u.data", "ml/u.user"), "GroupLens")
 
 
 @pytest.fixture
@@ -70,17 +70,17 @@ def test_a_source_fills_the_folder_once(tmp_path, request, source):
         "u.user": "x",
         "SOURCE": source.name + "\n",
     }
-    gone = GroupLens("http://127.0.0.1:9/ml.zip", "sha256:00", ())
+    gone = Archive("http://127.0.0.1:9/ml.zip", "sha256:00", (), "gone")
     assert fetch([gone], folder) == source.name  # it is there: nobody is asked
 
 
 def test_the_second_source_is_asked_when_the_first_does_not_answer(tmp_path, wheel):
-    gone = GroupLens("http://127.0.0.1:9/ml.zip", "sha256:00", ())
+    gone = Archive("http://127.0.0.1:9/ml.zip", "sha256:00", (), "gone")
     assert fetch([gone, wheel], tmp_path / "ml") == "PyPI wheel toy==1.0"
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_kept(tmp_path, zipped, wheel):
-    wrong = GroupLens(zipped.url, "sha256:" + "0" * 64, zipped.members)
+    wrong = Archive(zipped.url, "sha256:" + "0" * 64, zipped.members, "wrong")
     with pytest.raises(UserError, match="does not have the published checksum"):
         fetch([wrong], tmp_path / "raw" / "ml")
     with pytest.raises(UserError, match=r"PyPI wheel toy==1.0 does not have the published checksum"):
@@ -90,7 +90,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_kept(tmp_path, zipped, wheel):
 
 def test_every_reason_is_told_when_no_source_answers(tmp_path, site, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    sources = [GroupLens(f"{site[1]}/missing.zip", "sha256:00", ()), Wheel("no-such-toy==1.0", "00", ())]
+    sources = [Archive(f"{site[1]}/missing.zip", "sha256:00", (), "gone"), Wheel("no-such-toy==1.0", "00", ())]
     with pytest.raises(UserError) as refused:
         fetch(sources, tmp_path / "ml")
     message = str(refused.value)

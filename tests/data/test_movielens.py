@@ -5,7 +5,8 @@ import pytest
 import reference
 from conftest import RATINGS, rows_of
 
-from eulernet.data import Dataset, coders, movielens
+from eulernet.data import coders, movielens
+from eulernet.data.dataset import Dataset
 from eulernet.data.movielens import make_movielens_1m, make_movielens_100k
 from eulernet.errors import UserError
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import rows_of
 
-from eulernet.data import DATASETS, Dataset, presplit
+from eulernet.data import DATASETS, presplit
+from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError
 from eulernet.features import Bag, Number
 

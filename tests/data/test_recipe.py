@@ -12,8 +12,9 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.data import Dataset, coders, splits, store
+from eulernet.data import coders, splits, store
 from eulernet.data.build import build
+from eulernet.data.dataset import Dataset
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Bag, Category, Number, Quantiles, Recipe
 from eulernet.errors import UserError

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eulernet.data import DATASETS, Dataset, synthetic
+from eulernet.data import DATASETS, synthetic
+from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError
 from eulernet.metrics import auc, logloss
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, rows_of
 
-from eulernet.data import Dataset
+from eulernet.data.dataset import Dataset
 from eulernet.data.table import make_table
 from eulernet.errors import UserError
 from eulernet.features import Bag, Number

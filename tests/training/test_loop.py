@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eulernet.data import DATASETS, Dataset
+from eulernet.data import DATASETS
+from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError
 from eulernet.models import EulerNet
 from eulernet.models.dnn import DNN
