@@ -95,7 +95,11 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """
     for group in ("dataset", "model", "train"):
         if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
-            choose({file.stem: file for file in (conf_dir() / group).glob("*.yaml")}, choice, group)
+            choose(
+                {file.stem: file for folder in config_folders() for file in (folder / group).glob("*.yaml")},
+                choice,
+                group,
+            )
     folder = conf_dir() / "tuned"
     for override in HydraConfig.get().overrides.task:
         key, _, choice = override.partition("=")
@@ -107,6 +111,12 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
             choices = [file.relative_to(folder).with_suffix("").as_posix() for file in sorted(folder.rglob("*.yaml"))]
             raise UserError(f"unknown {key} {choice!r}; {nearest(choice, choices)}")
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+
+
+def config_folders() -> list[Path]:
+    """``conf`` and the folder given as --config-dir, where a user's own files are."""
+    sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    return [Path(path) for path in sources]
 
 
 def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:

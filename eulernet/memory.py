@@ -30,9 +30,11 @@ def available() -> int:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         free.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
-    with suppress(OSError, ValueError):  # "max" when there is no limit
+    with suppress(OSError, ValueError, StopIteration):  # "max" when there is no limit
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free.append(max(limit - used, 0))
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        cache = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file"))
+        free.append(max(limit - used + cache, 0))
     return min(free)
 
 

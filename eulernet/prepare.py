@@ -1,6 +1,7 @@
 """python -m eulernet.prepare: raw files to an encoded store, once."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from eulernet.memory import keep_freed_memory
 @command("prepare")
 def main(cfg: DictConfig) -> None:
     """Make the store of one dataset, or find it, and say what is in it."""
+    began = time.time()
     folder = prepare(to_plain(cfg))
     name, summary = store.read_meta(folder)["name"], json.loads((folder / "summary.json").read_text())
-    print(describe(summary))
+    made = (folder / "meta.json").stat().st_mtime >= began
+    print(describe(summary, "" if made else "made earlier: "))
     size = f"{summary['bytes'] / 1e9:.2f} GB" if summary["bytes"] >= 1e9 else f"{summary['bytes'] / 1e6:.1f} MB"
     print(f"{name}: {summary['rows']:,} rows, {len(summary['fields'])} fields, {size}, store: {folder}")
 
 
-def describe(summary: dict[str, Any]) -> str:
+def describe(summary: dict[str, Any], when: str) -> str:
     """summary.json as two tables, of the fields and of the splits, and what preparing took."""
     width = max(20, *(len(name) for name in summary["fields"]))
     lines = [f"{'field':{width}} {'kind':8} {'ids':>11} {'missing':>8} {'rare':>8}"]
@@ -33,7 +36,7 @@ def describe(summary: dict[str, Any]) -> str:
     for part, split in summary["splits"].items():
         lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")
     took = "".join(f"{phase} {seconds:.1f} s, " for phase, seconds in summary["seconds"].items())
-    return "\n".join([*lines, "", f"{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
+    return "\n".join([*lines, "", f"{when}{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
 
 
 def prepare(cfg: dict[str, Any]) -> Path:
@@ -43,9 +46,10 @@ def prepare(cfg: dict[str, Any]) -> Path:
     make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
     require(cfg["data_dir"] is not None, "data_dir=null: give the folder for prepared stores and downloads")
     given = cfg["raw"] if isinstance(cfg["raw"], list) else [] if cfg["raw"] is None else [cfg["raw"]]
+    require(all(str(path).strip() for path in given), "raw=: the path is empty")
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
     memory = cfg["memory"]
-    require(isinstance(memory, int | float) and memory >= 0.25, f"memory={memory}: give GiB, at least 0.25")
+    require(isinstance(memory, int | float) and 0.25 <= memory < 2**20, f"memory={memory}: give GiB, at least 0.25")
     return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
 
 

@@ -77,7 +77,9 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
     )
     average = Average(model, config.ema) if config.ema else None
     rows = min(steps * config.batch_size, len(data.train))
-    part = Split(data.train.x[:rows], data.train.y[:rows])
+    whole = data.train
+    order = torch.arange(rows) if whole.order is None else whole.order[:rows]
+    part = Split(whole.x, whole.y, order.to(whole.y.device), whole.mapped)
     shuffle = torch.Generator().manual_seed(0)
 
     def timed(work) -> float:

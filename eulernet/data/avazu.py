@@ -44,7 +44,7 @@ def make_avazu(
     split_seed: int,
 ) -> Path:
     """The store of train.csv, plain or packed."""
-    files = source.find(raw, "train.csv or train.gz from Kaggle", (".csv", ".gz", ".zip", ".parquet"))
+    files = source.find(raw, "train.csv or train.gz from Kaggle", (".csv", ".gz", ".zip", ".parquet"), "train")
     recipe = Recipe(
         name="avazu",
         version=1,
@@ -65,5 +65,6 @@ def make_avazu(
 
 
 def weekday(hour: pl.Expr) -> pl.Expr:
-    """Monday is 0, from YYMMDDHH as an integer; polars refuses a date that there is not."""
-    return pl.date(2000 + hour // 1_000_000, hour // 10_000 % 100, hour // 100 % 100).dt.weekday() - 1
+    """Monday is 0, from YYMMDDHH as an integer; polars refuses a date or an hour that there is not."""
+    day = (2000 + hour // 1_000_000, hour // 10_000 % 100, hour // 100 % 100)
+    return pl.datetime(*day, hour % 100).dt.weekday() - 1

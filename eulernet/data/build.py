@@ -4,8 +4,9 @@
     count   field by field        ->  how often each value occurs: threshold, order, ids
     encode  blocks of typed rows  ->  rows of ids, appended to the store
 
-In memory sit one block, the distinct values of one field, the vocabularies that are kept, and four bytes a row where
-the split shuffles. ``memory`` bounds the blocks; counting and encoding are left to polars' streaming engine.
+In memory sit a block for each thread, the distinct values of one field, the vocabularies that are kept, and what the
+split needs, four to twenty bytes a row. ``memory`` bounds the blocks; counting is left to polars' streaming engine.
+Typed columns are called f0, f1, ..., so that no name of a user's gets in the way.
 """
 
 import logging
@@ -31,7 +32,8 @@ from eulernet.errors import UserError, choose, require
 log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
-LABEL = "label of the row"
+LABEL = "label"
+LARGEST = 1e30  # larger numbers, and infinite ones, are not what somebody measured
 THREADS = pl.thread_pool_size()
 
 
@@ -52,30 +54,37 @@ def build(
     files, with file and line, and for a disk without room.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
-    sums = store.checksums(files, data_dir)
-    choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": sums}
+    seconds: dict[str, float] = {}
+    before = [file.stat() for file in files]
+    with timed(seconds, "checksums"):
+        sums = store.checksums(files, data_dir)
+    choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": list(sums.items())}
     folder = data_dir / recipe.name / store.digest({**recipe.describe(), **choices})
     if folder.exists():
         return folder
 
     process.reset_peak()
-    seconds: dict[str, float] = {}
     with store.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
         with timed(seconds, "read"):
             in_files = read(recipe, split, files, new, int(memory * 2**30))
-        rows, typed = sum(in_files), pl.scan_ipc(new / "typed" / "*.arrow")
+        for file, stat in zip(files, before, strict=True):
+            same = (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+            require(same, f"{file} changed while it was read; run again when nobody writes to it")
+        rows, typed = sum(in_files), pl.scan_ipc(parts_of(new), glob=False)
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
         cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
             fitted = count(recipe.fields, counted, rows)
-            missing = typed.select(pl.col(coder.name).null_count() for coder in fitted).collect(engine="streaming")
+            gone = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
+            missing = gone.collect(engine="streaming").row(0)
         with timed(seconds, "encode"):
             zeros = encode(fitted, rows, new)
         split_rows = store.write_split(new, cutting.result(), rows)
         shutil.rmtree(new / "typed")
+        (new / "training").unlink(missing_ok=True)
         for coder in fitted:
-            coders.write(coder, new / "vocab")
+            coders.write(coder, new)
         described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
         meta = store.seal(
             new,
@@ -85,7 +94,7 @@ def build(
             split=split_rows,
             source={"origin": origin, "files": sums},
         )
-        store.summarise(new, meta, missing.row(0), zeros.tolist(), seconds)
+        store.summarise(new, meta, missing, zeros.tolist(), seconds)
     ids = sum(field["size"] for field in meta["fields"])
     log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{rows:,}", f"{ids:,}", folder)
     return folder
@@ -93,19 +102,20 @@ def build(
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
     """The first pass: typed columns into ``new``/typed, one file a piece. Returns the rows of each raw file."""
-    values = {
-        field.name: field.value.cast(pl.Float64).fill_nan(None)
+    values = {f"f{i}": field.value for i, field in enumerate(recipe.fields)}
+    values |= {
+        name: value.cast(pl.Float64).fill_nan(None)
+        for (name, value), field in zip(values.items(), recipe.fields, strict=True)
         if isinstance(field, Number | Quantiles)
-        else field.value
-        for field in recipe.fields
     }
+    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)} | {KEY: "the split"}
     if split.key is not None:
         values[KEY] = split.key
     (new / "typed").mkdir()
 
     def type_piece(numbered: tuple[int, Piece]) -> tuple[Piece, int]:
         number, piece = numbered
-        typed = evaluate(piece, recipe.label, values)
+        typed = evaluate(piece, {LABEL: recipe.label, **values}, {LABEL: "the label", **names})
         typed.write_ipc(new / "typed" / f"{number:08}.arrow")
         return piece, len(typed)
 
@@ -116,7 +126,7 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
                 state_space(new, int(rows / piece.done), rows, len(recipe.fields))
             in_files[piece.index] += rows
             seen += rows
-            bar.total = max(seen, int(seen / piece.done))
+            bar.total = int(seen / piece.done)
             bar.update(rows)
     if recipe.rows is not None and list(recipe.rows) != in_files:
         message = f"{recipe.name}: {in_files} rows in its files, the published ones have {list(recipe.rows)}"
@@ -125,18 +135,19 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
     return in_files
 
 
-def evaluate(piece: Piece, label: pl.Expr, values: dict[str, pl.Expr]) -> pl.DataFrame:
+def evaluate(piece: Piece, values: dict[str, pl.Expr], names: dict[str, str]) -> pl.DataFrame:
     """The typed columns of a piece; UserError with file and line for a value that cannot be, or a label not 0 or 1."""
-    frame, wanted = piece.frame(), [label.alias(LABEL), *(value.alias(name) for name, value in values.items())]
+    frame, wanted = piece.frame(), [value.alias(name) for name, value in values.items()]
     try:
         typed = frame.select(wanted)
     except pl.exceptions.PolarsError:
         row = first_failure(len(frame), lambda start, stop: frame[start:stop].select(wanted))
-        for name, value in {LABEL: label, **values}.items():
+        for name, value in values.items():
             try:
                 frame[row : row + 1].select(value)
             except pl.exceptions.PolarsError as error:
-                raise UserError(f"{piece.where(row)}: field {name}: {' '.join(str(error).split())}") from None
+                reason = " ".join(str(error).split("\n\n")[0].split())
+                raise UserError(f"{piece.where(row)}: {names[name]}: {reason[:200]}") from None
         raise
     clicks = typed[LABEL]
     right = ((clicks == 0) | (clicks == 1)).fill_null(False)
@@ -144,6 +155,14 @@ def evaluate(piece: Piece, label: pl.Expr, values: dict[str, pl.Expr]) -> pl.Dat
         row = int(right.arg_min() or 0)
         given = "missing" if clicks[row] is None else f"{clicks[row]:g}"
         raise UserError(f"{piece.where(row)}: the label is {given}, it should be 0 or 1")
+    for name, dtype in typed.schema.items():
+        if dtype == pl.Float64 and name not in (LABEL, KEY):
+            large = typed[name].abs() > LARGEST
+            if large.any():
+                row = int(large.arg_max() or 0)
+                raise UserError(
+                    f"{piece.where(row)}: {names[name]}: {typed[name][row]:g} is not a number to learn from"
+                )
     return typed.with_columns(clicks.cast(pl.UInt8))
 
 
@@ -167,30 +186,29 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
         return typed.slice(train[0], train[1] - train[0])
     member = np.zeros(rows, dtype=bool)
     member[train] = True
-    pl.DataFrame({"training": member}).write_ipc(new / "typed" / "training")
-    together = pl.concat([typed, pl.scan_ipc(new / "typed" / "training")], how="horizontal")
-    return together.filter("training")
+    pl.DataFrame({"training": member}).write_ipc(new / "training")
+    return pl.concat([typed, pl.scan_ipc(new / "training", glob=False)], how="horizontal").filter("training")
 
 
 def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder]:
     """The second pass: the coder of every field, from the rows that ids come from."""
     fitted = []
     with store.progress("counting", " values", rows * len(fields)) as bar:
-        for field in fields:
-            fitted.append(coders.fit(field, typed))
+        for i, field in enumerate(fields):
+            fitted.append(coders.fit(field, typed.select(value=f"f{i}")))
             bar.update(rows)
     return fitted
 
 
 def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
     """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
-    parts = sorted((new / "typed").glob("*.arrow"))
     columns = sum(coder.columns for coder in fitted)
+    store.require_space(new, rows * (4 * columns + 1))
     zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
 
     def encode_part(part: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
-        typed = pl.read_ipc(part)
-        return *coders.encode(fitted, typed), typed[LABEL].to_numpy()
+        typed = pl.scan_ipc(part, glob=False).collect()
+        return *coders.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted)))), typed[LABEL].to_numpy()
 
     with (
         (new / "x.npy").open("wb") as x,
@@ -200,7 +218,7 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
         for file, dtype, shape in ((x, np.int32, (rows, columns)), (y, np.uint8, (rows,))):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-        for ids, id_0, labels in in_order(encode_part, parts, threads=THREADS, ahead=THREADS):
+        for ids, id_0, labels in in_order(encode_part, parts_of(new), threads=THREADS, ahead=THREADS):
             ids.tofile(x)
             labels.tofile(y)
             zeros += id_0
@@ -208,6 +226,11 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
             bar.update(len(labels))
     assert written == rows
     return zeros
+
+
+def parts_of(new: Path) -> list[Path]:
+    """The files of typed rows, in order."""
+    return sorted((new / "typed").iterdir())
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Typed values to integers, field by field: a coder is fitted once on the values, then encodes any rows.
 
 Each field takes one column of x, a bag as many as it keeps members. A category is its id, a number the bits of its
-float32, a bag the ids of its members and then -1.
+float32, a bag the ids of its members and then -1. A coder is fitted on a frame with one column, ``value``.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles
+from eulernet.data.store import vocabulary_file
 from eulernet.errors import require
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class CategoryCoder:
 
     @classmethod
     def fit(cls, field: Category, typed: pl.LazyFrame) -> "CategoryCoder":
-        return cls(field.name, vocabulary_of(typed.select(field.name), field.name, field.min_count))
+        return cls(field.name, vocabulary_of(typed, field.name, field.min_count))
 
     def encode(self, values: pl.Series) -> np.ndarray:
         return self.vocabulary.ids(values)
@@ -84,9 +85,9 @@ class QuantileCoder:
 
     @classmethod
     def fit(cls, field: Quantiles, typed: pl.LazyFrame) -> "QuantileCoder":
-        counts = typed.group_by(field.name).len().drop_nulls().sort(field.name).collect(engine="streaming")
+        counts = typed.group_by("value").agg(rows=pl.len()).drop_nulls().sort("value").collect(engine="streaming")
         require(len(counts) > 0, f"field {field.name} is missing in every row; leave it out")
-        values, below = counts[field.name].to_numpy(), counts["len"].cum_sum().to_numpy()
+        values, below = counts["value"].to_numpy(), counts["rows"].cum_sum().to_numpy()
         bounds = np.arange(1, field.classes) * below[-1] / field.classes
         edges = np.unique(values[np.searchsorted(below, bounds, side="right")])
         return cls(field.name, edges[edges > values[0]].tolist())
@@ -111,13 +112,13 @@ class NumberCoder:
 
     @classmethod
     def fit(cls, field: Number, typed: pl.LazyFrame) -> "NumberCoder":
-        column = pl.col(field.name)
-        mean, std = typed.select(mean=column.mean(), std=column.std(ddof=0)).collect(engine="streaming").row(0)
+        value = pl.col("value")
+        mean, std = typed.select(mean=value.mean(), std=value.std(ddof=0)).collect(engine="streaming").row(0)
         require(mean is not None, f"field {field.name} is missing in every row; leave it out")
-        require(
-            bool(np.isfinite([mean, std]).all()), f"field {field.name} holds infinite numbers; mend or leave it out"
-        )
-        return cls(field.name, mean, std or 1.0) if field.standardise else cls(field.name, 0.0, 1.0)
+        if not field.standardise:
+            return cls(field.name, 0.0, 1.0)
+        # Their last digits depend on the order of the additions; and a constant is not to be blown up by them.
+        return cls(field.name, float(f"{mean:.12g}"), float(f"{std:.12g}") if std > 1e-9 * abs(mean) else 1.0)
 
     def encode(self, values: pl.Series) -> np.ndarray:
         scaled = ((values - self.mean) / self.scale).fill_null(0)
@@ -141,9 +142,9 @@ class BagCoder:
     def fit(cls, field: Bag, typed: pl.LazyFrame) -> "BagCoder":
         length = field.length
         if length is None:
-            length = typed.select(pl.col(field.name).list.len().max()).collect(engine="streaming").item() or 1
+            length = typed.select(pl.col("value").list.len().max()).collect(engine="streaming").item() or 1
             require(length <= LONGEST, f"field {field.name}: a row has {length} members; say how many to keep (length)")
-        members = typed.select(pl.col(field.name).explode())
+        members = typed.select(pl.col("value").explode())
         return cls(field.name, vocabulary_of(members, field.name, field.min_count), length, field.pooling)
 
     def encode(self, values: pl.Series) -> np.ndarray:
@@ -176,11 +177,13 @@ def fit(field: Field, typed: pl.LazyFrame) -> Coder:
 
 
 def encode(coders: Sequence[Coder], typed: pl.DataFrame) -> tuple[np.ndarray, list[int]]:
-    """The typed values of all fields encoded, int32 [rows, columns], and in how many rows each has id 0."""
+    """The columns of ``typed``, one a coder, encoded: int32 [rows, columns], and in how many rows each has id 0."""
     out, first, zeros = np.empty((len(typed), sum(coder.columns for coder in coders)), dtype=np.int32), 0, []
-    for coder in coders:
-        codes = coder.encode(typed[coder.name])
+    for coder, values in zip(coders, typed, strict=True):
+        codes = coder.encode(values)
         out[:, first : first + coder.columns] = codes.reshape(len(typed), coder.columns)
+        if coder.kind != "number":  # one table for all fields: an id too large would read a neighbour's row
+            assert codes.max(initial=0) < coder.settings()["size"]
         zero = codes == 0
         zeros.append(0 if coder.kind == "number" else int(zero.reshape(len(typed), -1).any(axis=1).sum()))
         first += coder.columns
@@ -192,15 +195,15 @@ def vocabulary_of(values: pl.LazyFrame, name: str, min_count: int) -> Vocabulary
 
     So ids do not depend on threads, on the size of blocks or on hash seeds.
     """
-    counts = values.group_by(name).len().drop_nulls()
-    kept = counts.filter(pl.col("len") >= min_count).collect(engine="streaming")
+    counts = values.group_by("value").agg(rows=pl.len()).drop_nulls()
+    kept = counts.filter(pl.col("rows") >= min_count).collect(engine="streaming")
     none = (
         f"has no value that occurs {min_count} times; lower min_count or"
         if min_count > 1
         else "is missing in every row;"
     )
     require(len(kept) > 0, f"field {name} {none} leave it out")
-    return Vocabulary(kept.sort("len", name, descending=[True, False])[name])
+    return Vocabulary(kept.sort("rows", "value", descending=[True, False])["value"])
 
 
 def describe(coder: Coder) -> dict[str, Any]:
@@ -209,8 +212,9 @@ def describe(coder: Coder) -> dict[str, Any]:
 
 
 def write(coder: Coder, folder: Path) -> None:
-    """Store the vocabulary of a field, if it has one: value, id."""
+    """Put the vocabulary of a field, if it has one, into the store in ``folder``: value, id."""
+    (folder / "vocab").mkdir(exist_ok=True)
     if isinstance(coder, CategoryCoder | BagCoder):
-        folder.mkdir(exist_ok=True)
         numbers = pl.int_range(1, len(coder.vocabulary) + 1, dtype=pl.Int32, eager=True)
-        pl.DataFrame({"value": coder.vocabulary.values, "id": numbers}).write_parquet(folder / f"{coder.name}.parquet")
+        table = pl.DataFrame({"value": coder.vocabulary.values, "id": numbers})
+        table.write_parquet(folder / vocabulary_file(coder.name))

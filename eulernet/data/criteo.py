@@ -19,6 +19,7 @@ from eulernet.errors import require
 
 COUNTS = [f"I{i}" for i in range(1, 14)]
 CATEGORIES = [f"C{i}" for i in range(1, 27)]
+SUFFIXES = (".txt", ".csv", ".gz", ".zip", ".parquet")
 FORMAT = Format(
     columns={"label": pl.Int8, **dict.fromkeys(COUNTS, pl.Int64), **dict.fromkeys(CATEGORIES, pl.String)},
     separator="\t",
@@ -44,7 +45,7 @@ def make_criteo(
         terms = "Criteo gives this set out under terms of its own (license.txt in the archive)"
         require(accept_terms or folder.is_dir(), f"{terms}: give raw=PATH, or accept_terms=true to download its 4.6 GB")
         origin, raw = download.fetch([download.CRITEO], folder), [folder]
-    files = source.find(raw, "train.txt, or the dac.tar.gz that holds it", (".txt", ".csv", ".gz", ".zip", ".parquet"))
+    files = source.find(raw, "train.txt, or the dac.tar.gz that holds it", SUFFIXES, "train")
     recipe = Recipe(
         name="criteo",
         version=1,

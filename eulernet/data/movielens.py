@@ -58,7 +58,7 @@ def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count
         name=name,
         version=2,
         protocol=f"EulerNet paper: rating 3 dropped, click = rating >= 4; id 0 below {min_count} rows",
-        scan=lambda files, _: iter([Piece(lambda: scan(files).filter(pl.col("rating") != 3), files[0], 0, 1, 1.0)]),
+        scan=lambda files, _: iter([Piece(lambda: scan(files).filter(pl.col("rating") != 3), str, 0, 1.0)]),
         label=(pl.col("rating") >= 4).cast(pl.UInt8),
         fields=[Category(field, pl.col(field), min_count) for field in FIELDS],
     )

@@ -7,6 +7,7 @@ polars parses a block; only when it refuses one is the line looked for, by bisec
 import csv
 import gzip
 import io
+import logging
 import re
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import glob
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +24,10 @@ import polars as pl
 
 from eulernet.errors import UserError, nearest, require
 
+log = logging.getLogger(__name__)
+
 Dtype = pl.DataType | type[pl.DataType]
-BOM = b"\xef\xbb\xbf"
+BOM, LINE_END = b"\xef\xbb\xbf", b"\n"
 SMALLEST_BLOCK = 1 << 20  # bytes of text
 
 
@@ -32,13 +36,9 @@ class Piece:
     """Consecutive rows of a raw file, not parsed yet: ``frame`` does that, in whatever thread calls it."""
 
     frame: Callable[[], pl.DataFrame]
-    file: Path
+    where: Callable[[int], str]  # file and line of the i-th row, for messages
     index: int  # which of the files
-    first: int  # line (text) or row (Parquet) of the first row, counted from 1
     done: float  # share of all bytes that has been read, this piece included
-
-    def where(self, row: int) -> str:
-        return f"{self.file}, {'row' if _is_parquet(self.file) else 'line'} {self.first + row}"
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,36 @@ class Format:
     member: str | None = None  # the file to take from an archive with several, without its suffixes
 
 
-def find(raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files that ``raw`` names: files, folders (all in them with one of ``suffixes``), or patterns with ``*``."""
+def find(raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...], member: str | None = None) -> list[Path]:
+    """The files that ``raw`` names: files, patterns with ``*``, or folders.
+
+    Of a folder all that end in one of ``suffixes``, or only those called ``member``, if there are any.
+    """
     require(bool(raw), f"give the raw files: raw=PATH ({wanted}; data/README.md says where they come from)")
     found: list[Path] = []
     for path in raw:
         if path.is_dir():
             here = [file for file in sorted(path.rglob("*")) if file.name.endswith(suffixes) and file.is_file()]
-            here = [
-                file for file in here if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-            ]
+            here = [file for file in here if not _ours_or_hidden(file, path)]
+            here = [file for file in here if _stem(file.name) == member] or here
             require(bool(here), f"raw={path}: no file there ends in {', '.join(suffixes)}")
-        elif any(letter in path.name for letter in "*?["):
-            here = sorted(file for file in path.parent.glob(path.name) if file.is_file())
+        elif not path.exists() and any(letter in str(path) for letter in "*?["):
+            here = [Path(file) for file in sorted(glob(str(path), recursive=True)) if Path(file).is_file()]  # noqa: PTH207
             require(bool(here), f"raw={path}: no file matches")
         else:
             here = [path]
             require(path.is_file(), f"raw={path}: no such file or folder; give {wanted}")
         found += here
+    for file in found:
+        require(found.count(file) == 1, f"raw=: {file} is there twice")
     return found
+
+
+def _ours_or_hidden(file: Path, folder: Path) -> bool:
+    """Whether a file below ``folder`` is hidden, a marker of Spark's, or part of a store or a run."""
+    parts = file.relative_to(folder).parts
+    made = any((parent / name).is_file() for parent in file.parents for name in ("meta.json", "report.json"))
+    return made or any(part.startswith((".", "_")) for part in parts)
 
 
 def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:
@@ -87,31 +98,38 @@ def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:
     columns that are missing, and, with file and line, for a line with other columns than it should have, a value of
     another type, or invalid UTF-8.
     """
-    total, before = sum(file.stat().st_size for file in files), 0
+    total, before, any_rows = sum(file.stat().st_size for file in files), 0, False
     for index, file in enumerate(files):
-        stat, first = file.stat(), 0
-        require(stat.st_size > 0, f"{file} is empty")
-        for frame, first, position in (_parquet if _is_parquet(file) else _text)(file, form, memory):
-            now = file.stat()
-            same = (now.st_size, now.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-            require(same, f"{file} changed while it was read; run again when nobody writes to it")
-            yield Piece(frame, file, index, first, (before + position) / total)
-        require(first > 0, f"{file} has no rows")
+        stat, rows = file.stat(), False
+        if stat.st_size > 0:
+            for frame, where, position in (_parquet if _is_parquet(file) else _text)(file, form, memory):
+                now = file.stat()
+                same = (now.st_size, now.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+                require(same, f"{file} changed while it was read; run again when nobody writes to it")
+                yield Piece(frame, where, index, (before + max(position, 1)) / total)
+                rows = any_rows = True
+        if not rows:
+            require(len(files) > 1, f"{file} {'has no rows' if stat.st_size else 'is empty'}")
+            log.info("%s has no rows", file)  # as a part that a cluster wrote may
         before += stat.st_size
+    require(any_rows, f"{files[0].parent}: none of {len(files)} files has rows")
 
 
-def sample(file: Path, form: Format, rows: int) -> pl.DataFrame:
-    """The first rows of a file with all its columns: as text, or of the types that Parquet gives them."""
-    if _is_parquet(file):
-        return _refused(file, pl.scan_parquet(file).head(rows).collect)
-    require(file.stat().st_size > 0, f"{file} is empty")
-    names = form.names
-    if names is None:
-        with _open(file, None) as (stream, _):
-            names = _header(file, stream, form.separator, form.quote)
-    for frame, _, _ in _text(file, replace(form, columns=dict.fromkeys(names, pl.String)), 1 << 24):
-        return frame().head(rows)
-    raise UserError(f"{file} has no rows")
+def sample(files: Sequence[Path], form: Format, rows: int) -> pl.DataFrame:
+    """The first rows of the first file that has some, all columns: as text, or of the types that Parquet gives them."""
+    for file in files:
+        if _is_parquet(file):
+            frame = _refused(file, pl.scan_parquet(file, glob=False).head(rows).collect)
+            if len(frame):
+                return frame
+        elif file.stat().st_size:
+            names = form.names
+            if names is None:
+                with _open(file, None) as (stream, _):
+                    names = _header(file, stream, form.separator, form.quote)
+            for parse, _, _ in _text(file, replace(form, columns=dict.fromkeys(names, pl.String)), 1 << 24):
+                return parse().head(rows)
+    raise UserError(f"{files[0]} has no rows" if len(files) == 1 else f"{files[0].parent}: no file has rows")
 
 
 def separator_of(file: Path) -> str:
@@ -123,29 +141,41 @@ def separator_of(file: Path) -> str:
     return max(",\t;|", key=line.count)
 
 
-Part = tuple[Callable[[], pl.DataFrame], int, int]  # how to parse it, its first line or row, bytes read so far
+# How to parse some rows, where the i-th of them stands, and how many bytes have been read.
+Part = tuple[Callable[[], pl.DataFrame], Callable[[int], str], int]
 
 
 def _parquet(file: Path, form: Format, memory: int) -> Iterator[Part]:
-    there = _refused(file, lambda: pl.read_parquet_schema(file))
-    _require_columns(file, form.columns, list(there))
-    rows = _refused(file, lambda: pl.scan_parquet(file).select(pl.len()).collect().item())
-    step = max(memory // 8192, 1024)
+    scan = pl.scan_parquet(file, glob=False)
+    _require_columns(file, form.columns, list(_refused(file, scan.collect_schema)))
+    rows = _refused(file, scan.select(pl.len()).collect).item()
+    step, size = max(memory // (4096 * pl.thread_pool_size()), 1024), file.stat().st_size
     for start in range(0, rows, step):
-        yield partial(_slice, file, start, step, form), start + 1, file.stat().st_size * min(start + step, rows) // rows
+        where = partial(_row_of, file, start + 1)
+        yield partial(_slice, file, start, step, form, where), where, size * min(start + step, rows) // rows
 
 
-def _slice(file: Path, start: int, rows: int, form: Format) -> pl.DataFrame:
+def _row_of(file: Path, first: int, row: int) -> str:
+    return f"{file}, row {first + row}"
+
+
+def _slice(file: Path, start: int, rows: int, form: Format, where: Callable[[int], str]) -> pl.DataFrame:
     """Some rows of a Parquet file, with the types that are wanted; a list keeps its own."""
-    frame = _refused(file, pl.scan_parquet(file).select(list(form.columns)).slice(start, rows).collect)
-    frame = frame.with_columns(pl.col(pl.String).replace("", None))  # as in text, where an empty cell is missing
+    frame = _refused(file, pl.scan_parquet(file, glob=False).select(list(form.columns)).slice(start, rows).collect)
+    words = pl.col(pl.String)
+    frame = frame.with_columns(pl.when(words.is_in(["", *form.missing])).then(None).otherwise(words).name.keep())
     for name, dtype in form.columns.items():
-        if frame.schema[name] != dtype and not isinstance(frame.schema[name], pl.List):
-            try:
-                frame = frame.with_columns(pl.col(name).cast(dtype))
-            except pl.exceptions.PolarsError as error:
-                where = f"{file}, rows {start + 1} to {start + rows}"
-                raise UserError(f"{where}: column {name}: {str(error).splitlines()[0]}") from None
+        values = frame[name]
+        if values.dtype == dtype or isinstance(values.dtype, pl.List):
+            continue
+        cast = values.cast(dtype, strict=False)
+        wrong = cast.is_null() & values.is_not_null()
+        if values.dtype.is_float() and dtype.is_integer():
+            wrong |= (values != values.floor()).fill_null(False)
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise UserError(f"{where(row)}: {name} is {values[row]!r}, not {_kind(dtype)}")
+        frame = frame.with_columns(cast)
     return frame
 
 
@@ -155,9 +185,18 @@ def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
         if form.header:
             names, line = _header(file, stream, form.separator, form.quote), 2
             _require_columns(file, form.columns, names)
-        for block in _blocks(file, stream, max(memory // 32, SMALLEST_BLOCK), form):
-            yield partial(_parse, file, block, line, names, form), line, position()
-            line += block.count(b"\n")
+        size = max(memory // (16 * pl.thread_pool_size()), SMALLEST_BLOCK)
+        for block in _blocks(file, stream, size, form):
+            yield (
+                partial(_parse, file, block, line, names, form),
+                partial(_line_of, file, block, line, form),
+                position(),
+            )
+            line += block.count(LINE_END)
+
+
+def _line_of(file: Path, block: bytes, first: int, form: Format, row: int) -> str:
+    return f"{file}, line {first + b''.join(_lines(block, form)[:row]).count(LINE_END)}"
 
 
 @contextmanager
@@ -178,7 +217,7 @@ def _open(file: Path, member: str | None) -> Iterator[tuple[IO[bytes], Callable[
                 yield gzip.GzipFile(fileobj=raw), raw.tell  # type: ignore[misc]
             elif _begins_with(file, b"PK\x03\x04"):
                 with zipfile.ZipFile(raw) as archive:
-                    inside = [name for name in archive.namelist() if not name.endswith("/")]
+                    inside = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
                     chosen = [name for name in inside if _stem(name) == member] or inside
                     require(len(chosen) == 1, f"{file} holds {', '.join(inside) or 'nothing'}; unpack the one to read")
                     with archive.open(chosen[0]) as text:
@@ -189,6 +228,8 @@ def _open(file: Path, member: str | None) -> Iterator[tuple[IO[bytes], Callable[
                 yield raw, raw.tell
         except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
             raise UserError(f"{file} is truncated or damaged ({error}); get it again") from None
+        except (RuntimeError, NotImplementedError) as error:  # zipfile, of a password or a rare method
+            raise UserError(f"{file} cannot be unpacked ({error}); unpack it first") from None
 
 
 def _blocks(file: Path, stream: IO[bytes], size: int, form: Format) -> Iterator[bytes]:
@@ -221,8 +262,9 @@ def _header(file: Path, stream: IO[bytes], separator: str, quote: str | None) ->
         names = next(csv.reader([line.decode().rstrip("\r\n")], delimiter=separator, quotechar=quote or "\0"), [])
     except UnicodeDecodeError as error:
         raise UserError(f"{file}, line 1: not UTF-8 text at byte {error.start + 1}") from None
+    names = [name.strip() for name in names]
     require(any(names), f"{file}, line 1: no header")
-    return names
+    return [name or f"(unnamed {i})" for i, name in enumerate(names)]  # as pandas leaves the column of its index
 
 
 def _require_columns(file: Path, wanted: Mapping[str, Any], there: Sequence[str]) -> None:
@@ -260,8 +302,9 @@ def _parse(file: Path, block: bytes, line: int, names: Sequence[str], form: Form
         reason = " ".join(str(error).split())
     lines = _lines(block, form)
     wrong = first_failure(len(lines), lambda start, stop: parse(b"".join(lines[start:stop])))
-    line += b"".join(lines[:wrong]).count(b"\n")
-    raise UserError(f"{file}, line {line}: {_complaint(lines[wrong], names, form) or reason}")
+    raise UserError(
+        f"{_line_of(file, block, line, form, wrong)}: {_complaint(lines[wrong], names, form) or reason[:200]}"
+    )
 
 
 def _complaint(line: bytes, names: Sequence[str], form: Format) -> str | None:
@@ -271,20 +314,23 @@ def _complaint(line: bytes, names: Sequence[str], form: Format) -> str | None:
     except UnicodeDecodeError as error:
         return f"not UTF-8 text at byte {error.start + 1}"
     quoting: Any = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
-    cells = next(csv.reader(io.StringIO(text), delimiter=form.separator, **quoting), [])
+    try:
+        cells = next(csv.reader(io.StringIO(text), delimiter=form.separator, **quoting), [])
+    except csv.Error as error:
+        return f"cannot be cut into columns ({error})"
     if len(cells) != len(names):
         return f"{len(cells)} columns where {len(names)} belong"
     for name, cell in zip(names, cells, strict=True):
-        dtype = form.columns.get(name, pl.String)
-        if (
-            cell
-            and cell not in form.missing
-            and dtype != pl.String
-            and pl.Series([cell]).cast(dtype, strict=False).null_count()
-        ):
-            kind = "a whole number" if dtype.is_integer() else "a number"
-            return f"{name} is {cell!r}, not {kind}"
+        dtype, given = form.columns.get(name, pl.String), cell != "" and cell not in form.missing
+        if given and dtype != pl.String and pl.Series([cell]).cast(dtype, strict=False).null_count():
+            return f"{name} is {cell!r}, not {_kind(dtype)}"
+    if form.quote and form.quote in text:
+        return f"a {form.quote} that does not stand around a whole cell; dataset.quote=null takes it as a character"
     return None
+
+
+def _kind(dtype: Dtype) -> str:
+    return "a whole number" if dtype.is_integer() else "a number" if dtype.is_float() else f"of type {dtype}"
 
 
 def _separators(lines: bytes, form: Format) -> int:
@@ -296,15 +342,17 @@ def _separators(lines: bytes, form: Format) -> int:
 
 def _lines(block: bytes, form: Format) -> list[bytes]:
     """The rows of a block; one between whose quotes a line ends is several lines of the file."""
-    lines = block.splitlines(keepends=True)
+    lines = [line + LINE_END for line in block.removesuffix(LINE_END).split(LINE_END)]
     if not (form.quote and form.quote.encode() in block):
         return lines
-    rows, quote = [b""], form.quote.encode()
+    rows, parts, inside = [], [], False
     for line in lines:
-        if rows[-1].count(quote) % 2 == 0 and rows[-1]:
-            rows.append(b"")
-        rows[-1] += line
-    return rows
+        parts.append(line)
+        inside ^= line.count(form.quote.encode()) % 2 == 1
+        if not inside:
+            rows.append(b"".join(parts))
+            parts = []
+    return [*rows, b"".join(parts)] if parts else rows
 
 
 def first_failure(count: int, work: Callable[[int, int], object]) -> int:

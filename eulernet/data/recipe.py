@@ -42,8 +42,8 @@ class Number:
 class Bag:
     """A field of several values at once, whose embeddings are pooled: ``value`` is a list.
 
-    The first ``length`` members of a list are kept; None keeps as many as the longest has. Members seen less often
-    than ``min_count`` share id 0; a missing or empty list pools to the zero vector.
+    The first ``length`` members of a list are kept; None keeps as many as the longest has, of the rows that ids come
+    from. Members seen less often than ``min_count`` share id 0; a missing or empty list pools to the zero vector.
     """
 
     name: str

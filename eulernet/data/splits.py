@@ -14,7 +14,8 @@ from eulernet.errors import UserError, choose, require
 
 PARTS = ("train", "valid", "test")
 Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or row numbers in the order of training
-KEY = "split key"  # the column of the typed rows that holds Splitter.key
+CHUNK = 1 << 20
+KEY = "key"  # the column of the typed rows that holds Splitter.key
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def chronological(ratios: Sequence[float]) -> Splitter:
     check_ratios(ratios)
 
     def cut(rows: Rows) -> Cut:
-        valid, test = int(rows.count * ratios[0]), int(rows.count * (ratios[0] + ratios[1]))
+        valid, test = bounds(rows.count, ratios)
         return {"train": (0, valid), "valid": (valid, test), "test": (test, rows.count)}
 
     return Splitter({"split": "chronological", "ratios": list(ratios)}, cut)
@@ -71,35 +72,42 @@ def chronological(ratios: Sequence[float]) -> Splitter:
 def random_rows(seed: int, ratios: Sequence[float]) -> Splitter:
     """Each row by a draw of its own, so that the parts have about the shares ``ratios``; rows keep their order."""
     check_ratios(ratios)
+    require(seed >= 0, f"dataset.split_seed must not be negative, got {seed}")
 
     def cut(rows: Rows) -> Cut:
-        draws = np.random.default_rng(seed).random(rows.count, dtype=np.float32)
-        code = np.digitize(draws, [ratios[0], ratios[0] + ratios[1]]).astype(np.int8)
-        return {part: np.flatnonzero(code == i) for i, part in enumerate(PARTS)}
+        draw, code = np.random.default_rng(seed), np.empty(rows.count, dtype=np.int8)
+        for start in range(0, rows.count, CHUNK):
+            draws = draw.random(min(CHUNK, rows.count - start))
+            code[start : start + CHUNK] = np.searchsorted([ratios[0], ratios[0] + ratios[1]], draws, side="right")
+        return numbered(code)
 
     return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut)
 
 
-def by_time(column: str, ratios: Sequence[float]) -> Splitter:
-    """The latest rows test, those before them validate. Rows of one time stay together, on the later side of a cut."""
+def by_time(column: str, key: pl.Expr, ratios: Sequence[float]) -> Splitter:
+    """The latest rows test, those before them validate; rows of one time go together, where the first of them falls.
+
+    Times are numbers, or text that sorts by time: 2026-01-31, with or without an hour behind it.
+    """
     check_ratios(ratios)
 
     def cut(rows: Rows) -> Cut:
         times = rows.keys.group_by(KEY).len().sort(KEY).collect(engine="streaming")
-        require(times[KEY].null_count() == 0, f"split=time: column {column} has missing values; fill or drop them")
+        known = times[KEY].null_count() == 0
+        require(known, f"split=time: {column} is missing in some rows, or neither a number nor like 2026-01-31")
         before = times["len"].cum_sum() - times["len"]  # rows that are earlier than each time
-        bounds = [ratios[0] * rows.count, (ratios[0] + ratios[1]) * rows.count]
-        code = pl.DataFrame({KEY: times[KEY], "code": sum((before >= bound).cast(pl.Int8) for bound in bounds)})
+        valid, test = bounds(rows.count, ratios)
+        late = (before >= valid).cast(pl.Int8) + (before >= test).cast(pl.Int8)
+        code = pl.DataFrame({KEY: times[KEY], "code": late})
         return by_code(rows.keys.join(code.lazy(), on=KEY, how="left", maintain_order="left").select("code"))
 
-    key = pl.col(column)
     return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key)
 
 
 def by_value(column: str, values: Mapping[str, Sequence[str]]) -> Splitter:
     """By what a column says: ``values`` names the values of each part. Every value must be in one of them."""
     require(set(values) == set(PARTS), f"dataset.split_values must name {', '.join(PARTS)}, got {', '.join(values)}")
-    code = {value: i for i, part in enumerate(PARTS) for value in values[part]}
+    code = {str(value): i for i, part in enumerate(PARTS) for value in values[part]}
     require(len(code) == sum(len(values[part]) for part in PARTS), "dataset.split_values: a value is there twice")
 
     def cut(rows: Rows) -> Cut:
@@ -111,7 +119,7 @@ def by_value(column: str, values: Mapping[str, Sequence[str]]) -> Splitter:
         return by_code(rows.keys.select(pl.col(KEY).replace_strict(code, return_dtype=pl.Int8).alias("code")))
 
     key = pl.col(column).cast(pl.String)
-    named = {part: list(values[part]) for part in PARTS}
+    named = {part: [str(value) for value in values[part]] for part in PARTS}
     return Splitter({"split": "column", "column": column, "values": named}, cut, key)
 
 
@@ -134,9 +142,18 @@ def by_code(codes: pl.LazyFrame) -> Cut:
     """Row numbers by a column of 0, 1 and 2, in the order of the rows; ranges where the rows of each part adjoin."""
     code = codes.collect(engine="streaming").to_series().to_numpy()
     if (np.diff(code) >= 0).all():
-        bounds = np.searchsorted(code, [0, 1, 2, 3]).tolist()
-        return {part: (bounds[i], bounds[i + 1]) for i, part in enumerate(PARTS)}
+        starts = np.searchsorted(code, [0, 1, 2, 3]).tolist()
+        return {part: (starts[i], starts[i + 1]) for i, part in enumerate(PARTS)}
+    return numbered(code)
+
+
+def numbered(code: np.ndarray) -> Cut:
     return {part: np.flatnonzero(code == i) for i, part in enumerate(PARTS)}
+
+
+def bounds(rows: int, ratios: Sequence[float]) -> tuple[int, int]:
+    """Where validation and test begin; .7 + .2 is .9, whatever binary numbers make of it."""
+    return int(round(rows * ratios[0], 6)), int(round(rows * (ratios[0] + ratios[1]), 6))
 
 
 def check_ratios(ratios: Sequence[float]) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -46,13 +47,14 @@ def checksums(files: Sequence[Path], data_dir: Path, kind: str = "sha256") -> di
     ``data_dir``/checksums.json remembers those of large files whose size and time of change are what they were, so
     that a run on a prepared dataset does not read all of its raw text again.
     """
-    base = Path(os.path.commonpath([file.parent for file in files]))
+    base = Path(os.path.commonpath([file.absolute().parent for file in files]))
     note = data_dir / "checksums.json"
     try:
-        known = json.loads(note.read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
-    sums, news = {}, {}
+    sums: dict[str, str] = {}
+    news: dict[str, list[Any]] = {}
     total = sum(file.stat().st_size for file in files)
     with progress("checksums", "B", total) as bar:
         for file in files:
@@ -66,7 +68,7 @@ def checksums(files: Sequence[Path], data_dir: Path, kind: str = "sha256") -> di
                         sum_.update(block)
                         bar.update(len(block))
                 entry = news[key] = [*stamp, sum_.hexdigest()]
-            sums[file.relative_to(base).as_posix()] = entry[2]
+            sums[file.absolute().relative_to(base).as_posix()] = entry[2]
     if total > LARGE and news:
         data_dir.mkdir(parents=True, exist_ok=True)
         temporary = note.with_name(f".{note.name}.{os.getpid()}")
@@ -87,37 +89,47 @@ def writing(folder: Path, *, mark: str) -> Iterator[Path]:
     """A hidden folder that becomes ``folder`` when the block ends, or vanishes when it raises.
 
     If another process finished the same folder meanwhile, which the file ``mark`` shows, that one stays: both hold the
-    same bytes. What a killed process left is removed by the next one: its lock is gone.
+    same bytes. Every hidden folder is locked by its maker, so what a killed process left is told from what a living one
+    makes, and removed. UserError when the disk is full.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for lock in folder.parent.glob(".*.lock"):
-        with lock.open() as held, suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink()
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    lock = temporary.with_name(f"{temporary.name}.lock")
+    with locked(folder.parent):  # nobody sees a hidden folder that is not locked yet
+        for left in folder.parent.glob(".*.new"):
+            with suppress(OSError), locked(left, wait=False):
+                shutil.rmtree(left)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
+        mine = locked(temporary)
+        mine.__enter__()
     try:
-        with lock.open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield temporary
-            temporary.chmod(0o755)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not (folder / mark).is_file():
-                    raise
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / mark).is_file():
+                raise
     except (OSError, pl.exceptions.PolarsError) as error:  # numpy and polars say it in words of their own
-        if "No space left" in str(error) or shutil.disk_usage(temporary).free < 1 << 20:
+        if "No space left" in str(error) or shutil.disk_usage(folder.parent).free < 1 << 20:
             raise UserError(f"{folder.parent}: the disk is full; free some space, or give another data_dir=") from None
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        lock.unlink(missing_ok=True)
+        mine.__exit__(None, None, None)
         for parent in made:
             with suppress(OSError):  # what holds the new folder, or anybody else's, stays
                 parent.rmdir()
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock on ``folder``, which the system takes back if this process dies; OSError if it is taken, or gone."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -125,6 +137,11 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     short = f"preparing needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free; give another data_dir="
     require(needed < free, f"{folder.parent}: {short}")
+
+
+def vocabulary_file(field: str) -> str:
+    """Where a store keeps the vocabulary of a field, whatever characters its name has."""
+    return f"vocab/{quote(field, safe=' ()+,;=@&')}.parquet"
 
 
 def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]:
@@ -226,7 +243,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     missing = {"name", "protocol", "rows", "fields", "split", "rows_in", "clicks", "source"} - meta.keys()
     require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
     for field in meta["fields"]:
-        file = f"vocab/{field['name']}.parquet"
+        file = vocabulary_file(field["name"])
         known = field["kind"] == "number" or "edges" in field or (folder / file).is_file()
         require(known, f"store {folder}: no {file}; {again}")
     return meta

@@ -126,7 +126,7 @@ def make_synthetic(
             for name, size in zip(names, field_sizes, strict=True)
         ]
         for coder in fitted:
-            coders.write(coder, new / "vocab")
+            coders.write(coder, new)
         bayes = {}
         for part in ("valid", "test"):
             start, stop = split[part]

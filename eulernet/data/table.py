@@ -51,7 +51,7 @@ def make_table(
     *,
     label: str | None,
     label_from: float | None,
-    fields: Mapping[str, Any],
+    fields: Mapping[str, Any] | None,
     only: Sequence[str] | None,
     ignore: Sequence[str],
     min_count: int,
@@ -62,7 +62,7 @@ def make_table(
     vocabulary: str,
     split: str,
     split_column: str | None,
-    split_values: Mapping[str, Sequence[str]],
+    split_values: Mapping[str, Any] | None,
     split_seed: int,
     ratios: Sequence[float],
 ) -> Path:
@@ -71,46 +71,78 @@ def make_table(
     Raises UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in
     the files.
     """
-    require(quote is None or len(quote.encode()) == 1, f"dataset.quote={quote}: give one character, or null")
-    require(separator is None or len(separator.encode()) == 1, f"dataset.separator={separator}: give one character")
+    separator = {"\\t": "\t", "tab": "\t"}.get(separator, separator) if separator else None
+    for key, value in {"separator": separator, "quote": quote}.items():
+        require(value is None or len(value.encode()) == 1, f"dataset.{key}={value}: give one character")
+    require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
     files = source.find(raw, "a CSV, TSV or Parquet file, or a folder of them", SUFFIXES)
     if split == "files":
         files = sorted(files, key=lambda file: (PARTS.index(part_of(file)), file))
-    form = Format({}, separator or source.separator_of(files[0]), columns is None, quote, tuple(missing), columns)
-    there = source.sample(files[0], form, SAMPLE)
-    clicks = label or next((name for name in LABELS if name in there.columns), "")
+    form = Format(
+        {}, separator or source.separator_of(files[0]), columns is None, quote, tuple(map(str, missing)), columns
+    )
+    there = source.sample(files, form, SAMPLE)
+    clicks = label or next((name for name in there.columns if name.lower() in LABELS), "")
     require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
-    named = {"label": [clicks], "fields": fields, "only": only or [], "ignore": ignore}
-    for key, names in {**named, "split_column": [split_column] if split_column else []}.items():
-        for name in names:
-            require(name in there.columns, f"dataset.{key}: no column {name!r}; {nearest(str(name), there.columns)}")
+    given = fields or {}
+    check_columns(there.columns, clicks, given, only, ignore, split_column)
 
-    left_out = {clicks, split_column, *ignore} - set(fields)
+    left_out = {clicks, split_column, *ignore} - set(given)
     used = [name for name in there.columns if name not in left_out and (only is None or name in only)]
-    described = {name: describe(name, fields[name]) if name in fields else infer(there[name]) for name in used}
+    used = [name for name in used if name in given or not name.startswith("(unnamed ")]
+    described = {name: describe(name, given[name]) if name in given else infer(there[name]) for name in used}
     for name, settings in described.items():
-        if name not in fields:
+        if name not in given:
             distinct = f"{there[name].n_unique():,} values in the first {len(there):,} rows"
             log.info("%s: %s (%s)", name, settings["kind"], distinct)
+            if name.lower() in LABELS:
+                log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
         if settings.get("min_count", 0) is None:
             settings["min_count"] = min_count
 
-    splitter = splitter_of(split, split_column, split_values, split_seed, ratios, files)
+    splitter = splitter_of(split, split_column, split_values or {}, split_seed, ratios, files, there)
     types = {name: dtype_of(settings["kind"], there[name]) for name, settings in described.items()}
     types[clicks] = pl.Float64
     if splitter.key is not None and split_column is not None:
-        types.setdefault(split_column, key_type(there[split_column], split))
+        types[split_column] = there.schema[split_column]  # the split goes by what is written, whatever the field is
     form = replace(form, columns=types)
     recipe = Recipe(
         name="table",
         version=1,
         protocol=f"click = {clicks}" + (f" >= {label_from:g}" if label_from is not None else ""),
         scan=lambda files, memory: source.read(files, form, memory),
-        label=pl.col(clicks) if label_from is None else (pl.col(clicks) >= label_from).cast(pl.UInt8),
+        label=pl.col(clicks).fill_nan(None) if label_from is None else click_from(pl.col(clicks), label_from),
         fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
-        settings=[clicks, label_from, described, list(missing), columns, form.separator, quote],
+        settings=[clicks, label_from, described, list(form.missing), columns, form.separator, quote],
     )
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=splitter, origin="raw files", memory=memory)
+
+
+def click_from(label: pl.Expr, threshold: float) -> pl.Expr:
+    """1 from the threshold on; NaN, which polars sorts above all numbers, is missing."""
+    return (label.fill_nan(None) >= threshold).cast(pl.UInt8)
+
+
+def check_columns(
+    there: Sequence[str],
+    label: str,
+    fields: Mapping[str, Any],
+    only: Sequence[str] | None,
+    ignore: Sequence[str],
+    split_column: str | None,
+) -> None:
+    """UserError for a setting that names a column that is not there, or one in two roles that exclude each other."""
+    named = {"label": [label], "fields": fields, "only": only or [], "ignore": ignore}
+    for key, names in {**named, "split_column": [split_column] if split_column else []}.items():
+        for name in names:
+            require(name in there, f"dataset.{key}: no column {name!r}; {nearest(str(name), there)}")
+    require(label not in fields, f"dataset.fields: {label} is the label; as a field it would give the answer away")
+    for name in fields:
+        require(name not in ignore, f"dataset.ignore leaves out {name}, which dataset.fields describes")
+        require(only is None or name in only, f"dataset.only leaves out {name}, which dataset.fields describes")
+    for name in there:
+        regular = name == "*" or (name.startswith("^") and name.endswith("$"))  # polars would read it as a pattern
+        require(not regular, f"column {name!r}: rename it, a name like this stands for other columns")
 
 
 def describe(name: str, given: Any) -> dict[str, Any]:
@@ -128,15 +160,19 @@ def describe(name: str, given: Any) -> dict[str, Any]:
 
 def infer(values: pl.Series) -> dict[str, Any]:
     """The kind of a field from the first values of its column: Parquet's types, or what its text reads as."""
-    if values.dtype.is_nested():
+    if isinstance(values.dtype, pl.List):
         return describe(values.name, "bag")
-    if values.dtype.is_float():
-        return describe(values.name, "number")
+    nested = values.dtype.is_nested()
+    require(not nested, f"column {values.name} holds {values.dtype}: leave it out with dataset.ignore=[{values.name}]")
+    number = values.dtype.is_numeric() and not values.dtype.is_integer()
     if values.dtype == pl.String and values.null_count() < len(values):
-        whole = values.cast(pl.Int64, strict=False).null_count() == values.null_count()
-        number = values.cast(pl.Float64, strict=False).null_count() == values.null_count()
-        return describe(values.name, "number" if number and not whole else "category")
-    return describe(values.name, "category")
+        number = reads_as(values, pl.Float64) and not reads_as(values, pl.Int64)
+    return describe(values.name, "number" if number else "category")
+
+
+def reads_as(values: pl.Series, dtype: Dtype) -> bool:
+    """Whether all words are numbers."""
+    return values.str.strip_chars().cast(dtype, strict=False).null_count() == values.null_count()
 
 
 def dtype_of(kind: str, values: pl.Series) -> Dtype:
@@ -145,47 +181,50 @@ def dtype_of(kind: str, values: pl.Series) -> Dtype:
         return pl.Float64
     if kind == "log_square":
         return pl.Int64
-    if values.dtype.is_nested():
+    if isinstance(values.dtype, pl.List):
         return values.dtype
     return values.dtype if kind == "category" and values.dtype.is_integer() else pl.String
-
-
-def key_type(values: pl.Series, split: str) -> Dtype:
-    """Times that are written as numbers are compared as numbers, others as text: 2024-01-31 sorts by itself."""
-    if split == "time" and values.dtype == pl.String:
-        return pl.Float64 if infer(values)["kind"] == "number" or _whole(values) else pl.String
-    return values.dtype
-
-
-def _whole(values: pl.Series) -> bool:
-    return values.cast(pl.Int64, strict=False).null_count() == values.null_count()
 
 
 def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
     column = pl.col(name)
     match settings["kind"]:
         case "number":
-            return Number(name, column, settings["standardise"])
+            return Number(name, column.cast(pl.Float64), settings["standardise"])
         case "quantiles":
-            return Quantiles(name, column, settings["classes"])
+            return Quantiles(name, column.cast(pl.Float64), settings["classes"])
         case "log_square":
-            return Category(name, bucket(column), settings["min_count"])
+            return Category(name, bucket(column.cast(pl.Int64)), settings["min_count"])
         case "bag":
             if not isinstance(dtype, pl.List):
                 column = column.str.split(settings["separator"])
             members = column.list.eval(pl.element().cast(pl.String).replace("", None).drop_nulls())
             return Bag(name, members, settings["min_count"], settings["length"], settings["pooling"])
-    return Category(name, column, settings["min_count"])
+    text = isinstance(dtype, pl.DataType | type) and not (dtype.is_integer() or dtype == pl.String)
+    return Category(name, column.cast(pl.String) if text else column, settings["min_count"])
+
+
+def time_key(values: pl.Series) -> pl.Expr:
+    """What a split by time compares: numbers, dates, or text that begins like 2026-01-31 as it stands."""
+    column = pl.col(values.name)
+    if values.dtype != pl.String:
+        return column
+    if reads_as(values, pl.Float64):
+        return column.str.strip_chars().cast(pl.Float64)
+    return pl.when(column.str.contains(r"^\d{4}-\d{2}-\d{2}([ T]|$)")).then(column)
 
 
 def splitter_of(
     split: str,
     column: str | None,
-    values: Mapping[str, Sequence[str]],
+    values: Mapping[str, Any],
     seed: int,
     ratios: Sequence[float],
     files: Sequence[Path],
+    there: pl.DataFrame,
 ) -> Splitter:
+    """The split that the settings describe. UserError for one that does not exist, or lacks its column."""
+
     def needed() -> str:
         require(column is not None, f"dataset.split={split} goes by a column: give dataset.split_column")
         return str(column)
@@ -193,7 +232,7 @@ def splitter_of(
     makers = {
         "random": lambda: splits.random_rows(seed, ratios),
         "chronological": lambda: splits.chronological(ratios),
-        "time": lambda: splits.by_time(needed(), ratios),
+        "time": lambda: splits.by_time(needed(), time_key(there[needed()]), ratios),
         "column": lambda: splits.by_value(needed(), values),
         "files": lambda: splits.by_file([part_of(file) for file in files]),
         "paper": lambda: splits.paper(seed),

@@ -18,8 +18,9 @@ def test_ids_of_hand_written_rows(tiny_1m):
     recipe = movielens._recipe("movielens_1m", movielens.scan_1m, min_count=1)
     (piece,) = recipe.scan([tiny_1m / name for name in movielens.ONE_M], 1 << 30)
     rows = piece.frame()
-    fitted = [coders.fit(field, rows.lazy()) for field in recipe.fields]
-    got = dict(zip(movielens.FIELDS, coders.encode(fitted, rows)[0].T.tolist(), strict=True))
+    fitted = [coders.fit(field, rows.lazy().select(value=field.value)) for field in recipe.fields]
+    ids, _ = coders.encode(fitted, rows.select(field.value for field in recipe.fields))
+    got = dict(zip(movielens.FIELDS, ids.T.tolist(), strict=True))
     assert got == {
         "user_id": [2, 1, 3, 2, 1, 3, 2, 3, 1, 4, 4, 4],  # three rows each, so by value
         "age": [3, 2, 1, 3, 2, 1, 3, 1, 2, 1, 1, 1],  # 25 six times, then 1 and 56

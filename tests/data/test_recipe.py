@@ -1,6 +1,9 @@
 """Ids, coders and stores: laws on any values, and what a store holds."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from itertools import pairwise
@@ -9,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import reference
+from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +21,7 @@ from eulernet.data.build import build
 from eulernet.data.dataset import Dataset
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Bag, Category, Number, Quantiles, Recipe
+from eulernet.data.threads import in_order
 from eulernet.errors import UserError
 
 values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), min_size=1, max_size=60)
@@ -24,7 +29,7 @@ values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), m
 
 def fitted(field, column):
     """The coder of a field over one column, and the column encoded by it."""
-    frame = pl.DataFrame({"f": column})
+    frame = pl.DataFrame({"value": column})
     coder = coders.fit(field, frame.lazy())
     return coder, coders.encode([coder], frame)[0]
 
@@ -115,9 +120,8 @@ def make_recipe(min_count=1, protocol="none", version=1):
         table = pl.read_csv(files[0])
         for start in range(0, len(table), 25):  # in pieces
             piece = table[start : start + 25]
-            yield Piece(
-                partial(lambda piece: piece, piece), files[0], 0, start + 2, min(start + 25, len(table)) / len(table)
-            )
+            where = partial(lambda start, row: f"{files[0]}, line {start + 2 + row}", start)
+            yield Piece(partial(lambda piece: piece, piece), where, 0, min(start + 25, len(table)) / len(table))
 
     return Recipe(
         name="toy",
@@ -227,13 +231,57 @@ def test_two_builders_of_one_store_do_not_disturb_each_other(toy, tmp_path):
 def test_what_a_killed_builder_left_is_removed_and_a_living_one_is_not(tmp_path):
     folder = tmp_path / "data" / "store"
     with store.writing(folder, mark="meta.json") as living:
-        dead = folder.with_name(".store.dead")
+        dead = folder.with_name(".store.dead.new")  # nobody holds its lock
         dead.mkdir()
         (dead / "x.npy").write_text("half")
-        dead.with_name(".store.dead.lock").touch()  # nobody holds it
         with store.writing(folder, mark="meta.json") as new:
             (new / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
         assert living.is_dir()
         assert not dead.exists()
         (living / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
     assert [file.name for file in folder.parent.iterdir()] == ["store"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from eulernet.data import store
+for i in range(60):
+    with store.writing(Path(sys.argv[1]) / "set" / f"store{i % 7}", mark="meta.json") as new:
+        (new / "meta.json").write_text("whole")
+        assert (new / "meta.json").read_text() == "whole"
+"""
+
+
+def test_many_processes_write_into_one_folder(tmp_path):
+    (tmp_path / "set").mkdir()
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writers = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}) for _ in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert sorted(file.name for file in (tmp_path / "set").iterdir()) == [f"store{i}" for i in range(7)]
+
+
+def test_the_order_of_the_files_makes_another_store(toy, tmp_path):
+    other = toy.with_name("other.csv")
+    other.write_text(toy.read_text().replace("0,x", "1,x"))
+    recipe = make_recipe()
+    names = {build(recipe, files, tmp_path / "data", **CHOICES).name for files in ([toy, other], [other, toy])}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("ratios", [(0.7, 0.2, 0.1), (0.8, 0.1, 0.1), (0.6, 0.3, 0.1)])
+def test_shares_are_those_that_are_written(ratios):
+    cut = splits.chronological(ratios).cut(splits.Rows(1000, [1000], pl.LazyFrame()))
+    assert [stop - start for start, stop in cut.values()] == [round(1000 * ratio) for ratio in ratios]
+
+
+def test_results_come_in_order_and_an_error_where_it_belongs():
+    def items():
+        yield from (3, 1, 2)
+        raise OSError("broken")
+
+    results = in_order(lambda n: n * 10, items(), threads=2, ahead=5)
+    assert [next(results) for _ in range(3)] == [30, 10, 20]
+    with pytest.raises(OSError, match="broken"):
+        next(results)
+    assert list(in_order(str, range(50), threads=3, ahead=4)) == [str(i) for i in range(50)]

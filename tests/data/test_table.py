@@ -223,6 +223,17 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(min_count=0), r"min_count must be at least 1, got 0"),
         (dict(only=[]), r"there is no field to learn from"),
         (dict(columns=["a", "b"]), r"log.csv, line 1: 7 columns where 2 belong"),
+        (dict(columns=["a"] * 7), r"dataset.columns: a name is there twice"),
+        (dict(fields={"click": "category"}), r"click is the label; as a field it would give the answer away"),
+        (dict(fields={"user": "category"}, ignore=["user"]), r"dataset.ignore leaves out user, which dataset.fields"),
+        (dict(fields={"user": "category"}, only=["shop"]), r"dataset.only leaves out user, which dataset.fields"),
+        (dict(separator="::"), r"dataset.separator=::: give one character"),
+        (dict(split_seed=-1), r"dataset.split_seed must not be negative"),
+        (dict(split="time", split_column="user", fields={"user": "category"}, ratios=[1, 0, 0]), r"three shares"),
+        (
+            dict(split="time", split_column="tags"),
+            r"tags is missing in some rows, or neither a number nor like 2026-01",
+        ),
     ],
 )
 def test_impossible_settings(log, settings, message):
@@ -241,3 +252,123 @@ def test_files_with_other_columns_are_refused(frame, tmp_path):
         make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
     frame.select(reversed(frame.columns)).write_csv(folder / "test.csv")  # another order is no harm
     make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
+
+
+NAMES = [
+    "len",
+    "training",
+    "label",
+    "key",
+    "value",
+    "f0",
+    "a/b",
+    "../up",
+    "名前",
+    "a b",
+    "rows",
+    "id",
+    "%",
+    "split key",
+]
+
+
+def test_columns_may_be_called_anything(tmp_path):
+    """Names of our own making, of polars' and of paths: each is a field like any other."""
+    frame = pl.DataFrame({name: [f"v{(i + j) % 5}" for i in range(100)] for j, name in enumerate(NAMES)})
+    frame = frame.with_columns(done=pl.Series([i % 2 for i in range(100)]))
+    frame.write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv", label="done")
+    assert data.fields == NAMES
+    assert data.field_sizes == [6] * len(NAMES)
+    assert {file.parent.name for file in data.folder.rglob("*.parquet")} == {"vocab"}
+    assert not list(tmp_path.rglob("up*"))
+
+
+@pytest.mark.parametrize("name", ["*", "^u.*$"])
+def test_a_name_that_is_a_pattern_is_refused(tmp_path, name):
+    pl.DataFrame({"click": [0, 1], name: ["a", "b"]}).write_csv(tmp_path / "log.csv")
+    with pytest.raises(UserError, match="a name like this stands for other columns"):
+        make(tmp_path / "log.csv")
+
+
+def test_the_column_of_a_split_by_time_may_be_a_field_too(tmp_path):
+    """As a field it is a category; the split compares numbers: 9 comes before 10."""
+    order = np.random.default_rng(1).permutation(200)
+    pl.DataFrame({"time": order, "click": order % 2}).write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv", split="time", split_column="time", fields={"time": "category"}, vocabulary="all")
+    times = [order[split.order] for split in data.splits.values()]
+    assert times[0].max() < times[1].min() <= times[1].max() < times[2].min()
+    assert data.field_sizes == [201]
+
+
+def test_a_table_of_numbers_only_trains(tmp_path, frame):
+    frame.select("price", "click").write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv")
+    data.copy_preprocessor(tmp_path / "run")
+    assert (tmp_path / "run" / "meta.json").is_file()
+
+
+@pytest.mark.parametrize("price", ["inf", "-inf", "1e39"])
+def test_a_number_out_of_bounds_is_named_wherever_it_is(frame, tmp_path, price):
+    frame.select("price", "click").write_csv(tmp_path / "log.csv")
+    with (tmp_path / "log.csv").open("a") as stream:
+        stream.write(f"{price},1\n")  # the last row: no training row of this split
+    with pytest.raises(
+        UserError, match=r"log.csv, line 202: field price: -?(inf|1e\+39) is not a number to learn from"
+    ):
+        make(tmp_path / "log.csv", split="chronological")
+
+
+def test_a_constant_number_stays_harmless(tmp_path):
+    pl.DataFrame({"n": [1234567.8] * 99 + [1234568.8], "click": [0, 1] * 50}).write_csv(tmp_path / "log.csv")
+    data = make(tmp_path / "log.csv", split="chronological")
+    assert rows_of(data.test)[:, 0].view(torch.float32).abs().max() <= 1.0
+
+
+def test_empty_parts_are_left_out_and_empty_words_are_missing_in_parquet_too(frame, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    frame = frame.with_columns(user=pl.Series(["", "NA", None, "x"] * 50))
+    frame.head(0).write_parquet(folder / "part-0.parquet")
+    frame.write_parquet(folder / "part-1.parquet")
+    (folder / "part-2.parquet").touch()
+    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "only": ["user"]}))
+    assert data.field_sizes == [2]
+
+
+def test_wholeness_is_asked_of_parquet_numbers_as_of_text(frame, tmp_path):
+    frame.with_columns(views=pl.Series([1.0] * 150 + [1.5] * 50)).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"log.parquet, row 151: views is 1.5, not a whole number"):
+        make(tmp_path / "log.parquet", fields={"views": "log_square"})
+
+
+def test_a_line_after_cells_with_line_ends_is_counted_in_lines(tmp_path):
+    rows = ['"two\nlines",1', "plain,0"] * 30
+    (tmp_path / "log.csv").write_text("\n".join(["word,click", *rows, "word,7"]) + "\n")
+    with pytest.raises(UserError, match=r"log.csv, line 92: the label is 7"):
+        make(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("cell", ['"never closed', '5" screen', '27" a 24" b'])
+def test_a_stray_quote_is_named_or_taken_as_a_character(tmp_path, cell):
+    lines = ["word,click", *(f"plain,{i % 2}" for i in range(3000))]
+    lines[52] = f"{cell},1"
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    data = make(tmp_path / "log.csv", quote=None, vocabulary="all")
+    assert cell in pl.read_parquet(data.folder / "vocab" / "word.parquet")["value"].to_list()
+    if cell.startswith("27"):  # two in the midst of a cell are characters anyway
+        make(tmp_path / "log.csv")
+        return
+    with pytest.raises(UserError, match=r"log.csv, line 53: ") as refused:
+        make(tmp_path / "log.csv")
+    assert len(str(refused.value)) < 400
+
+
+def test_a_folder_is_read_without_what_eulernet_left_in_it(frame, tmp_path):
+    frame.write_csv(tmp_path / "log.csv")
+    first = make_table([tmp_path], tmp_path / "data", 2.0, **DEFAULTS)
+    assert make_table([tmp_path], tmp_path / "data", 2.0, **DEFAULTS) == first
+    (tmp_path / "odd [1].csv").write_bytes((tmp_path / "log.csv").read_bytes())
+    make_table([tmp_path / "odd [1].csv"], tmp_path / "data [2]", 2.0, **DEFAULTS)
+    with pytest.raises(UserError, match="is there twice"):
+        make_table([tmp_path / "log.csv", tmp_path / "log.csv"], tmp_path / "data", 2.0, **DEFAULTS)
