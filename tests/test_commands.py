@@ -95,6 +95,48 @@ def test_prepare_says_what_it_made(run_command, ml_100k):
     assert files(Path.cwd())[0] == "data"
 
 
+LOG = "user,price,tags,click\n" + "".join(f"u{i % 7},{i / 3},{'a|b|c'[: i % 6]},{i % 2}\n" for i in range(200))
+
+
+def test_a_log_is_described_on_the_command_line(run_command):
+    Path("log.csv").write_text(LOG)
+    kinds = "dataset.fields={price: {kind: quantiles, classes: 4}, tags: bag}"
+    ended = run_command("prepare", "dataset=table", "raw=log.csv", kinds, "+dataset.fields.user=category")
+    assert ended.code == 0, ended.err
+    assert re.search(r"^price +category +4 ", ended.out, re.MULTILINE)
+    assert re.search(r"^tags +bag +3 ", ended.out, re.MULTILINE)
+    assert "made earlier" not in ended.out
+    assert "made earlier: " in run_command("prepare", "dataset=table", "raw=log.csv", kinds).out
+    ended = run_command("train", "dataset=table", "raw=log.csv", kinds, "train.max_epochs=1", "device=cpu")
+    assert ended.code == 0, ended.err
+    assert "made earlier" not in ended.out
+
+
+def test_a_log_is_described_in_a_file_of_its_own(run_command):
+    Path("log.csv").write_text(LOG)
+    Path("mine/dataset").mkdir(parents=True)
+    Path("mine/dataset/mylog.yaml").write_text("defaults: [table]\nfields: {tags: {kind: bag, pooling: sum}}\n")
+    ended = run_command("prepare", "--config-dir", "mine", "dataset=mylog", "raw=log.csv")
+    assert ended.code == 0, ended.err
+    assert re.search(r"^tags +bag +3 ", ended.out, re.MULTILINE)
+
+
+def test_a_killed_preparation_leaves_nothing_that_loads(tmp_path):
+    """Killed while it reads; the next run removes what is left and makes the store."""
+    (tmp_path / "log.csv").write_text("user,click\n" + "".join(f"u{i % 99999},{i % 2}\n" for i in range(2_000_000)))
+    command = [sys.executable, "-m", "eulernet.prepare", "dataset=table", "raw=log.csv", "memory=0.25"]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob("data/table/.*/typed/*")):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "data" / "table").iterdir() if not path.name.startswith(".")] == []
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, stdout=subprocess.DEVNULL)
+    (store,) = (tmp_path / "data" / "table").iterdir()
+    assert json.loads((store / "meta.json").read_text())["rows"] == 2_000_000
+
+
 def test_make_train_on_real_ratings(run_command, ml_100k):
     """The default job, shortened: it learns, with the tuned cell of the dataset."""
     ended = run_command("train", f"raw={ml_100k}", "train.max_epochs=2")

@@ -86,9 +86,10 @@ def find(raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...], member: st
 
 def _ours_or_hidden(file: Path, folder: Path) -> bool:
     """Whether a file below ``folder`` is hidden, a marker of Spark's, or part of a store or a run."""
-    parts = file.relative_to(folder).parts
-    made = any((parent / name).is_file() for parent in file.parents for name in ("meta.json", "report.json"))
-    return made or any(part.startswith((".", "_")) for part in parts)
+    path = file.relative_to(folder)
+    inside = [folder / parent for parent in path.parents if parent.name]
+    made = any((parent / name).is_file() for parent in inside for name in ("meta.json", "report.json"))
+    return made or any(part.startswith((".", "_")) for part in path.parts)
 
 
 def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:

@@ -123,7 +123,7 @@ def test_the_published_files_are_taken_in_silence(frappe, caplog, monkeypatch):
     monkeypatch.setitem(presplit.BENCHMARKS, "frappe_x1", spec)
     given = dict(min_count=1, vocabulary="train", verify=True)
     presplit.make_benchmark("frappe_x1")([frappe], frappe.parent / "data", 2.0, **given)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     monkeypatch.setitem(presplit.BENCHMARKS, "frappe_x1", replace(spec, rows=(4, 4, 5)))
     with pytest.raises(UserError, match=r"\[4, 4, 4\] rows in its files, the published ones have \[4, 4, 5\]"):
         presplit.make_benchmark("frappe_x1")([frappe], frappe.parent / "other", 2.0, **given)
