@@ -18,7 +18,9 @@ BEGIN, END = "<!-- results: made by scripts/table.py -->", "<!-- end of results 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    tables = "\n\n".join(table(folder) for folder in sorted((ROOT / "results").iterdir()) if folder.is_dir())
+    tables = "\n\n".join(
+        table(folder) for folder in sorted({file.parents[2] for file in (ROOT / "results").glob("*/*/*/report.json")})
+    )
     if not parser.parse_args().write:
         print(tables)
         return
