@@ -23,7 +23,8 @@ import polars as pl
 from eulernet import memory as process
 from eulernet.data import coders, store
 from eulernet.data.coders import Coder
-from eulernet.data.raw import Piece, first_failure
+from eulernet.data.lines import first_failure
+from eulernet.data.raw import Piece
 from eulernet.data.recipe import Field, Number, Quantiles, Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
 from eulernet.data.threads import in_order

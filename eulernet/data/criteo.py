@@ -12,7 +12,7 @@ import polars as pl
 from eulernet.data import download
 from eulernet.data import raw as source
 from eulernet.data.build import build
-from eulernet.data.raw import Format
+from eulernet.data.lines import Format
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
 from eulernet.errors import require

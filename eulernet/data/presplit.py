@@ -16,7 +16,7 @@ from eulernet.data import store
 from eulernet.data.avazu import FIELDS as AVAZU
 from eulernet.data.build import build
 from eulernet.data.criteo import CATEGORIES, COUNTS, hexadecimal
-from eulernet.data.raw import Dtype, Format
+from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Recipe
 from eulernet.data.splits import PARTS, by_file
 from eulernet.errors import UserError

@@ -16,7 +16,7 @@ from eulernet.data import raw as source
 from eulernet.data import splits
 from eulernet.data.build import build
 from eulernet.data.criteo import bucket
-from eulernet.data.raw import Dtype, Format
+from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import PARTS, Splitter
 from eulernet.errors import UserError, choose, nearest, require

@@ -239,7 +239,7 @@ def test_a_threshold_that_leaves_a_field_empty_is_refused(tiny, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tiny, tmp_path, monkeypatch):
-    blocks = criteo.source._blocks
+    blocks = criteo.source.blocks
 
     def slow(file, *args):
         for block in blocks(file, *args):
@@ -247,7 +247,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tiny, tmp_path, monkeyp
             with tiny.open("a") as stream:
                 stream.write(line() + "\n")
 
-    monkeypatch.setattr(criteo.source, "_blocks", slow)
+    monkeypatch.setattr(criteo.source, "blocks", slow)
     with pytest.raises(UserError, match=r"train.txt changed while it was read"):
         make([tiny], tmp_path)
     assert not (tmp_path / "data").exists()
