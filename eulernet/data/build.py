@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from eulernet import memory as process
-from eulernet.data import coders, store
+from eulernet.data import coders, disk, store
 from eulernet.data.coders import Coder
 from eulernet.data.lines import first_failure
 from eulernet.data.raw import Piece
@@ -58,14 +58,14 @@ def build(
     seconds: dict[str, float] = {}
     before = [file.stat() for file in files]
     with timed(seconds, "checksums"):
-        sums = store.checksums(files, data_dir)
+        sums = disk.checksums(files, data_dir)
     choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": list(sums.items())}
     folder = data_dir / recipe.name / store.digest({**recipe.describe(), **choices})
     if folder.exists():
         return folder
 
     process.reset_peak()
-    with store.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
+    with disk.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
         with timed(seconds, "read"):
             in_files = read(recipe, split, files, new, int(memory * 2**30))
         for file, stat in zip(files, before, strict=True):
@@ -121,7 +121,7 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
         return piece, len(typed)
 
     in_files, seen, pieces = [0] * len(files), 0, enumerate(recipe.scan(files, memory))
-    with store.progress("reading", " rows") as bar:
+    with disk.progress("reading", " rows") as bar:
         for piece, rows in in_order(type_piece, pieces, threads=THREADS, ahead=THREADS):
             if seen == 0:
                 state_space(new, int(rows / piece.done), rows, len(recipe.fields))
@@ -177,7 +177,7 @@ def state_space(new: Path, rows: int, read: int, fields: int) -> None:
             "about %s rows: %.1f GB of disk while preparing, %.1f GB after; %.1f GB are free",
             f"{rows:,}", needed / 1e9, kept / 1e9, free / 1e9,
         )  # fmt: skip
-    store.require_space(new, needed)
+    disk.require_space(new, needed)
 
 
 def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.LazyFrame:
@@ -194,7 +194,7 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
 def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder]:
     """The second pass: the coder of every field, from the rows that ids come from."""
     fitted = []
-    with store.progress("counting", " values", rows * len(fields)) as bar:
+    with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
             fitted.append(coders.fit(field, typed.select(value=f"f{i}")))
             bar.update(rows)
@@ -204,7 +204,7 @@ def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder
 def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
     """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
     columns = sum(coder.columns for coder in fitted)
-    store.require_space(new, rows * (4 * columns + 1))
+    disk.require_space(new, rows * (4 * columns + 1))
     zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
 
     def encode_part(part: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
@@ -214,7 +214,7 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
     with (
         (new / "x.npy").open("wb") as x,
         (new / "y.npy").open("wb") as y,
-        store.progress("encoding", " rows", rows) as bar,
+        disk.progress("encoding", " rows", rows) as bar,
     ):
         for file, dtype, shape in ((x, np.int32, (rows, columns)), (y, np.uint8, (rows,))):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}

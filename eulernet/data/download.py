@@ -12,7 +12,7 @@ from pathlib import Path
 import pooch
 import requests
 
-from eulernet.data.store import writing
+from eulernet.data.disk import writing
 from eulernet.errors import UserError
 
 log = logging.getLogger(__name__)

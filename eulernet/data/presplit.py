@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from eulernet.data import disk
 from eulernet.data import raw as source
-from eulernet.data import store
 from eulernet.data.avazu import FIELDS as AVAZU
 from eulernet.data.build import build
 from eulernet.data.criteo import CATEGORIES, COUNTS, hexadecimal
@@ -183,7 +183,7 @@ def make_benchmark(name: str) -> Callable[..., Path]:
         files = find_parts(source.find(raw, "the folder with train.csv, valid.csv and test.csv", (".csv", ".csv.gz")))
         complain = refuse if verify else log.warning
         for file, found, published in zip(
-            files, store.checksums(files, data_dir, "md5").values(), spec.md5, strict=True
+            files, disk.checksums(files, data_dir, "md5").values(), spec.md5, strict=True
         ):
             if found != published:
                 complain(

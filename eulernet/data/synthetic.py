@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from eulernet.data import coders, store
+from eulernet.data import coders, disk, store
 from eulernet.data.coders import CategoryCoder, Vocabulary
 from eulernet.errors import nearest, require
 from eulernet.metrics import auc, logloss
@@ -97,8 +97,8 @@ def make_synthetic(
         "valid": (int(rows * 0.8), int(rows * 0.9)),
         "test": (int(rows * 0.9), rows),
     }
-    with store.writing(folder, mark="meta.json") as new:
-        store.require_space(new, rows * (4 * len(names) + 1))
+    with disk.writing(folder, mark="meta.json") as new:
+        disk.require_space(new, rows * (4 * len(names) + 1))
         truth = np.empty(rows - split["train"][1])  # the true logits of the rows after the training split
         x = np.lib.format.open_memmap(new / "x.npy", "w+", np.int32, (rows, len(names)))
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (rows,))

@@ -269,7 +269,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tiny, small_disk, monkeypatch, phas
     tiny.write_text(tiny.read_text() * 150)
     if phase == "meanwhile":  # nobody knew: something else takes the room meanwhile
         monkeypatch.setattr(criteo.source, "SMALLEST_BLOCK", 1 << 16)
-        monkeypatch.setattr("eulernet.data.store.require_space", lambda *_: None)
+        monkeypatch.setattr("eulernet.data.disk.require_space", lambda *_: None)
     with pytest.raises(UserError, match=r"data/criteo: (the disk is full|preparing needs .* MB, .* MB are free)"):
         make([tiny], small_disk)
     assert list(small_disk.iterdir()) == []

@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.data import coders, splits, store
+from eulernet.data import coders, disk, splits, store
 from eulernet.data.build import build
 from eulernet.data.dataset import Dataset
 from eulernet.data.raw import Piece
@@ -166,7 +166,7 @@ def test_what_a_store_holds(toy, tmp_path):
         {"name": "a", "kind": "category", "size": 4},
         {"name": "b", "kind": "category", "size": 4},
     ]
-    assert meta["source"]["files"] == store.checksums([toy], tmp_path)
+    assert meta["source"]["files"] == disk.checksums([toy], tmp_path)
     assert (x.dtype, y.dtype, x.shape) == (np.int32, np.uint8, (60, 2))
     assert sum(meta["clicks"].values()) == y.sum() == 30
     letters = dict(pl.read_parquet(folder / "vocab" / "a.parquet").iter_rows())
@@ -230,11 +230,11 @@ def test_two_builders_of_one_store_do_not_disturb_each_other(toy, tmp_path):
 
 def test_what_a_killed_builder_left_is_removed_and_a_living_one_is_not(tmp_path):
     folder = tmp_path / "data" / "store"
-    with store.writing(folder, mark="meta.json") as living:
+    with disk.writing(folder, mark="meta.json") as living:
         dead = folder.with_name(".store.dead.new")  # nobody holds its lock
         dead.mkdir()
         (dead / "x.npy").write_text("half")
-        with store.writing(folder, mark="meta.json") as new:
+        with disk.writing(folder, mark="meta.json") as new:
             (new / "meta.json").write_text(json.dumps({"format": store.FORMAT}))
         assert living.is_dir()
         assert not dead.exists()
@@ -245,9 +245,9 @@ def test_what_a_killed_builder_left_is_removed_and_a_living_one_is_not(tmp_path)
 WRITER = """
 import sys
 from pathlib import Path
-from eulernet.data import store
+from eulernet.data import disk
 for i in range(60):
-    with store.writing(Path(sys.argv[1]) / "set" / f"store{i % 7}", mark="meta.json") as new:
+    with disk.writing(Path(sys.argv[1]) / "set" / f"store{i % 7}", mark="meta.json") as new:
         (new / "meta.json").write_text("whole")
         assert (new / "meta.json").read_text() == "whole"
 """
