@@ -44,7 +44,8 @@ def prepare(cfg: dict[str, Any]) -> Path:
     keep_freed_memory()
     settings = dict(cfg["dataset"])
     make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
-    require(cfg["data_dir"] is not None, "data_dir=null: give the folder for prepared stores and downloads")
+    there = cfg["data_dir"] is not None and str(cfg["data_dir"]).strip() != ""
+    require(there, f"data_dir={cfg['data_dir']}: give the folder for prepared stores and downloads")
     given = cfg["raw"] if isinstance(cfg["raw"], list) else [] if cfg["raw"] is None else [cfg["raw"]]
     require(all(str(path).strip() for path in given), "raw=: the path is empty")
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()

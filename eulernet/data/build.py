@@ -25,7 +25,7 @@ from eulernet.data import coders, disk, store
 from eulernet.data.coders import Coder
 from eulernet.data.lines import first_failure
 from eulernet.data.raw import Piece
-from eulernet.data.recipe import Field, Number, Quantiles, Recipe
+from eulernet.data.recipe import Bag, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError, choose, require
@@ -108,6 +108,11 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
         name: value.cast(pl.Float64).fill_nan(None)
         for (name, value), field in zip(values.items(), recipe.fields, strict=True)
         if isinstance(field, Number | Quantiles)
+    }
+    values |= {  # an empty bag is a missing one
+        name: pl.when(value.list.len() > 0).then(value)
+        for (name, value), field in zip(values.items(), recipe.fields, strict=True)
+        if isinstance(field, Bag)
     }
     names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)} | {KEY: "the split"}
     if split.key is not None:

@@ -142,10 +142,15 @@ def _slice(file: Path, start: int, rows: int, form: Format, where: Callable[[int
         values = frame[name]
         if values.dtype == dtype or isinstance(values.dtype, pl.List):
             continue
-        cast = values.cast(dtype, strict=False)
+        try:
+            cast = values.cast(dtype, strict=False)
+        except pl.exceptions.PolarsError:
+            raise UserError(
+                f"{file}: column {name} of type {values.dtype} is not {kind_of(dtype)}; leave it out"
+            ) from None
         wrong = cast.is_null() & values.is_not_null()
-        if values.dtype.is_float() and dtype.is_integer():
-            wrong |= (values != values.floor()).fill_null(False)
+        if values.dtype.is_numeric() and not values.dtype.is_integer() and dtype.is_integer():
+            wrong |= (values.cast(pl.Float64) % 1 != 0).fill_null(False)
         if wrong.any():
             row = int(wrong.arg_max() or 0)
             raise UserError(f"{where(row)}: {name} is {values[row]!r}, not {kind_of(dtype)}")

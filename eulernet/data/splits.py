@@ -106,7 +106,9 @@ def by_time(column: str, key: pl.Expr, ratios: Sequence[float]) -> Splitter:
 
 def by_value(column: str, values: Mapping[str, Sequence[str]]) -> Splitter:
     """By what a column says: ``values`` names the values of each part. Every value must be in one of them."""
-    require(set(values) == set(PARTS), f"dataset.split_values must name {', '.join(PARTS)}, got {', '.join(values)}")
+    form = "{train: [a, b], valid: [c], test: [d]}"
+    require(set(values) == set(PARTS), f"dataset.split_values must name {', '.join(PARTS)}: {form}")
+    values = {part: [given] if isinstance(given, str | int) else given for part, given in values.items()}
     code = {str(value): i for i, part in enumerate(PARTS) for value in values[part]}
     require(len(code) == sum(len(values[part]) for part in PARTS), "dataset.split_values: a value is there twice")
 

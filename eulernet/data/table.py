@@ -84,6 +84,9 @@ def make_table(
     there = source.sample(files, form, SAMPLE)
     clicks = label or next((name for name in there.columns if name.lower() in LABELS), "")
     require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
+    unused = split not in ("time", "column") and split_column is not None
+    require(not unused, f"dataset.split={split} goes by no column; give dataset.split=time or column with split_column")
+    require(split == "column" or not split_values, "dataset.split_values goes with dataset.split=column")
     given = fields or {}
     check_columns(there.columns, clicks, given, only, ignore, split_column)
 
@@ -93,7 +96,7 @@ def make_table(
     described = {name: describe(name, given[name]) if name in given else infer(there[name]) for name in used}
     for name, settings in described.items():
         if name not in given:
-            distinct = f"{there[name].n_unique():,} values in the first {len(there):,} rows"
+            distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
             log.info("%s: %s (%s)", name, settings["kind"], distinct)
             if name.lower() in LABELS:
                 log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
@@ -136,6 +139,7 @@ def check_columns(
     for key, names in {**named, "split_column": [split_column] if split_column else []}.items():
         for name in names:
             require(name in there, f"dataset.{key}: no column {name!r}; {nearest(str(name), there)}")
+    require(label != split_column, f"dataset.split_column: {label} is the label")
     require(label not in fields, f"dataset.fields: {label} is the label; as a field it would give the answer away")
     for name in fields:
         require(name not in ignore, f"dataset.ignore leaves out {name}, which dataset.fields describes")
@@ -166,7 +170,8 @@ def infer(values: pl.Series) -> dict[str, Any]:
     require(not nested, f"column {values.name} holds {values.dtype}: leave it out with dataset.ignore=[{values.name}]")
     number = values.dtype.is_numeric() and not values.dtype.is_integer()
     if values.dtype == pl.String and values.null_count() < len(values):
-        number = reads_as(values, pl.Float64) and not reads_as(values, pl.Int64)
+        digits = values.str.strip_chars().str.contains(r"^[+-]?\d+$").all()  # ids, however long
+        number = reads_as(values, pl.Float64) and not digits
     return describe(values.name, "number" if number else "category")
 
 
@@ -183,7 +188,9 @@ def dtype_of(kind: str, values: pl.Series) -> Dtype:
         return pl.Int64
     if isinstance(values.dtype, pl.List):
         return values.dtype
-    return values.dtype if kind == "category" and values.dtype.is_integer() else pl.String
+    if kind == "category" and values.dtype.is_integer():
+        return pl.UInt64 if values.dtype == pl.UInt64 else pl.Int64  # parts may differ in width
+    return pl.String
 
 
 def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
@@ -205,13 +212,18 @@ def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
 
 
 def time_key(values: pl.Series) -> pl.Expr:
-    """What a split by time compares: numbers, dates, or text that begins like 2026-01-31 as it stands."""
+    """What a split by time compares: numbers, dates, or text like 2026-01-31 12:00:00, which sorts as it stands.
+
+    Text of another form, with an offset from UTC for one, is null, which the split refuses.
+    """
     column = pl.col(values.name)
+    if values.dtype.is_float():
+        return column.fill_nan(None)
     if values.dtype != pl.String:
         return column
     if reads_as(values, pl.Float64):
         return column.str.strip_chars().cast(pl.Float64)
-    return pl.when(column.str.contains(r"^\d{4}-\d{2}-\d{2}([ T]|$)")).then(column)
+    return pl.when(column.str.contains(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?Z?)?$")).then(column)
 
 
 def splitter_of(

@@ -1,6 +1,7 @@
 """Anybody's log: what is inferred, what can be said, how it is split, and what is refused."""
 
 import gzip
+import json
 
 import numpy as np
 import polars as pl
@@ -214,6 +215,9 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(fields={"user": {"kind": "number"}, "tags": "number"}), r"log.csv, line \d+: tags is '.*', not a number"),
         (dict(fields={"price": "log_square"}), r"log.csv, line 3: price is '.*', not a whole number"),
         (dict(split="time"), r"dataset.split=time goes by a column: give dataset.split_column"),
+        (dict(split_column="time"), r"dataset.split=random goes by no column; give dataset.split=time"),
+        (dict(split_values={"train": ["a"]}), r"dataset.split_values goes with dataset.split=column"),
+        (dict(split="time", split_column="click"), r"dataset.split_column: click is the label"),
         (dict(split="weekly"), r"unknown dataset.split 'weekly'"),
         (dict(split="column", split_column="user"), r"dataset.split_values must name train, valid, test"),
         (dict(split="files"), r"should begin with train, valid or test"),
@@ -229,7 +233,7 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(fields={"user": "category"}, only=["shop"]), r"dataset.only leaves out user, which dataset.fields"),
         (dict(separator="::"), r"dataset.separator=::: give one character"),
         (dict(split_seed=-1), r"dataset.split_seed must not be negative"),
-        (dict(split="time", split_column="user", fields={"user": "category"}, ratios=[1, 0, 0]), r"three shares"),
+        (dict(split="time", split_column="user", ratios=[1, 0, 0]), r"three shares"),
         (
             dict(split="time", split_column="tags"),
             r"tags is missing in some rows, or neither a number nor like 2026-01",
@@ -372,3 +376,41 @@ def test_a_folder_is_read_without_what_eulernet_left_in_it(frame, tmp_path):
     make_table([tmp_path / "odd [1].csv"], tmp_path / "data [2]", 2.0, **DEFAULTS)
     with pytest.raises(UserError, match="is there twice"):
         make_table([tmp_path / "log.csv", tmp_path / "log.csv"], tmp_path / "data", 2.0, **DEFAULTS)
+
+
+def test_digits_are_a_category_however_many(tmp_path):
+    ids = [str(2**63 + i % 9) for i in range(100)]
+    pl.DataFrame({"id": ids, "click": [i % 2 for i in range(100)]}).write_csv(tmp_path / "log.csv")
+    assert make(tmp_path / "log.csv").field_sizes == [10]
+
+
+@pytest.mark.parametrize("times", [["2026-01-01T10:00:00+09:00"], ["1/10/2026"], [float("nan"), 1.0, 2.0]])
+def test_times_that_do_not_sort_are_refused(tmp_path, times):
+    rows = [times[i % len(times)] for i in range(60)]
+    pl.DataFrame({"t": rows, "user": rows, "click": [i % 2 for i in range(60)]}).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"t is missing in some rows, or neither a number nor like 2026-01-31"):
+        make(tmp_path / "log.parquet", split="time", split_column="t", fields={"user": "category"})
+
+
+def test_empty_bags_count_as_missing(tmp_path):
+    tags = [["a", "b"], [], None, ["a"]] * 25
+    pl.DataFrame({"tags": tags, "click": [i % 2 for i in range(100)]}).write_parquet(tmp_path / "log.parquet")
+    data = make(tmp_path / "log.parquet", split="chronological")
+    summary = json.loads((data.folder / "summary.json").read_text())
+    assert summary["fields"]["tags"]["missing"] == 0.5
+
+
+def test_a_part_is_one_value_or_several(log, frame):
+    values = {"train": ["00", "01", "02", "03", "04"], "valid": "05", "test": "06"}
+    data = make(log, split="column", split_column="user", split_values=values)
+    assert set(frame["user"].gather(data.valid.order.numpy())) == {"05"}
+
+
+def test_parts_may_differ_in_the_width_of_their_numbers(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name, dtype, start in (("a", pl.Int32, 0), ("b", pl.Int64, 2**40)):
+        frame = pl.DataFrame({"item": pl.Series([start + i % 5 for i in range(50)], dtype=dtype), "click": [0, 1] * 25})
+        frame.write_parquet(folder / f"{name}.parquet")
+    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "vocabulary": "all"}))
+    assert data.field_sizes == [11]
