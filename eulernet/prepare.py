@@ -45,7 +45,7 @@ def prepare(cfg: dict[str, Any]) -> Path:
     settings = dict(cfg["dataset"])
     make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
     there = cfg["data_dir"] is not None and str(cfg["data_dir"]).strip() != ""
-    require(there, f"data_dir={cfg['data_dir']}: give the folder for prepared stores and downloads")
+    require(there, f"data_dir={cfg['data_dir'] or 'null'}: give the folder for prepared stores and downloads")
     given = cfg["raw"] if isinstance(cfg["raw"], list) else [] if cfg["raw"] is None else [cfg["raw"]]
     require(all(str(path).strip() for path in given), "raw=: the path is empty")
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
