@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -64,6 +66,7 @@ class FieldEmbedding(nn.Module):
             "averaged": mean,
         }.items():
             self.register_buffer(name, value, persistent=False)
+        self.touched: list[Int[Tensor, " n"]] | None = None
 
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
         """Each field's part of the table, as views outside the graph."""
@@ -71,15 +74,61 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
         if self.only_ids:
-            return self.table(x + self.first_row)
+            return self.look_up(x + self.first_row)
         x = x.int()
         members = (x >= 0).to(self.table.weight.dtype)  # 0 after the last member of a bag
         weight = torch.where(self.is_number, x.view(torch.float32).to(members.dtype), members)
         count = members.new_zeros(len(x), self.fields).index_add(1, self.field, members)
         weight = weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
         rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
-        vectors = self.table(rows) * weight.unsqueeze(2)  # [B, C, D]
+        vectors = self.look_up(rows) * weight.unsqueeze(2)  # [B, C, D]
         return vectors.new_zeros(len(x), self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+
+    def planes(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "F D B"]:
+        """The same vectors with the batch last, where matrix products over fields are fastest."""
+        if self.only_ids:
+            return self.look_up(x.T + self.first_row.unsqueeze(1)).transpose(1, 2).contiguous()
+        return self(x).permute(1, 2, 0).contiguous()
+
+    def look_up(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """Rows of the table."""
+        return self.table(rows) if self.touched is None else self._look_up_once(rows)
+
+    def keep_gradient(self) -> None:
+        """From now on add to one dense gradient of the table, kept from step to step, instead of making it anew.
+
+        A batch touches few rows: adding to those, and zeroing those by ``clear_gradient`` for the next step, costs a
+        tenth of writing a gradient as large as the table. Before a step ``touched`` has the rows that were looked up.
+        """
+        weight = self.table.weight
+        weight.grad, self.touched, self.touched_all = torch.zeros_like(weight), [], False
+        # What autograd itself adds, a penalty on the table say, is on every row.
+        weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
+
+    def clear_gradient(self) -> None:
+        """Zero the kept gradient."""
+        grad = self.table.weight.grad
+        assert self.touched is not None
+        assert grad is not None
+        if self.touched_all:
+            grad.zero_()
+        else:
+            for rows in self.touched:
+                grad.index_fill_(0, rows, 0.0)
+        self.touched, self.touched_all = [], False
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler cannot follow a gradient that autograd does not see
+    def _look_up_once(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        vectors = F.embedding(rows, self.table.weight.detach())
+        if torch.is_grad_enabled():
+            vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))
+        return vectors
+
+    def _add_gradient(self, rows: Int[Tensor, " n"], grad: Float[Tensor, "*K D"]) -> None:
+        assert self.touched is not None
+        assert self.table.weight.grad is not None
+        self.table.weight.grad.index_add_(0, rows, grad.reshape(len(rows), -1))
+        self.touched.append(rows)
 
 
 class FieldLinear(nn.Module):

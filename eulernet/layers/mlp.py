@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import choose, require_counts, require_rate
 from eulernet.layers.dropout import Dropout
+from eulernet.layers.head import Head
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -60,7 +61,7 @@ class LogitMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden = MLP(n_in, hidden_units, activation=activation, norm=norm, dropout=dropout)
-        self.head = nn.Linear([n_in, *hidden_units][-1], 1, bias=bias)
+        self.head = Head([n_in, *hidden_units][-1], 1, bias=bias)
 
     def forward(self, x: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
         return self.head(self.hidden(x)).squeeze(1)

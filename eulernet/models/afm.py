@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from eulernet.errors import require_count, require_rate
 from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
 from eulernet.layers.dropout import Dropout
+from eulernet.layers.head import Head
 from eulernet.layers.products import Pairs
 from eulernet.models.base import CTRModel
 
@@ -33,7 +34,7 @@ class AFM(CTRModel):
         self.attention = nn.Sequential(
             nn.Linear(embedding_dim, attention_dim), nn.ReLU(), nn.Linear(attention_dim, 1, bias=False), nn.Softmax(1)
         )
-        self.head = nn.Linear(embedding_dim, 1, bias=False)  # p
+        self.head = Head(embedding_dim, 1, bias=False)  # p
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         left, right = self.pairs(self.embedding(x))

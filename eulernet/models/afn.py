@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require_count, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import BatchNorm, LogitMLP
 from eulernet.models.base import CTRModel
 from eulernet.models.dnn import DNN
@@ -56,7 +57,7 @@ class AFN(CTRModel):
                 norm=norm,
                 dropout=dnn_dropout,
             )
-            self.mix = nn.Linear(2, 1)
+            self.mix = Head(2, 1)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         log = self.norm_log(self.embedding(x).abs().clamp_min(EPS).log())

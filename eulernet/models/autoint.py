@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from eulernet.errors import require_count, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
 
@@ -63,7 +64,7 @@ class AutoInt(CTRModel):
         widths = [embedding_dim] + [width] * (attention_layers - 1)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.attention = nn.Sequential(*(InteractingLayer(n, heads, head_dim, dropout) for n in widths))
-        self.head = nn.Linear(fields * width, 1)
+        self.head = Head(fields * width, 1)
         self.deep = None
         if hidden_units is not None:
             n_in = fields * embedding_dim

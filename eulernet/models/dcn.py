@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from eulernet.errors import require_count
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.cross import CrossLayer
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
 
@@ -34,7 +35,7 @@ class DCN(CTRModel):
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.cross = nn.ModuleList(CrossLayer(n) for _ in range(cross_layers))
         self.deep = MLP(n, hidden_units, activation=activation, norm=norm, dropout=dropout)
-        self.head = nn.Linear(n + [n, *hidden_units][-1], 1)
+        self.head = Head(n + [n, *hidden_units][-1], 1)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         x0 = crossed = self.embedding(x).flatten(1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require, require_count
 from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
 
@@ -48,7 +49,7 @@ class DCNv2(CTRModel):
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.cross = nn.ModuleList(make_cross(n, rank) for _ in range(cross_layers))
         self.deep = MLP(n, hidden_units, activation=activation, norm=norm, dropout=dropout)
-        self.head = nn.Linear(n + n_deep if structure == "parallel" else n_deep, 1)
+        self.head = Head(n + n_deep if structure == "parallel" else n_deep, 1)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         x0 = crossed = self.embedding(x).flatten(1)

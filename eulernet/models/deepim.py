@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from eulernet.errors import require_count
 from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import LogitMLP
 from eulernet.layers.products import sums_of_products
 from eulernet.models.base import CTRModel
@@ -35,7 +36,7 @@ class DeepIM(CTRModel):
         require_count(order, "order")
         self.order = order
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
-        self.head = nn.Linear(order * embedding_dim, 1)
+        self.head = Head(order * embedding_dim, 1)
         self.deep = None
         if hidden_units is not None:
             n_in = len(field_sizes) * embedding_dim

@@ -10,6 +10,7 @@ from eulernet.errors import require, require_count, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.cross import CrossLayer
 from eulernet.layers.dropout import Dropout
+from eulernet.layers.head import Head
 from eulernet.models.base import CTRModel
 
 
@@ -49,7 +50,7 @@ class EDCN(CTRModel):
         self.regulate = nn.ModuleList(Regulation(fields, temperature) for _ in range(layers))
         self.cross = nn.ModuleList(CrossLayer(n) for _ in range(layers))
         self.deep = nn.ModuleList(nn.Sequential(nn.Linear(n, n), nn.ReLU(), Dropout(dropout)) for _ in range(layers))
-        self.head = nn.Linear(3 * n, 1)
+        self.head = Head(3 * n, 1)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         v = self.embedding(x)

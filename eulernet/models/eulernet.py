@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from eulernet.errors import require, require_count, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.euler import EulerInteractionLayer, Init, Without
+from eulernet.layers.head import Head
+from eulernet.layers.planes import euler_stack
 from eulernet.models.base import CTRModel
 
 
@@ -52,6 +54,7 @@ class EulerNet(CTRModel):
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
         self.norm_penalty = norm_penalty
+        self.fast = without == "nothing"  # False computes layer by layer, as the formulas read: slower, the same
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
         self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field
         self.layers = nn.ModuleList(
@@ -67,7 +70,7 @@ class EulerNet(CTRModel):
             )
             for n_in, n_out in pairwise(widths)
         )
-        self.head = nn.Linear(widths[-1] * embedding_dim, 1)
+        self.head = Head(widths[-1] * embedding_dim, 1)
         self.initialise(init)
 
     def initialise(self, init: Init) -> None:
@@ -85,6 +88,9 @@ class EulerNet(CTRModel):
             nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        if self.fast and not torch.compiler.is_exporting():
+            r, p = euler_stack(self.layers, self.embedding.planes(x), self.modulus)  # [M, D, B]
+            return self.head((r + p).flatten(0, 1).T).squeeze(1) + self.head.bias  # the bias counts twice
         phase = self.embedding(x)
         r, p = self.modulus * torch.cos(phase), self.modulus * torch.sin(phase)
         for layer in self.layers:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require, require_count
 from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
 
@@ -68,7 +69,7 @@ class FinalMLP(CTRModel):
         self.select_2 = FeatureSelection(fields, embedding_dim, context_2, gate_units)
         self.mlp_1 = MLP(n, hidden_units_1, activation=activation, norm=norm, dropout=dropout_1)
         self.mlp_2 = MLP(n, hidden_units_2, activation=activation, norm=norm, dropout=dropout_2)
-        self.linear = nn.Linear(n_1 + n_2, 1)  # w_1, w_2, b
+        self.linear = Head(n_1 + n_2, 1)  # w_1, w_2, b
         self.fusion = nn.Parameter(torch.empty(heads, n_1 // heads, n_2 // heads))  # W
         nn.init.xavier_normal_(self.fusion)
 

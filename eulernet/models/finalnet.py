@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eulernet.errors import choose, require, require_count, require_counts, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import ACTIVATIONS, NORMS
 from eulernet.models.base import CTRModel
 
@@ -52,7 +53,7 @@ def factorized_block(
     block = nn.Sequential()
     for n, m in pairwise([n_in, *hidden_units]):
         block.extend([FactorizedLayer(n, m, residual), NORMS[norm](m), ACTIVATIONS[activation](), Dropout(dropout)])
-    return block.append(nn.Linear([n_in, *hidden_units][-1], 1))
+    return block.append(Head([n_in, *hidden_units][-1], 1))
 
 
 class FinalNet(CTRModel):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require_count
 from eulernet.features import FieldEmbedding, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
 
@@ -41,7 +42,7 @@ class GDCN(CTRModel):
         self.cross = nn.ModuleList(nn.Linear(n, n) for _ in range(cross_layers))  # W_c, b
         self.gates = nn.ModuleList(nn.Linear(n, n, bias=False) for _ in range(cross_layers))  # W_g
         self.deep = MLP(n, hidden_units, activation=activation, norm=norm, dropout=dropout)
-        self.head = nn.Linear(n + n_deep if structure == "parallel" else n_deep, 1)
+        self.head = Head(n + n_deep if structure == "parallel" else n_deep, 1)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         c0 = c = self.embedding(x).flatten(1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eulernet.errors import require, require_count, require_counts
 from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
+from eulernet.layers.head import Head
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
 
@@ -40,7 +41,7 @@ class XDeepFM(CTRModel):
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.cin = nn.ModuleList(nn.Linear(n * fields, m, bias=False) for n, m in pairwise([fields, *cin_units]))
-        self.head = nn.Linear(sum(cin_units), 1, bias=False)  # w_cin
+        self.head = Head(sum(cin_units), 1, bias=False)  # w_cin
         self.deep = None
         if hidden_units is not None:
             n_in = fields * embedding_dim

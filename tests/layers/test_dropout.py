@@ -9,7 +9,7 @@ from eulernet.layers.dropout import Dropout, draw_mask
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
 def test_masks_are_bernoulli_and_keep_the_mean(p):
     torch.manual_seed(0)
-    mask = draw_mask(torch.Size([1000, 1003]), p, torch.float64)
+    mask = draw_mask(torch.empty(1000, 1003, dtype=torch.float64), p)
     factor = 65536 / (65536 - round(65536 * p))
     assert sorted(mask.unique().tolist()) == [0.0, factor]
     error = 4 * (p * (1 - p) / mask.numel()) ** 0.5  # four standard deviations

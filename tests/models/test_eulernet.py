@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from eulernet.models import EulerNet
+from eulernet.training.optimizers import TableAdam
 
 SIZES = [11, 3, 7, 5]
 
@@ -31,15 +32,59 @@ def make_rows(sizes=SIZES, rows=16):
     return x, torch.randint(2, (rows,)).float()
 
 
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("orders", [[4], [4, 3], [2, 5, 1]])
-def test_logits_and_gradients_equal_the_transcription(norm, orders):
+def test_logits_and_gradients_equal_the_transcription(norm, orders, fast):
     model, (x, _) = make_model(norm=norm, orders=orders).double(), make_rows()
+    model.fast = fast
+    with torch.no_grad():  # away from the special starting weights; a negative mu turns by half a circle
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+        model.modulus[1] = -0.7
     logits, wanted = model(x), reference.eulernet(model, x)
     torch.testing.assert_close(logits, wanted, rtol=1e-10, atol=1e-10)
     probe, weights = torch.randn_like(logits), list(model.parameters())
     got = torch.autograd.grad(logits, weights, probe)
     torch.testing.assert_close(got, torch.autograd.grad(wanted, weights, probe), rtol=1e-10, atol=1e-10)
+
+
+def test_dropout_acts_on_planes_as_on_the_plain_layers(monkeypatch):
+    """The same masks, the same logits and gradients: log|z|, arg z, r and p of each layer, in this order."""
+    model, (x, _) = make_model(drop_explicit=0.3, drop_implicit=0.5).double().train(), make_rows()
+    masks = [torch.randint(2, (n, 6, len(x))).double() * 2 for n in (4, 4) for _ in range(4)]  # [N, D, B]
+    found = []
+    for module, batch_first in (("planes", False), ("dropout", True)):
+        drawn = iter(masks)
+
+        def draw(like, p, drawn=drawn, batch_first=batch_first):
+            return next(drawn).permute(2, 0, 1).reshape(like.shape) if batch_first else next(drawn)
+
+        monkeypatch.setattr(f"eulernet.layers.{module}.draw_mask", draw)
+        model.fast = not batch_first
+        logits = model(x)
+        found.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_fast_and_plain_layers_give_one_loss_curve(norm):
+    """200 steps of training from one start, in float32: losses equal to 1e-5."""
+    sizes, curves = [50] * 7, []
+    x, y = make_rows(sizes, rows=200 * 32)
+    for fast in (True, False):
+        model = make_model(sizes, norm=norm, orders=[7, 7], embedding_dim=16)
+        model.fast = fast
+        optimizer = TableAdam(model, lr=1e-3, weight_decay=1e-5, embedding_l2=0.0, net_l2=0.0)
+        losses = []
+        for rows, labels in zip(x.split(32), y.split(32), strict=True):
+            optimizer.zero_grad()
+            loss = model.calculate_loss(rows, labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curves.append(losses)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
 
 
 def test_loss_and_probabilities_follow_from_the_logits():

@@ -19,7 +19,7 @@ from eulernet.training.checkpoint import load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.loop import fit, learning_rate
-from eulernet.training.optimizers import make_adam
+from eulernet.training.optimizers import TableAdam
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -239,8 +239,8 @@ def test_squared_l2_equals_a_penalty_in_the_loss(data):
     """The FuxiCTR port adds lambda/2 |w|^2 to the loss; here it is decay in the optimizer: the same steps."""
     x, y = data.train.x[:64], data.train.y[:64].float()
     one, two = new_model(data, drop=0.0).double(), new_model(data, drop=0.0).double()
-    decayed = make_adam(one, lr=1e-2, weight_decay=0.0, embedding_l2=0.05, net_l2=0.01)
-    plain = make_adam(two, lr=1e-2, weight_decay=0.0, embedding_l2=0.0, net_l2=0.0)
+    decayed = TableAdam(one, lr=1e-2, weight_decay=0.0, embedding_l2=0.05, net_l2=0.01)
+    plain = TableAdam(two, lr=1e-2, weight_decay=0.0, embedding_l2=0.0, net_l2=0.0)
     for _ in range(5):
         for model, optimizer in ((one, decayed), (two, plain)):
             optimizer.zero_grad()
