@@ -28,7 +28,10 @@ from eulernet.training.run import commit, reset_peak_memory, write_report
 log = logging.getLogger(__name__)
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
-MAY_CHANGE = ("resume", "device", "raw", "data_dir", "memory", "accept_terms", "train.max_epochs", "train.patience")
+MAY_CHANGE = (
+    "resume", "device", "raw", "data_dir", "memory", "accept_terms",
+    "train.max_epochs", "train.patience", "train.checkpoint_every",
+)  # fmt: skip
 
 
 @command("train")
@@ -83,10 +86,10 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     job = set_up(cfg)
     name, data = cfg["model"]["name"], job.data
     identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
-    state = None
+    saved = None
     if resume is not None:
-        state = load_last(run, **identity)
-        began = state.get("about", about)
+        saved = load_last(run, **identity)
+        began = saved.get("about", about)
         if began["commit"] != about["commit"]:
             about["commit"] = f"{began['commit']}, then {about['commit']}"
         about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
@@ -99,7 +102,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     reset_peak_memory(job.device)
     try:
         history, test = fit(
-            job.model, data, job.config, job.device, run, identity={**identity, "about": about}, state=state
+            job.model, data, job.config, job.device, run, identity={**identity, "about": about}, saved=saved
         )
     except KeyboardInterrupt:
         if (run / LAST).exists():

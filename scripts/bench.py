@@ -63,24 +63,23 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
     from eulernet.cli import conf_dir
     from eulernet.data.dataset import Split
     from eulernet.train import set_up
-    from eulernet.training.average import Average
     from eulernet.training.loop import evaluate, train_epoch
-    from eulernet.training.optimizers import OPTIMIZERS
+    from eulernet.training.precision import compile_model
+    from eulernet.training.state import State
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("train", overrides), resolve=True)
     job = set_up(cfg)
     model, config, data = job.model.to(job.device), job.config, job.data.to(job.device)
-    optimizer = OPTIMIZERS[config.optimizer](
-        model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
-    )
-    average = Average(model, config.ema) if config.ema else None
+    state = State(model, config, job.device)
+    if config.compile:
+        for one in {state.model, state.scored}:
+            compile_model(one, job.device)
     rows = min(steps * config.batch_size, len(data.train))
     whole = data.train
     order = torch.arange(rows) if whole.order is None else whole.order[:rows]
     part = Split(whole.x, whole.y, order.to(whole.y.device), whole.mapped)
-    shuffle = torch.Generator().manual_seed(0)
 
     def timed(work) -> float:
         start = time.perf_counter()
@@ -88,13 +87,14 @@ def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[floa
         return time.perf_counter() - start
 
     def train() -> None:
-        train_epoch(model, part, optimizer, config, shuffle, epoch=0, average=average)
+        train_epoch(state, part, config, save=lambda: None)
+        state.begin_epoch()
 
     train()
     rates = [rows / timed(train) for _ in range(runs)]
 
     def score() -> None:
-        evaluate(model, data.valid, config.eval_batch_size, "evaluation")
+        evaluate(model, data.valid, config, "evaluation")
 
     score()
     evaluations = [len(data.valid) / timed(score) for _ in range(runs)]

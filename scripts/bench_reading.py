@@ -25,7 +25,7 @@ from eulernet.cli import conf_dir
 from eulernet.data import dataset
 from eulernet.data.dataset import Dataset
 from eulernet.train import set_up
-from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.state import State
 
 
 def main() -> None:
@@ -68,13 +68,7 @@ def main() -> None:
             rate(Dataset.open(folder), args.batches // 10, seed) for seed in range(args.runs) if drop_page_cache()
         )
     model, data = job.model.to(job.device), warm().to(job.device)
-    optimizer = OPTIMIZERS[job.config.optimizer](
-        model,
-        lr=job.config.lr,
-        weight_decay=job.config.weight_decay,
-        embedding_l2=job.config.embedding_l2,
-        net_l2=job.config.net_l2,
-    )
+    optimizer = State(model, job.config, job.device).optimizer
     waiting, working = [], []
     for seed in range(args.runs):
         batches = timed(data.train.batches(size, torch.Generator().manual_seed(seed)), waits := [])

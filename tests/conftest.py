@@ -6,17 +6,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)  # tests run side by side
 settings.register_profile("eulernet", deadline=None)  # first calls import and compile
 settings.load_profile("eulernet")
 
-CHECKED = ("features", "layers", "models", "data.dataset")
-install_import_hook([f"eulernet.{module}" for module in CHECKED], "beartype.beartype").__enter__()
+# All but layers.planes: the compiler cannot trace the checks of an autograd.Function's methods.
+LAYERS = [f"layers.{layer}" for layer in ("cross", "dropout", "euler", "head", "mlp", "products")]
+CHECKED = ("features", *LAYERS, "models", "data.dataset")
+jaxtyping.install_import_hook([f"eulernet.{module}" for module in CHECKED], "beartype.beartype").__enter__()
 
 REPOSITORY = Path(__file__).parents[1]
 RAW = [Path(os.environ.get("EULERNET_RAW", "raw")), REPOSITORY / "data" / "raw", REPOSITORY.parent / "shared" / "data"]
@@ -33,6 +35,15 @@ def raw_folder(name: str, file: str) -> Path:
 def rows_of(split):
     """The rows of a split of a store, in its order."""
     return split.x if split.order is None else split.x[split.order]
+
+
+@pytest.fixture
+def unchecked():
+    """The compiler cannot trace the checks of shapes, and remembers the models before this one."""
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -44,14 +44,15 @@ class Split:
         return self.y if self.order is None else self.y[self.order]
 
     def batches(
-        self, size: int, generator: torch.Generator | None = None
+        self, size: int, generator: torch.Generator | None = None, *, first: int = 0
     ) -> Iterator[tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]]:
         """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``.
 
+        The batches before number ``first`` are left out.
         The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be.
         """
         if generator is None and self.order is None and not self.mapped:
-            for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
+            for x, y in zip(self.x.split(size)[first:], self.y.split(size)[first:], strict=True):
                 yield x, y.float()
             return
         if generator is None:
@@ -59,7 +60,7 @@ class Split:
         else:
             order = torch.randperm(len(self), generator=generator).to(self.y.device)
             order = order if self.order is None else self.order[order]
-        batches = order.split(size)
+        batches = order.split(size)[first:]
         if self.mapped:  # gathered in threads, so that the model finds the next one ready
             yield from in_order(self.gather, batches, threads=READERS, ahead=AHEAD)
         else:

@@ -27,7 +27,10 @@ def draw_mask(like: Float[Tensor, "*K"], p: float) -> Float[Tensor, "*K"]:
     come from numpy's SFC64, seeded by one draw from torch's generator: masks follow ``torch.manual_seed`` and a
     restored random state as they would with nn.Dropout. The rate is exact to 1 / 65536.
     """
-    return _draw(like.detach(), p) if torch.compiler.is_compiling() else _draw_now(like, p)
+    if not torch.compiler.is_compiling():
+        return _draw_now(like, p)
+    # The compiler takes operations on one input for one, this one too; two empty tensors are never one to it.
+    return _draw(torch.empty(like.shape, dtype=like.dtype, device=like.device), p)
 
 
 def _draw_now(like: Tensor, p: float) -> Tensor:

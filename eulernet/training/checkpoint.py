@@ -1,7 +1,5 @@
 """``last.ckpt``, what a run needs to go on as if it had never stopped, and ``model.safetensors``, its best weights."""
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,7 @@ from torch import nn
 from eulernet.errors import UserError, require
 from eulernet.training.files import write_atomically
 
-log = logging.getLogger(__name__)
-
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, LAST = "model.safetensors", "last.ckpt"
 
 
@@ -56,22 +52,6 @@ def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
         f"{file} is of dataset {state.get('dataset')}, this run's data is {dataset}; give the raw= it was trained on",
     )
     return state
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of the generators that dropout draws from."""
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if (device.type == "cuda") != (state["cuda"] is not None):
-        log.warning("the run began on another kind of device: it goes on, but not to the same bits")
-    elif state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _first_line(error: Exception) -> str:

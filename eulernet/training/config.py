@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from eulernet.errors import choose, require
 from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class TrainConfig:
     ema: float
     reshuffle: bool
     shuffle_seed: int
+    precision: str
+    compile: bool
+    checkpoint_every: int | None
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
@@ -38,5 +42,8 @@ class TrainConfig:
         require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
         choose(OPTIMIZERS, self.optimizer, "train.optimizer")
+        choose(PRECISIONS, self.precision, "train.precision")
+        every = self.checkpoint_every
+        require(every is None or every >= 1, f"train.checkpoint_every must be at least 1, or null, got {every}")
         if self.clip_norm is not None:
             require(self.clip_norm > 0, f"train.clip_norm must be positive or null, got {self.clip_norm}")

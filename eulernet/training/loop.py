@@ -3,13 +3,13 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,10 +18,10 @@ from eulernet.errors import UserError, require
 from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
-from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
-from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.precision import compile_model, products_in
+from eulernet.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -48,102 +48,94 @@ def fit(
     run: Path,
     *,
     identity: Mapping[str, Any],
-    state: Mapping[str, Any] | None = None,
+    saved: Mapping[str, Any] | None = None,
 ) -> tuple[list[Epoch], Metrics]:
     """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
 
     After every epoch ``run`` holds the best weights and last.ckpt, marked with ``identity``, so an interrupted run
-    loses at most an epoch. With ``state``, what ``checkpoint.load_last`` read, it goes on from there, to the same bits
-    as a run that was never stopped. Ends with the best weights in ``model``; returns the epochs and the test metrics.
-    UserError for a loss or a score that is not finite, and for a state of other settings.
+    loses at most an epoch, or ``checkpoint_every`` steps. With ``saved``, what ``checkpoint.load_last`` read, it goes
+    on from there, to the same bits as a run that was never stopped. Ends with the best weights in ``model``; returns
+    the epochs and the test metrics. UserError for a loss or a score that is not finite, and for a state of other
+    settings.
     """
     model.to(device)
-    data = data.to(device)
-    optimizer = OPTIMIZERS[config.optimizer](
-        model, lr=config.lr, weight_decay=config.weight_decay, embedding_l2=config.embedding_l2, net_l2=config.net_l2
-    )
-    shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the order of the rows depends on this seed alone
-    average = Average(model, config.ema) if config.ema else None
-    scored = model if average is None else average.model  # what is validated, kept and tested
-    history: list[Epoch] = []
-
-    if state is not None:
+    data, state = data.to(device), State(model, config, device)
+    if saved is not None:
         try:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            if average is not None:
-                average.load_state(state["average"])
-            shuffle.set_state(state["shuffle"])
-            checkpoint.restore_random_state(state["random"], device)
-            history = [Epoch(**epoch) for epoch in state["history"]]
+            state.restore(saved)
         except (RuntimeError, ValueError, TypeError, KeyError):
             raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
+    if config.compile:
+        for one in {state.model, state.scored}:
+            compile_model(one, device)
+    history = state.history
 
     def save() -> None:
-        state = {
-            "model": model.state_dict(),
-            "average": None if average is None else average.state(),
-            "optimizer": optimizer.state_dict(),
-            "shuffle": shuffle.get_state(),
-            "random": checkpoint.random_state(device),
-            "history": [asdict(epoch) for epoch in history],
-        }
-        checkpoint.save_last({**identity, **state}, run)
-        write_metrics(history, run)
+        checkpoint.save_last({**identity, **state.capture()}, run)
 
-    if not history:
+    if not history and not state.step:
         save()
     while len(history) < config.max_epochs and (not history or len(history) - best_of(history).epoch < config.patience):
-        number, start, lr = len(history) + 1, time.perf_counter(), learning_rate(config, history)
-        for group in optimizer.param_groups:
+        number, lr = len(history) + 1, learning_rate(config, history)
+        for group in state.optimizer.param_groups:
             group["lr"] = lr
-        loss = train_epoch(model, data.train, optimizer, config, shuffle, number, average)
-        seconds = time.perf_counter() - start
-        valid = evaluate(scored, data.valid, config.eval_batch_size, f"validation of epoch {number}")
-        history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, seconds, len(data.train) / seconds))
+        loss = train_epoch(state, data.train, config, save)
+        valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
+        rate = len(data.train) / state.seconds
+        history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
+        state.begin_epoch()
         best = best_of(history).epoch == number
         if best:
-            checkpoint.save_weights(scored, run)
+            checkpoint.save_weights(state.scored, run)
         save()
+        write_metrics(history, run)
         log.info(
             "epoch %3d  train %.5f  valid %s%s  lr %.3g  %.1f s, %s samples/s",
-            number, loss, valid, " *" if best else "  ", lr, seconds, f"{len(data.train) / seconds:,.0f}",
+            number, loss, valid, " *" if best else "  ", lr, history[-1].seconds, f"{rate:,.0f}",
         )  # fmt: skip
 
     checkpoint.load_weights(model, run)
-    return history, evaluate(model, data.test, config.eval_batch_size, "test")
+    return history, evaluate(model, data.test, config, "test")
 
 
-def train_epoch(
-    model: CTRModel,
-    split: Split,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    shuffle: torch.Generator,
-    epoch: int,
-    average: Average | None,
-) -> float:
-    """One pass over ``split``; the mean loss per row. UserError, with the step, when the loss is not finite."""
+def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[[], None]) -> float:
+    """The steps of one pass over ``split`` that are not done yet; the mean loss per row over all of them.
+
+    Calls ``save`` every ``checkpoint_every`` steps. UserError, with the step, when the loss is not finite.
+    """
+    model, optimizer, scaler, device = state.model, state.optimizer, state.scaler, state.device
+    epoch, steps = len(state.history) + 1, math.ceil(len(split) / config.batch_size)
+    shuffle = state.shuffle if config.reshuffle else None
+    batches = split.batches(config.batch_size, shuffle, first=state.step)
+    losses = state.losses_for(steps)  # read rarely: reading waits for the device
+    start = time.perf_counter() - state.seconds
     model.train()
-    device = next(model.parameters()).device
-    batches = split.batches(config.batch_size, shuffle if config.reshuffle else None)
-    losses = torch.zeros(math.ceil(len(split) / config.batch_size), device=device)  # read rarely: reading waits
     with progress(len(split), f"epoch {epoch}") as bar:
-        for step, (x, y) in enumerate(batches):
-            x, y = x.to(device), y.to(device)
-            loss = model.calculate_loss(x, y)
+        bar.update(min(state.step * config.batch_size, len(split)))
+        for x, y in batches:
+            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            with products_in(config.precision, device), eagerly(len(y) < config.batch_size):
+                loss = model.calculate_loss(x, y)
             optimizer.zero_grad()
-            loss.backward()
+            scaler.scale(loss).backward()
             if config.clip_norm is not None:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            if average is not None:
-                average.update()
-            losses[step] = loss.detach() * len(y)
+            scaler.step(optimizer)
+            scaler.update()
+            if state.average is not None:
+                state.average.update()
+            losses[state.step] = loss.detach() * len(y)
+            state.step += 1
             bar.update(len(y))
-            if step % CHECK_EVERY == CHECK_EVERY - 1:
+            if state.step % CHECK_EVERY == 0:
                 check_finite(losses, epoch)
+            if config.checkpoint_every and state.step % config.checkpoint_every == 0 and state.step < steps:
+                check_finite(losses, epoch)
+                state.seconds = time.perf_counter() - start
+                save()
     check_finite(losses, epoch)
+    state.seconds = time.perf_counter() - start
     return losses.sum().item() / len(split)
 
 
@@ -154,18 +146,31 @@ def check_finite(losses: Tensor, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def evaluate(model: CTRModel, split: Split, batch_size: int, what: str) -> Metrics:
+def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> Metrics:
     """Exact AUC and logloss of the whole split. UserError when a score is not finite: training has diverged."""
-    model.eval()
-    device = next(model.parameters()).device
-    with progress(len(split), what) as bar:
-        logits = []
-        for x, _ in split.batches(batch_size):
-            logits.append(model(x.to(device)))
-            bar.update(len(x))
-    scores = torch.cat(logits).double().cpu()
+    scores = score(model, split, config.eval_batch_size, config.precision, what).double().cpu()
     require(bool(scores.isfinite().all()), f"{what}: scores are not finite, training diverged; {CALMER}")
     return Metrics.of(split.labels.cpu().numpy(), scores.numpy())
+
+
+@torch.inference_mode()
+def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> Float[Tensor, " n"]:
+    """The logits of all rows of ``split``, in its order."""
+    model.eval()
+    device = next(model.parameters()).device
+    scores, done = torch.empty(len(split), device=device), 0
+    with progress(len(split), what) as bar, products_in(precision, device):
+        for x, _ in split.batches(batch_size):
+            with eagerly(len(x) < batch_size):
+                scores[done : done + len(x)] = model(x.to(device, non_blocking=True))
+            done += len(x)
+            bar.update(len(x))
+    return scores
+
+
+def eagerly(short: bool) -> AbstractContextManager[object]:
+    """Within it a short batch runs as it is written: to compile a model for one batch costs more than it saves."""
+    return torch.compiler.set_stance("force_eager") if short else nullcontext()
 
 
 @contextmanager

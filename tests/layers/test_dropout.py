@@ -1,5 +1,7 @@
 """Dropout: the law of nn.Dropout, and torch's seed."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -43,3 +45,21 @@ def test_gradient_is_the_mask():
     y = Dropout(0.4)(x)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
+
+
+def test_the_compiler_draws_anew_each_time(unchecked):
+    """Twice the same operation within a graph, and the graph run twice: four masks, as many as torch's seed gives."""
+    draw = Dropout(0.5)
+
+    @partial(torch.compile, backend="aot_eager_decomp_partition", fullgraph=True)
+    def two(x):
+        return draw(x), draw(x)
+
+    x = torch.ones(50, 7, requires_grad=True)
+    torch.manual_seed(3)
+    compiled = [*two(x), *two(x)]
+    torch.manual_seed(3)
+    eager = [draw(x) for _ in range(4)]
+    assert all(sum(torch.equal(one, other) for other in compiled) == 1 for one in eager)  # the order is the compiler's
+    compiled[0].sum().backward()
+    assert torch.equal(x.grad, compiled[0])

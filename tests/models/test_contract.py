@@ -4,7 +4,6 @@ import copy
 import re
 from functools import cache
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,15 +126,6 @@ def test_exports_for_any_batch_size(preset):
     exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("B")},)).module()
     more, _ = make_rows(rows=33)
     torch.testing.assert_close(exported(more), model(more), rtol=1e-5, atol=1e-5)
-
-
-@pytest.fixture
-def unchecked():
-    """The compiler cannot trace the checks of shapes, and remembers the models before this one."""
-    torch.compiler.reset()
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.slow

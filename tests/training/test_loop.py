@@ -19,7 +19,7 @@ from eulernet.training.checkpoint import load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.loop import fit, learning_rate
-from eulernet.training.optimizers import TableAdam
+from eulernet.training.optimizers import OPTIMIZERS, TableAdam
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -39,6 +39,9 @@ CONFIG = TrainConfig(
     ema=0.9,
     reshuffle=True,
     shuffle_seed=1,
+    precision="fp32",
+    compile=False,
+    checkpoint_every=None,
 )
 
 
@@ -82,7 +85,7 @@ def run(data, folder, config=CONFIG, *, seed=5, resume=False):
     folder.mkdir(exist_ok=True)
     model = new_model(data, seed)
     state = load_last(folder, **IDENTITY) if resume else None
-    history, test = fit(model, data, config, CPU, folder, identity=IDENTITY, state=state)
+    history, test = fit(model, data, config, CPU, folder, identity=IDENTITY, saved=state)
     return model, history, test
 
 
@@ -137,14 +140,80 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_bits(data, tmp_path, m
     assert same_epochs(history, history_resumed)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_run_killed_between_checkpoints_goes_on_from_the_last_step_to_the_same_bits(
+    data, tmp_path, monkeypatch, clip_norm
+):
+    config = replace(CONFIG, checkpoint_every=5, clip_norm=clip_norm, max_epochs=3)
+    model, history, test = run(data, tmp_path / "whole", replace(config, checkpoint_every=None))
+    trained, calculate_loss = [], EulerNet.calculate_loss
+
+    def interrupted(self, x, y):
+        trained.append(len(y))
+        if len(trained) == 51:  # step 13 of the third epoch: 19 steps each
+            raise KeyboardInterrupt
+        return calculate_loss(self, x, y)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EulerNet, "calculate_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "killed", config)
+        trained.clear()
+        resumed, history_resumed, test_resumed = run(data, tmp_path / "killed", config, seed=99, resume=True)
+    assert len(trained) == 9  # steps 11 to 19
+    assert same_bits(model, resumed)
+    assert same_epochs(history, history_resumed)
+    assert test == test_resumed
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(data, tmp_path, monkeypatch):
+    run(data, tmp_path / "run", replace(CONFIG, max_epochs=1))
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+
+    def full(state, file):
+        file.write_bytes(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 512 vs 400")
+
+    monkeypatch.setattr("eulernet.training.checkpoint.torch.save", full)
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be written .*; is the disk full\?"):
+        run(data, tmp_path / "run", replace(CONFIG, checkpoint_every=3), resume=True)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+    assert [file.name for file in (tmp_path / "run").glob(".*")] == []
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_other_precisions_learn_the_same(data, tmp_path, precision):
+    """Metrics near those of float32, weights and scores in float32, and the same seed, the same bits."""
+    config = replace(CONFIG, lr_factor=1.0)
+    model, _, exact = run(data, tmp_path / "fp32", config)
+    rounded, _, test = run(data, tmp_path / "a", replace(config, precision=precision))
+    again, _, test_again = run(data, tmp_path / "b", replace(config, precision=precision))
+    assert (test.auc, test.logloss) == pytest.approx((exact.auc, exact.logloss), abs=0.01)
+    assert same_bits(rounded, model) == (precision == "tf32")  # a CPU has none
+    assert same_bits(rounded, again)
+    assert test == test_again
+    assert {weight.dtype for weight in rounded.parameters()} == {torch.float32}
+    scores = loop.score(rounded, data.test, 100, precision, "test")
+    assert len(scores.unique()) == len(loop.score(rounded, data.test, 100, "fp32", "test").unique())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_model_learns_the_same(data, tmp_path, precision, unchecked):
+    config = replace(CONFIG, lr_factor=1.0, precision=precision)
+    _, _, plain = run(data, tmp_path / "plain", config)
+    _, _, compiled = run(data, tmp_path / "compiled", replace(config, compile=True))
+    assert (compiled.auc, compiled.logloss) == pytest.approx((plain.auc, plain.logloss), abs=0.005)
+
+
 def test_best_weights_are_kept_and_tested(data, tmp_path):
     model, history, test = run(data, tmp_path / "run", replace(CONFIG, max_epochs=6))
     best = max(history, key=lambda epoch: epoch.valid_auc)
     kept = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(kept[name], weight) for name, weight in model.state_dict().items())
-    valid = loop.evaluate(model, data.valid, 100, "valid")
+    valid = loop.evaluate(model, data.valid, CONFIG, "valid")
     assert (valid.auc, valid.logloss) == pytest.approx((best.valid_auc, best.valid_logloss), abs=1e-7)
-    assert test == loop.evaluate(model, data.test, CONFIG.eval_batch_size, "test")
+    assert test == loop.evaluate(model, data.test, CONFIG, "test")
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["valid_auc"]) for row in rows] == [epoch.valid_auc for epoch in history]
@@ -159,7 +228,7 @@ def test_training_finds_the_planted_signal(data, tmp_path):
 def test_early_stopping_waits_for_patience(data, tmp_path, monkeypatch):
     aucs = iter([0.6, 0.7, 0.69, 0.7, 0.68, 0.9])
 
-    def scripted(model, split, batch_size, what):
+    def scripted(model, split, config, what):
         return loop.Metrics(auc=next(aucs) if what.startswith("validation") else 0.5, logloss=0.5)
 
     monkeypatch.setattr(loop, "evaluate", scripted)
@@ -186,7 +255,7 @@ def test_the_optimizer_steps_with_the_scheduled_rate(data, tmp_path):
 
     config = replace(CONFIG, max_epochs=8, patience=8, lr=0.5)  # far too large: the rate falls soon
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        patch.setitem(OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
         history, _ = fit(new_model(data), data, config, CPU, tmp_path, identity=IDENTITY)
     assert [rates[19 * i] for i in range(8)] == [epoch.lr for epoch in history]  # 19 steps an epoch
     assert min(rates) < 0.5
@@ -227,7 +296,7 @@ def test_average_is_the_exponential_average_of_the_weights(data, tmp_path):
             seen.append(model.head.weight.detach().clone())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        patch.setitem(OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
         fit(model, data, config, CPU, tmp_path, identity=IDENTITY)
     wanted = seen[0]
     for weight in seen[1:]:
@@ -266,7 +335,7 @@ def test_clipping_bounds_the_gradient(data, tmp_path):
             super().step(closure)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(loop.OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
+        patch.setitem(OPTIMIZERS, "adam", lambda m, lr, **_: Watched(m.parameters(), lr=lr))
         fit(new_model(data), data, replace(CONFIG, clip_norm=1e-3), CPU, tmp_path, identity=IDENTITY)
     assert max(norms) <= 1e-3 * 1.001
 
@@ -286,7 +355,7 @@ def test_scores_that_are_not_finite_are_refused(data):
     model = new_model(data)
     torch.nn.init.constant_(model.head.bias, float("inf"))
     with pytest.raises(UserError, match="validation of epoch 3: scores are not finite"):
-        loop.evaluate(model, data.valid, 100, "validation of epoch 3")
+        loop.evaluate(model, data.valid, CONFIG, "validation of epoch 3")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +367,8 @@ def test_scores_that_are_not_finite_are_refused(data):
         (dict(ema=1.0), r"train.ema must lie in \[0, 1\)"),
         (dict(lr_factor=0.0), r"train.lr_factor must lie in \(0, 1\]"),
         (dict(clip_norm=0.0), "train.clip_norm must be positive or null"),
+        (dict(checkpoint_every=0), "train.checkpoint_every must be at least 1, or null"),
+        (dict(precision="bf61"), "unknown train.precision 'bf61'; did you mean 'bf16'"),
         (dict(optimizer="adamm"), "unknown train.optimizer 'adamm'; did you mean 'adam'"),
     ],
 )
@@ -315,7 +386,7 @@ def test_checkpoints_that_do_not_fit_are_named(data, tmp_path):
         load_last(folder, model_name="eulernet", dataset="toy/2")
     state, wider = load_last(folder, **IDENTITY), new_model(data, embedding_dim=5)
     with pytest.raises(UserError, match="written with other settings"):
-        fit(wider, data, CONFIG, CPU, folder, identity=IDENTITY, state=state)
+        fit(wider, data, CONFIG, CPU, folder, identity=IDENTITY, saved=state)
     (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
     with pytest.raises(UserError, match="start the run anew"):
         load_last(folder, **IDENTITY)
