@@ -92,7 +92,7 @@ class FieldEmbedding(nn.Module):
 
     def look_up(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """Rows of the table."""
-        return self.table(rows) if self.touched is None else self._look_up_once(rows)
+        return self.table(rows) if self.touched is None else self.look_up_unseen(rows)
 
     def keep_gradient(self) -> None:
         """From now on add to one dense gradient of the table, kept from step to step, instead of making it anew.
@@ -117,8 +117,8 @@ class FieldEmbedding(nn.Module):
                 grad.index_fill_(0, rows, 0.0)
         self.touched, self.touched_all = [], False
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler cannot follow a gradient that autograd does not see
-    def _look_up_once(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+    def look_up_unseen(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """A gradient that autograd does not see."""
         vectors = F.embedding(rows, self.table.weight.detach())
         if torch.is_grad_enabled():
             vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))

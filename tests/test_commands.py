@@ -188,6 +188,16 @@ def test_resume_equals_a_run_that_was_never_stopped(run_command):
     assert files(Path.cwd()).count("outputs") == 0
 
 
+def test_training_loads_no_compiler(tmp_path):
+    """It would double the time to the first step."""
+    command = [sys.executable, "-X", "importtime", "-m", "eulernet.train", *SYNTHETIC, "train.max_epochs=1"]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True)
+    imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
+    assert "torch" in imported
+    assert "torch._dynamo" not in imported
+
+
 def run_process(*args, cwd, **env):
     return subprocess.Popen(
         [sys.executable, "-m", "eulernet.train", *args],

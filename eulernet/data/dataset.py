@@ -67,7 +67,7 @@ class Split:
             yield from map(self.gather, batches)
 
     def gather(self, rows: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]:
-        return self.x[rows], self.y[rows].float()
+        return self.x.index_select(0, rows), self.y.index_select(0, rows).float()  # faster than x[rows]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Dropout whose masks are cheap on a CPU."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -14,39 +16,44 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Float[Tensor, "*K"]) -> Float[Tensor, "*K"]:
-        return x * draw_mask(x, self.p) if self.training and self.p > 0 else x
+        return x * draw_masks(x, [self.p])[0] if self.training and self.p > 0 else x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-def draw_mask(like: Float[Tensor, "*K"], p: float) -> Float[Tensor, "*K"]:
-    """0 with probability p, else the factor that keeps the mean at 1; shape, dtype and device of ``like``.
+def draw_masks(like: Float[Tensor, "*K"], rates: Sequence[float]) -> Float[Tensor, "n ..."]:
+    """For each rate a mask: 0 with that probability, else the factor that keeps the mean at 1.
 
-    On a CPU torch draws a mask number by number, which is a quarter of an EulerNet step. Here 16 random bits an element
-    come from numpy's SFC64, seeded by one draw from torch's generator: masks follow ``torch.manual_seed`` and a
-    restored random state as they would with nn.Dropout. The rate is exact to 1 / 65536.
+    Each has the shape of ``like``, all have its dtype and device. On a CPU torch draws a mask number by number, which
+    is a quarter of an EulerNet step. Here 16 random bits an element come from numpy's SFC64, seeded by one draw from
+    torch's generator: masks follow ``torch.manual_seed`` and a restored random state as they would with nn.Dropout.
+    The rates are exact to 1 / 65536.
     """
     if not torch.compiler.is_compiling():
-        return _draw_now(like, p)
+        return _draw_now(like, list(rates))
     # The compiler takes operations on one input for one, this one too; two empty tensors are never one to it.
-    return _draw(torch.empty(like.shape, dtype=like.dtype, device=like.device), p)
+    return _draw(torch.empty(like.shape, dtype=like.dtype, device=like.device), list(rates))
 
 
-def _draw_now(like: Tensor, p: float) -> Tensor:
+def _draw_now(like: Tensor, rates: list[float]) -> Tensor:
+    masks = torch.empty(len(rates), *like.shape, dtype=like.dtype, device=like.device)
     if like.device.type != "cpu":
-        return torch.empty_like(like).bernoulli_(1 - p).div_(1 - p)
-    dropped, size = min(round(65536 * p), 65535), like.numel()
-    seed = int(torch.randint(2**62, ()))
+        for mask, rate in zip(masks, rates, strict=True):
+            mask.bernoulli_(1 - rate).div_(1 - rate)
+        return masks
+    size, seed = masks.numel(), int(torch.randint(2**62, ()))
     words = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=size // 4 + 1, dtype=np.uint64)
-    bits = torch.from_numpy(words.view(np.int16))[:size].view(like.shape)
-    # A detour by bool costs more than this.
-    kept = torch.ge(bits, dropped - 32768, out=torch.empty(like.shape, dtype=like.dtype))
-    return kept.mul_(65536 / (65536 - dropped))
+    bits = torch.from_numpy(words.view(np.int16))[:size].view(masks.shape)
+    for mask, bit, rate in zip(masks, bits, rates, strict=True):
+        dropped = min(round(65536 * rate), 65535)
+        torch.ge(bit, dropped - 32768, out=mask)  # a detour by bool costs more than this
+        mask.mul_(65536 / (65536 - dropped))
+    return masks
 
 
 # The compiler cannot look into numpy: to it this is one operation, which gives something else each time.
 _draw = torch.library.custom_op(
-    "eulernet::draw_mask", _draw_now, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
+    "eulernet::draw_masks", _draw_now, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
 )
-_draw.register_fake(lambda like, p: torch.empty(like.shape, dtype=like.dtype, device=like.device))
+_draw.register_fake(lambda like, rates: like.new_empty(len(rates), *like.shape))

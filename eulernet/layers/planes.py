@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eulernet.layers.dropout import Dropout, draw_mask
+from eulernet.layers.dropout import draw_masks
 from eulernet.layers.euler import EPS, EulerInteractionLayer
 
 Planes = tuple[Tensor, ...]
@@ -41,12 +41,10 @@ def euler_stack(
 
 def masks(layer: EulerInteractionLayer, plane: Float[Tensor, "N D B"]) -> Masks:
     """Dropout factors for log|z|, arg z, r and p."""
-
-    def draw(drop: Dropout) -> Tensor | None:
-        return draw_mask(plane, drop.p) if layer.training and drop.p > 0 else None
-
-    explicit, implicit = layer.drop_explicit, layer.drop_implicit
-    return draw(explicit), draw(explicit), draw(implicit), draw(implicit)
+    explicit, implicit = layer.drop_explicit.p, layer.drop_implicit.p
+    rates = (explicit, explicit, implicit, implicit)
+    drawn = iter(draw_masks(plane, [rate for rate in rates if rate > 0])) if layer.training else iter(())
+    return tuple(next(drawn, None) if rate > 0 else None for rate in rates)
 
 
 def between(layer: EulerInteractionLayer, planes: Planes) -> Planes:
@@ -89,19 +87,19 @@ class AngleToPolar(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, e: Tensor, mu: Tensor, masks: Masks, dtype: torch.dtype) -> Planes:
-        ctx.save_for_backward(e, mu, *masks)
+        cos, sin = torch.cos(e), torch.sin(e)
+        ctx.save_for_backward(cos, sin, mu, *masks)
         phase = e + (mu < 0).to(e.dtype) * math.pi
         phase.sub_((phase / math.tau).round_(), alpha=math.tau)
         log_modulus = (0.5 * torch.log(mu * mu + EPS)).expand_as(e)
-        return masked((log_modulus, phase, torch.cos(e).mul_(mu), torch.sin(e).mul_(mu)), masks, dtype)
+        return masked((log_modulus, phase, cos * mu, sin * mu), masks, dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Masks:
-        e, mu, *masks = ctx.saved_tensors
-        to_log, to_phase, to_r, to_p = masked(grads, masks, e.dtype)
-        cos, sin = torch.cos(e), torch.sin(e)
+        cos, sin, mu, *masks = ctx.saved_tensors
+        to_log, to_phase, to_r, to_p = masked(grads, masks, cos.dtype)
         to_e = torch.addcmul(to_phase, (to_p * cos).addcmul_(to_r, sin, value=-1), mu)
-        to_mu = cos.mul_(to_r).addcmul_(sin, to_p).addcmul_(to_log, mu / (mu * mu + EPS))
+        to_mu = (cos * to_r).addcmul_(sin, to_p).addcmul_(to_log, mu / (mu * mu + EPS))
         return to_e, to_mu.sum((1, 2), keepdim=True), None, None
 
 
@@ -126,7 +124,7 @@ class FromPolar(torch.autograd.Function):
             return out_r, out_p
         (out_r, scale_r), (out_p, scale_p) = normalise(out_r), normalise(out_p)
         ctx.save_for_backward(*parts, out_r, scale_r, norms[0], out_p, scale_p, norms[2])
-        return torch.addcmul(norms[1], out_r, norms[0]), torch.addcmul(norms[3], out_p, norms[2])
+        return (out_r * norms[0]).add_(norms[1]), (out_p * norms[2]).add_(norms[3])
 
     @staticmethod
     def backward(ctx: Any, to_r: Tensor, to_p: Tensor) -> tuple[Tensor | None, ...]:

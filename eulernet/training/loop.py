@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -170,7 +171,8 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
 
 def eagerly(short: bool) -> AbstractContextManager[object]:
     """Within it a short batch runs as it is written: to compile a model for one batch costs more than it saves."""
-    return torch.compiler.set_stance("force_eager") if short else nullcontext()
+    compiling = "torch._dynamo" in sys.modules  # else there is no compiler to hold back, and loading it takes a second
+    return torch.compiler.set_stance("force_eager") if short and compiling else nullcontext()
 
 
 @contextmanager

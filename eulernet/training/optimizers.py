@@ -1,11 +1,14 @@
 """Optimizers over groups of weights: embedding tables, and the rest (the net)."""
 
+import inspect
 from typing import Any
 
 import torch
 from torch import nn
 
 from eulernet.features import FieldEmbedding
+
+_plain_step = inspect.unwrap(torch.optim.Adam.step)  # what torch wraps around it loads the compiler
 
 
 class TableAdam(torch.optim.Adam):
@@ -33,6 +36,10 @@ class TableAdam(torch.optim.Adam):
         self.net = list(net.values())
         for embedding in self.embeddings:
             embedding.keep_gradient()
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        _plain_step(self)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for embedding in self.embeddings:

@@ -13,6 +13,7 @@ from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.precision import leave_compiler_unloaded
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ class State:
         self.model, self.device = model, device
         self.average = Average(model, config.ema) if config.ema else None
         self.scored = model if self.average is None else self.average.model
+        if not config.compile:
+            leave_compiler_unloaded()
         self.optimizer = OPTIMIZERS[config.optimizer](
             model,
             lr=config.lr,

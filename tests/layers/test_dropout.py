@@ -5,13 +5,13 @@ from functools import partial
 import pytest
 import torch
 
-from eulernet.layers.dropout import Dropout, draw_mask
+from eulernet.layers.dropout import Dropout, draw_masks
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
 def test_masks_are_bernoulli_and_keep_the_mean(p):
     torch.manual_seed(0)
-    mask = draw_mask(torch.empty(1000, 1003, dtype=torch.float64), p)
+    mask = draw_masks(torch.empty(1000, 1003, dtype=torch.float64), [p])[0]
     factor = 65536 / (65536 - round(65536 * p))
     assert sorted(mask.unique().tolist()) == [0.0, factor]
     error = 4 * (p * (1 - p) / mask.numel()) ** 0.5  # four standard deviations

@@ -139,7 +139,7 @@ def test_explicit_dropout_acts_on_log_modulus_and_phase_with_masks_of_their_own(
     layer.drop_explicit.p = 0.5
     masks = [torch.randint(2, r.shape).double() * 2 for _ in range(2)]
     drawn = iter(masks)
-    monkeypatch.setattr("eulernet.layers.dropout.draw_mask", lambda *_: next(drawn))
+    monkeypatch.setattr("eulernet.layers.dropout.draw_masks", lambda *_: [next(drawn)])
     out_r, out_p = layer.train()(r, p)
     log_modulus = 0.5 * torch.log(r**2 + p**2 + 1e-8) * masks[0]
     phase = torch.atan2(p, r) * masks[1]
@@ -155,7 +155,7 @@ def test_implicit_dropout_acts_on_the_mixs_input(monkeypatch):
     drawn = iter(masks)
     plain = layer(r, p)
     silent = [torch.relu(layer.mix(part.flatten(1))).unflatten(1, (2, 5)) for part in (r, p)]
-    monkeypatch.setattr("eulernet.layers.dropout.draw_mask", lambda *_: next(drawn))
+    monkeypatch.setattr("eulernet.layers.dropout.draw_masks", lambda *_: [next(drawn)])
     dropped = layer.train()(r, p)
     for got, whole, old, part, mask in zip(dropped, plain, silent, (r, p), masks, strict=True):
         new = torch.relu(layer.mix(part.flatten(1) * mask)).unflatten(1, (2, 5))

@@ -57,10 +57,11 @@ def test_dropout_acts_on_planes_as_on_the_plain_layers(monkeypatch):
     for module, batch_first in (("planes", False), ("dropout", True)):
         drawn = iter(masks)
 
-        def draw(like, p, drawn=drawn, batch_first=batch_first):
-            return next(drawn).permute(2, 0, 1).reshape(like.shape) if batch_first else next(drawn)
+        def draw(like, rates, drawn=drawn, batch_first=batch_first):
+            masks = [next(drawn) for _ in rates]
+            return [mask.permute(2, 0, 1).reshape(like.shape) for mask in masks] if batch_first else masks
 
-        monkeypatch.setattr(f"eulernet.layers.{module}.draw_mask", draw)
+        monkeypatch.setattr(f"eulernet.layers.{module}.draw_masks", draw)
         model.fast = not batch_first
         logits = model(x)
         found.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
