@@ -54,9 +54,10 @@ class EDCN(CTRModel):
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         v = self.embedding(x)
-        c0, _ = self.regulate[0](v)
-        for regulate, cross, deep in zip(self.regulate, self.cross, self.deep, strict=True):
+        for number, (regulate, cross, deep) in enumerate(zip(self.regulate, self.cross, self.deep, strict=True)):
             c, d = regulate(v)
+            if number == 0:
+                c0 = c
             c, d = cross(c0, c), deep(d)
             v = (c * d).unflatten(1, self.shape)
         return self.head(torch.cat([c, d, v.flatten(1)], dim=1)).squeeze(1)
