@@ -2,8 +2,10 @@
 
     python scripts/bench.py dataset=movielens_1m raw=PATH [any override of eulernet.train]
     python scripts/bench.py --threads 2 --runs 9 --steps 200 --json bench.json dataset=synthetic
+    python scripts/bench.py --threads 1 --profile dataset=criteo raw=PATH train.batch_size=8192
 
 Every run is the real loop (``train_epoch``) over real batches of the prepared store; figures are medians over runs.
+``--profile`` says instead where a step goes, beside what this machine's products and memory allow (profiling.py).
 """
 
 import argparse
@@ -14,15 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 FIRST_STEP = """
-import os, torch
-step = torch.optim.Adam.step
-def first(*args, **kwargs):
-    step(*args, **kwargs)
-    os._exit(0)
-torch.optim.Adam.step = first
+import os
+from torch.optim.optimizer import register_optimizer_step_post_hook
+register_optimizer_step_post_hook(lambda *_: os._exit(0))
 from eulernet.train import main
 main()
 """
@@ -33,88 +34,127 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--runs", type=int, default=7, help="timed runs; the median is reported")
     parser.add_argument("--steps", type=int, default=200, help="training steps in a run")
+    parser.add_argument("--profile", action="store_true", help="say where a step goes")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
-    rates, evaluations, settings = steady_state(args.overrides, args.runs, args.steps)
-    starts = [seconds_to_first_step(args.overrides) for _ in range(min(args.runs, 5))]
-    figures = {
-        **settings,
-        "threads": args.threads,
-        "training_samples_per_second": spread(rates),
-        "evaluation_samples_per_second": spread(evaluations),
-        "seconds_to_first_step": spread(starts),
-    }
-    for name, value in figures.items():
-        text = "{median:,.6g}  ({min:,.6g} to {max:,.6g})".format(**value) if isinstance(value, dict) else value
-        print(f"{name:30} {text}")
+    loop = Loop(args.overrides)
+    if args.profile:
+        from profiling import profile
+
+        figures, text = profile(loop, args.steps)
+        print(text)
+    else:
+        figures = measure(loop, args.overrides, args.runs, args.steps)
+        for name, value in figures.items():
+            shown = "{median:,.6g}  ({min:,.6g} to {max:,.6g})".format(**value) if isinstance(value, dict) else value
+            print(f"{name:30} {shown}")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def steady_state(overrides: list[str], runs: int, steps: int) -> tuple[list[float], list[float], dict]:
-    """Samples per second of ``runs`` runs of ``steps`` training steps, and of evaluating the validation split."""
+class Loop:
+    """Training and evaluation as ``eulernet.train`` with these overrides does them, as many steps at a time as asked.
+
+    OMP_NUM_THREADS should be set before: torch reads it when it is imported.
+    """
+
+    def __init__(self, overrides: list[str]) -> None:
+        import torch
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+
+        from eulernet.cli import conf_dir
+        from eulernet.train import set_up
+        from eulernet.training.precision import compile_model
+        from eulernet.training.state import State
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            self.cfg: Any = OmegaConf.to_container(compose("train", overrides), resolve=True)
+        job = set_up(self.cfg)
+        self.device, self.config = job.device, job.config
+        self.model, self.data = job.model.to(job.device), job.data.to(job.device)
+        self.state = State(self.model, self.config, job.device)
+        if self.config.compile:
+            for model in {self.state.model, self.state.scored}:
+                compile_model(model, job.device)
+
+    def train(self, steps: int) -> int:
+        """That many steps, or an epoch if that is less; the number of rows."""
+        from eulernet.training.loop import train_epoch
+
+        part = first_rows(self.data.train, steps * self.config.batch_size)
+        train_epoch(self.state, part, self.config, save=lambda: None)
+        self.state.begin_epoch()
+        return len(part)
+
+    def evaluate(self, steps: int | None = None) -> int:
+        """So many batches of the validation split, or all of it; the number of rows."""
+        from eulernet.training.loop import evaluate
+
+        part = self.data.valid if steps is None else first_rows(self.data.valid, steps * self.config.eval_batch_size)
+        evaluate(self.state.scored, part, self.config, "evaluation")
+        return len(part)
+
+    def settings(self) -> dict[str, Any]:
+        import torch
+
+        return {
+            "dataset": self.data.name,
+            "model": self.cfg["model"]["name"],
+            "parameters": sum(weight.numel() for weight in self.model.parameters()),
+            "batch_size": self.config.batch_size,
+            "optimizer": self.config.optimizer,
+            "device": str(self.device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def first_rows(split: Any, rows: int) -> Any:
+    """The first rows of a split, as a split."""
     import torch
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
 
-    from eulernet.cli import conf_dir
     from eulernet.data.dataset import Split
-    from eulernet.train import set_up
-    from eulernet.training.loop import evaluate, train_epoch
-    from eulernet.training.precision import compile_model
-    from eulernet.training.state import State
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("train", overrides), resolve=True)
-    job = set_up(cfg)
-    model, config, data = job.model.to(job.device), job.config, job.data.to(job.device)
-    state = State(model, config, job.device)
-    if config.compile:
-        for one in {state.model, state.scored}:
-            compile_model(one, job.device)
-    rows = min(steps * config.batch_size, len(data.train))
-    whole = data.train
-    order = torch.arange(rows) if whole.order is None else whole.order[:rows]
-    part = Split(whole.x, whole.y, order.to(whole.y.device), whole.mapped)
+    rows = min(rows, len(split))
+    order = torch.arange(rows, device=split.y.device) if split.order is None else split.order[:rows]
+    return Split(split.x, split.y, order, split.mapped)
 
-    def timed(work) -> float:
-        start = time.perf_counter()
-        work()  # both end with a number on the host, so nothing is still running on the device
-        return time.perf_counter() - start
 
-    def train() -> None:
-        train_epoch(state, part, config, save=lambda: None)
-        state.begin_epoch()
-
-    train()
-    rates = [rows / timed(train) for _ in range(runs)]
-
-    def score() -> None:
-        evaluate(model, data.valid, config, "evaluation")
-
-    score()
-    evaluations = [len(data.valid) / timed(score) for _ in range(runs)]
-    settings = {
-        "dataset": data.name,
-        "model": cfg["model"]["name"],
-        "parameters": sum(weight.numel() for weight in model.parameters()),
-        "batch_size": config.batch_size,
-        "device": str(job.device),
-        "torch": torch.__version__,
+def measure(loop: Loop, overrides: list[str], runs: int, steps: int) -> dict[str, Any]:
+    rates, evaluations = rate(lambda: loop.train(steps), runs), rate(loop.evaluate, runs)
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    starts = [seconds_to_first_step(overrides, threads) for _ in range(min(runs, 5))]
+    return {
+        **loop.settings(),
+        "training_samples_per_second": spread(rates),
+        "evaluation_samples_per_second": spread(evaluations),
+        "seconds_to_first_step": spread(starts),
     }
-    return rates, evaluations, settings
 
 
-def seconds_to_first_step(overrides: list[str]) -> float:
+def rate(work: Callable[[], int], runs: int) -> list[float]:
+    """Rows per second of each of ``runs`` calls, after one to warm up."""
+    work()
+    rates = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        rows = work()  # ends with a number on the host, so nothing is still running on the device
+        rates.append(rows / (time.perf_counter() - start))
+    return rates
+
+
+def seconds_to_first_step(overrides: list[str], threads: int) -> float:
     """From the start of ``python -m eulernet.train`` with a prepared store to the end of its first training step."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", FIRST_STEP, *overrides, f"hydra.run.dir={folder}/run"]
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
         return time.perf_counter() - start
 
 

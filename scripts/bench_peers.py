@@ -1,16 +1,26 @@
-"""eulernet beside its peers on one machine, in one run: from raw Criteo text to what each of them trains from.
+"""eulernet beside its peers on one machine, in one run: preparing Criteo's raw text, and training EulerNet.
 
     python scripts/bench_peers.py prepare --criteo train.txt --rows 1000000 [--peers ours,fuxictr,recbole,pandas]
     python scripts/bench_peers.py prepare --criteo train.txt --runs 3 --json peers.json --fuxictr ../FuxiCTR
+    python scripts/bench_peers.py train --fuxictr ../FuxiCTR --runs 9 --json training.json
+    python scripts/bench_peers.py train --fuxictr ../FuxiCTR --settings criteo --batch-sizes 1024 --thread-counts 2 \\
+        --ours-options 'bf16: train.precision=bf16'
 
-Each system works on the same first rows, in an environment of its own, made once below --envs (some GB), through a
-small driver in scripts/peers/. Seconds are wall time of a whole process, its imports included. Peak memory is that of
-the whole tree of processes, sampled: proportional set sizes (Pss), in which a page counts once however often it is
-mapped. The sum of resident sets stands in the JSON beside it, and can be far off: FuxiCTR maps its csv once for each
-column, which makes 0.7 GB of its own look like 7. Runs go round the systems in turn; figures are medians over runs.
+Training: EulerNet in the paper's Criteo and MovieLens settings on drawn ids of realistic skew, every system in a
+process of its own that stays, a turn of each after the other (--runs rounds). The peers take the steps and the
+evaluation of their own trainers, with the penalty that they have for EulerNet, but find their batches in memory;
+ours is the whole loop, drawing the order and gathering the rows included. "allocator tuned" is a peer under
+MALLOC_MMAP_THRESHOLD_ and its like in the environment, which eulernet sets for itself.
 
-A peer that cannot read the raw text gets a conversion that is as cheap as we could make it; it is timed, but the
-ratios leave it out. Linux only. Temporary files go where TMPDIR says.
+Preparing: each system works on the same first rows, in an environment of its own, made once below --envs (some GB),
+through a small driver in scripts/peers/. Seconds are wall time of a whole process, its imports included. Peak memory is
+that of the whole tree of processes, sampled: proportional set sizes (Pss), in which a page counts once however often it
+is mapped. The sum of resident sets stands in the JSON beside it, and can be far off: FuxiCTR maps its csv once for each
+column, which makes 0.7 GB of its own look like 7. Runs go round the systems in turn; figures are medians over runs. A
+peer that cannot read the raw text gets a conversion that is as cheap as we could make it; it is timed, but the ratios
+leave it out.
+
+Linux only. Temporary files go where TMPDIR says.
 """
 
 import argparse
@@ -18,7 +28,6 @@ import contextlib
 import ctypes
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -35,8 +44,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-DRIVERS = Path(__file__).parent / "peers"
+import bench_training
+from alternating import DRIVERS, ROOT, THREADS, machine
 
 # What pip installs for each peer: versions that were tried together.
 ENVIRONMENTS = {
@@ -45,7 +54,6 @@ ENVIRONMENTS = {
     "pandas": ("numpy==2.4.6", "pandas==3.1.1"),
 }
 RECORDED = ("eulernet", "fuxictr", "recbole", "torch", "numpy", "pandas", "polars", "pyarrow", "ray")
-THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
 OUR_IDS = """
 import json, pathlib, sys
 from eulernet.data.dataset import Dataset
@@ -71,6 +79,9 @@ def main() -> None:
     )
     command.add_argument("--rows", type=int, default=1_000_000, help="first rows of it (default: 1,000,000)")
     command.set_defaults(run=prepare)
+    command = commands.add_parser("train", parents=[common], help="training, evaluation and the first step of EulerNet")
+    bench_training.add_arguments(command)
+    command.set_defaults(run=train)
 
     args = parser.parse_args()
     args.peers = args.peers.split(",")
@@ -288,6 +299,21 @@ def prepare(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
+def train(args: argparse.Namespace) -> None:
+    """EulerNet's training, evaluation and first step in every system that can: FuxiCTR's model is in its checkout."""
+    if args.fuxictr is None and "fuxictr" in args.peers:
+        sys.exit("error: EulerNet is not in FuxiCTR's package: give --fuxictr CHECKOUT, or --peers ours,recbole")
+    args.peers = [name for name in args.peers if name != "pandas"]
+    found, failed = systems(args)
+    for name, error in failed.items():
+        say(f"{name} failed: {error}")
+    found = [system for system in found if system.name != "fuxictr-git"]
+    about = {**machine(), "versions": {system.name: system.versions for system in found}}
+    figures = about | bench_training.train(args, found)
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
 def prepare_once(system: System, raw: Path, scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One run of one system: usage of its stages, size of its store, and ids in that, padding and rare included."""
     converted, store = scratch / "converted", scratch / "store"
@@ -373,12 +399,6 @@ def in_turn(args: argparse.Namespace, once: Callable[[System], dict[str, Any]]) 
                 results[system.name]["error"] = str(error)
                 say(f"  {system.name} failed: {error}")
     return results
-
-
-def machine() -> dict[str, Any]:
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": model[1] if model else platform.machine(), "cores": os.cpu_count(), "memory_gib": memory}
 
 
 def mib(path: Path) -> float:

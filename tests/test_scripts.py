@@ -27,6 +27,31 @@ def test_bench_measures_training_evaluation_and_start(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "data"}
 
 
+def test_bench_says_where_a_step_goes(tmp_path):
+    overrides = ("dataset=synthetic", "dataset.rows=2000", "train.batch_size=100", "device=cpu")
+    out = run("bench.py", "--threads=1", "--steps=4", "--profile", "--json=profile.json", *overrides, cwd=tmp_path)
+    figures = json.loads((tmp_path / "profile.json").read_text())
+    step, limits = figures["milliseconds"], figures["limits"]
+    assert min(step["products"], step["dropout, random"], step["embedding"], step["optimizer"]) > 0
+    # Two products [B, F D] x [F D, F D] forward, their two gradients each, and the small ones of orders and head.
+    mix = 2 * 100 * (6 * 16) ** 2 * 2 * 3 / 1e9
+    assert mix < limits["gflop_a_step"] < 1.25 * mix
+    assert limits["fp32"]["best_gflops"] > 1
+    assert "of the limit reached" in out
+
+
+def test_peers_are_measured_in_turn(tmp_path):
+    options = ("--settings=movielens", "--batch-sizes=256", "--thread-counts=1", "--seconds=.05", "--runs=1")
+    variant = ("--starts=0", "--ours-options=small: model.embedding_dim=4", "--json=t.json")
+    out = run("bench_peers.py", "train", "--peers=ours", *options, *variant, cwd=tmp_path)
+    (cell,) = json.loads((tmp_path / "t.json").read_text())["cells"]
+    assert list(cell["systems"]) == ["ours", "ours, small"]
+    for result in cell["systems"].values():
+        assert result["train_samples_per_second"]["median"] > 100
+        assert result["peak_mib"] > 100
+    assert "| ours, small |" in out
+
+
 def test_the_readmes_table_is_the_reports(tmp_path):
     tables = run("table.py", cwd=tmp_path).strip()
     assert "not transcribed" in tables
