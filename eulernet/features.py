@@ -105,6 +105,21 @@ class FieldEmbedding(nn.Module):
         # What autograd itself adds, a penalty on the table say, is on every row.
         weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
 
+    def touched_rows(self) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """The rows that the kept gradient is of, each once in rising order, and how often each was looked up.
+
+        Where the gradient is on every row, those that were not looked up count once. A row is looked up also by the
+        places that a bag leaves empty: these read id 0, times 0.
+        """
+        assert self.touched is not None
+        weight = self.table.weight
+        rows = torch.cat(self.touched) if self.touched else torch.arange(0, device=weight.device)
+        if self.touched_all:
+            return torch.arange(len(weight), device=weight.device), rows.bincount(minlength=len(weight)).clamp_(min=1)
+        different, counts = rows.unique(return_counts=True)
+        self.touched = [different]  # the fewer are the sooner cleared
+        return different, counts
+
     def clear_gradient(self) -> None:
         """Zero the kept gradient."""
         grad = self.table.weight.grad

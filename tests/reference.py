@@ -69,6 +69,40 @@ def eulernet(model: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([(weight @ r[s].flatten() + bias) + (weight @ p[s].flatten() + bias) for s in range(len(x))])
 
 
+def row_adam(row: list[float], grads: list[list[float] | None], *, lr: float, decay: float) -> list[float]:
+    """One row of a table through steps of Adam that pass over it where its gradient is None."""
+    first, second = [0.0] * len(row), [0.0] * len(row)
+    for step, grad in enumerate(grads, start=1):
+        if grad is None:
+            continue
+        for d, g in enumerate(grad):
+            g = g + decay * row[d]
+            first[d] = 0.9 * first[d] + 0.1 * g
+            second[d] = 0.999 * second[d] + 0.001 * g * g
+            size = math.sqrt(second[d] / (1 - 0.999**step)) + 1e-8
+            row[d] = row[d] - lr * first[d] / (1 - 0.9**step) / size
+    return row
+
+
+def row_adagrad(row: list[float], grads: list[list[float] | None], *, lr: float, decay: float) -> list[float]:
+    """One row of a table through steps of row-wise Adagrad: its mean square adds up, one number for the row."""
+    total = 0.0
+    for grad in grads:
+        if grad is None:
+            continue
+        grad = [g + decay * w for g, w in zip(grad, row, strict=True)]
+        total += sum(g * g for g in grad) / len(grad)
+        row = [w - lr * g / (math.sqrt(total) + 1e-8) for g, w in zip(grad, row, strict=True)]
+    return row
+
+
+def cowclip(row: list[float], grad: list[float], count: int, ratio: float, bound: float) -> list[float]:
+    """Zheng et al.: the gradient of one id, no longer than count max(r |row|, zeta)."""
+    allowed = count * max(ratio * math.hypot(*row), bound)
+    norm = math.hypot(*grad)
+    return [g * allowed / norm for g in grad] if norm > allowed else grad
+
+
 def auc(labels: list[int], scores: list[float]) -> float:
     """Every pair of a click and a non-click, one by one."""
     pairs = wins = 0.0

@@ -1,6 +1,7 @@
 """How to train, as plain numbers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from eulernet.errors import choose, require
 from eulernet.training.optimizers import OPTIMIZERS
@@ -16,10 +17,14 @@ class TrainConfig:
     batch_size: int
     eval_batch_size: int
     lr: float
+    embedding_lr: float | None
+    warmup_steps: int
     weight_decay: float
     embedding_l2: float
     net_l2: float
     clip_norm: float | None
+    cowclip: float | None
+    cowclip_ratio: float
     patience: int
     lr_factor: float
     lr_patience: int
@@ -36,7 +41,7 @@ class TrainConfig:
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("batch_size", "eval_batch_size", "shuffle_seed"):
             require(getattr(self, name) < 2**62, f"train.{name} is too large: {getattr(self, name)}")
-        for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "shuffle_seed"):
+        for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "warmup_steps", "shuffle_seed"):
             require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         require(self.lr > 0, f"train.lr must be positive, got {self.lr}")
         require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
@@ -45,5 +50,19 @@ class TrainConfig:
         choose(PRECISIONS, self.precision, "train.precision")
         every = self.checkpoint_every
         require(every is None or every >= 1, f"train.checkpoint_every must be at least 1, or null, got {every}")
-        if self.clip_norm is not None:
-            require(self.clip_norm > 0, f"train.clip_norm must be positive or null, got {self.clip_norm}")
+        require(self.cowclip_ratio > 0, f"train.cowclip_ratio must be positive, got {self.cowclip_ratio}")
+        for name in ("embedding_lr", "clip_norm", "cowclip"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"train.{name} must be positive or null, got {value}")
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """What ``OPTIMIZERS[optimizer]`` takes."""
+        return {
+            "lr": self.lr,
+            "embedding_lr": self.lr if self.embedding_lr is None else self.embedding_lr,
+            "weight_decay": self.weight_decay,
+            "embedding_l2": self.embedding_l2,
+            "net_l2": self.net_l2,
+            "warmup_steps": self.warmup_steps,
+            "cowclip": None if self.cowclip is None else (self.cowclip_ratio, self.cowclip),
+        }

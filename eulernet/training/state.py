@@ -31,13 +31,7 @@ class State:
         self.scored = model if self.average is None else self.average.model
         if not config.compile:
             leave_compiler_unloaded()
-        self.optimizer = OPTIMIZERS[config.optimizer](
-            model,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            embedding_l2=config.embedding_l2,
-            net_l2=config.net_l2,
-        )
+        self.optimizer = OPTIMIZERS[config.optimizer](model, **config.optimizer_settings())
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the rows' order depends on this seed alone
         self.history: list[Epoch] = []

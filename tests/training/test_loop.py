@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from optimizing import settings
 from safetensors.torch import load_file
 
 from eulernet.data import DATASETS
@@ -28,10 +29,14 @@ CONFIG = TrainConfig(
     batch_size=128,
     eval_batch_size=500,
     lr=3e-3,
+    embedding_lr=None,
+    warmup_steps=0,
     weight_decay=1e-5,
     embedding_l2=0.0,
     net_l2=0.0,
     clip_norm=None,
+    cowclip=None,
+    cowclip_ratio=1.0,
     patience=4,
     lr_factor=0.1,
     lr_patience=1,
@@ -111,9 +116,18 @@ def test_same_seed_same_bits_and_each_seed_matters(data, tmp_path):
     assert not same_bits(model, run(data, tmp_path / "e", replace(CONFIG, reshuffle=False))[0])
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_stopped_between_epochs_goes_on_to_the_same_bits(data, tmp_path, ema):
-    config = replace(CONFIG, ema=ema)
+CHANGES = [
+    dict(ema=0.0),
+    dict(ema=0.9),
+    dict(optimizer="touched_adam"),
+    dict(optimizer="rowwise_adagrad", embedding_lr=3e-2),
+    dict(warmup_steps=60, cowclip=1e-3, embedding_lr=1e-3),
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_run_stopped_between_epochs_goes_on_to_the_same_bits(data, tmp_path, changes):
+    config = replace(CONFIG, **changes)
     model, history, test = run(data, tmp_path / "whole", config)
     run(data, tmp_path / "parts", replace(config, max_epochs=2))
     resumed, history_resumed, test_resumed = run(data, tmp_path / "parts", config, seed=99, resume=True)
@@ -308,8 +322,8 @@ def test_squared_l2_equals_a_penalty_in_the_loss(data):
     """The FuxiCTR port adds lambda/2 |w|^2 to the loss; here it is decay in the optimizer: the same steps."""
     x, y = data.train.x[:64], data.train.y[:64].float()
     one, two = new_model(data, drop=0.0).double(), new_model(data, drop=0.0).double()
-    decayed = TableAdam(one, lr=1e-2, weight_decay=0.0, embedding_l2=0.05, net_l2=0.01)
-    plain = TableAdam(two, lr=1e-2, weight_decay=0.0, embedding_l2=0.0, net_l2=0.0)
+    decayed = TableAdam(one, **settings(embedding_l2=0.05, net_l2=0.01))
+    plain = TableAdam(two, **settings())
     for _ in range(5):
         for model, optimizer in ((one, decayed), (two, plain)):
             optimizer.zero_grad()
@@ -369,6 +383,10 @@ def test_scores_that_are_not_finite_are_refused(data):
         (dict(clip_norm=0.0), "train.clip_norm must be positive or null"),
         (dict(checkpoint_every=0), "train.checkpoint_every must be at least 1, or null"),
         (dict(precision="bf61"), "unknown train.precision 'bf61'; did you mean 'bf16'"),
+        (dict(cowclip=0.0), "train.cowclip must be positive or null"),
+        (dict(cowclip_ratio=-1.0), "train.cowclip_ratio must be positive"),
+        (dict(embedding_lr=0.0), "train.embedding_lr must be positive or null"),
+        (dict(warmup_steps=-1), "train.warmup_steps must not be negative"),
         (dict(optimizer="adamm"), "unknown train.optimizer 'adamm'; did you mean 'adam'"),
     ],
 )

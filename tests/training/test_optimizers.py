@@ -1,11 +1,14 @@
-"""Decay goes where it belongs: the tables, the net, or both."""
+"""Optimizers of tables and net against loops over rows; where decay, rates, warm-up and clipping go."""
 
 import pytest
+import reference
 import torch
+from optimizing import settings
+from torch import nn
 
-from eulernet.features import Bag, FieldLinear, Number
+from eulernet.features import Bag, FieldEmbedding, FieldLinear, Number
 from eulernet.models import EulerNet
-from eulernet.training.optimizers import TableAdam
+from eulernet.training.optimizers import OPTIMIZERS, RowwiseAdagrad, TableAdam, TouchedAdam
 
 
 def steps(decays, groups=None):
@@ -31,7 +34,7 @@ def steps(decays, groups=None):
         "modulus", "layers.0.orders", "layers.0.log_modulus_bias", "layers.0.phase_bias",
     ]  # fmt: skip
     if groups is None:
-        optimizer = TableAdam(model, lr=1e-2, **decays)
+        optimizer = TableAdam(model, **settings(**decays))
     else:
         three = [{"params": w, "weight_decay": d} for w, d in zip((table, net, own), groups, strict=True)]
         optimizer = torch.optim.Adam(three, lr=1e-2)
@@ -62,7 +65,7 @@ def test_kept_gradients_are_autograds(penalised):
     sizes = [5, Number(), Bag(4, 2, "mean"), 30]
     torch.manual_seed(0)
     kept, plain = (FieldLinear(sizes).double() for _ in range(2))
-    optimizer = TableAdam(kept, lr=0.1, weight_decay=0.0, embedding_l2=0.0, net_l2=0.0)
+    optimizer = TableAdam(kept, **settings(lr=0.1))
     for _ in range(4):
         number = torch.randn(6, 1).view(torch.int32)
         x = torch.cat([torch.randint(5, (6, 1)), number, torch.randint(-1, 4, (6, 2)), torch.randint(30, (6, 1))], 1)
@@ -74,3 +77,178 @@ def test_kept_gradients_are_autograds(penalised):
                 linear.weights.table.weight.square().sum().backward()
         torch.testing.assert_close(kept.weights.table.weight.grad, plain.weights.table.weight.grad)
         plain.zero_grad()
+
+
+class Probe(nn.Module):
+    """A table of 13 rows and a net, float64."""
+
+    def __init__(self, sizes=(8, 5), embedding_dim=3):
+        super().__init__()
+        torch.manual_seed(2)
+        self.embedding = FieldEmbedding(sizes, embedding_dim)
+        self.net = nn.Linear(len(sizes) * embedding_dim, 1)
+        self.double()
+
+    def forward(self, x):
+        return self.net(self.embedding(x).flatten(1))
+
+    @property
+    def table(self):
+        return self.embedding.table.weight
+
+
+BATCHES = [[[0, 0], [7, 1], [0, 1]], [[3, 2], [3, 3], [3, 4]], [[7, 0], [2, 0], [1, 0]], [[0, 1], [0, 1], [7, 4]]] * 2
+EVERY_ROW = [[[i % 8, i % 5] for i in range(16)]] * 6
+
+
+def train(model, optimizer, batches=BATCHES, seen=None, penalty=0.0):
+    """Steps on a loss whose gradient changes from row to row; ``seen`` is called before each."""
+    for step, batch in enumerate(batches):
+        x = torch.tensor(batch)
+        optimizer.zero_grad()
+        loss = (model(x).sigmoid().squeeze(1) * torch.linspace(-1.0, 2.0 + step, len(x)).double()).mean()
+        if penalty:
+            loss = loss + penalty * model.table.square().sum()
+        loss.backward()
+        if seen:
+            seen(x)
+        optimizer.step()
+
+
+def rows_of(x):
+    return {*x[:, 0].tolist(), *(8 + x[:, 1]).tolist()}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("optimizer", "reference_row"), [(TouchedAdam, reference.row_adam), (RowwiseAdagrad, reference.row_adagrad)]
+)
+def test_touched_rows_step_as_the_loop_does_and_others_keep_their_bits(optimizer, reference_row, decay):
+    model, grads = Probe(), [[] for _ in range(13)]
+    start = model.table.tolist()
+
+    def seen(x):
+        for row, so_far in enumerate(grads):
+            so_far.append(model.table.grad[row].tolist() if row in rows_of(x) else None)
+
+    train(model, optimizer(model, **settings(lr=0.1, embedding_lr=0.02, weight_decay=decay)), seen=seen)
+    wanted = [reference_row(list(row), g, lr=0.02, decay=decay) for row, g in zip(start, grads, strict=True)]
+    torch.testing.assert_close(model.table.tolist(), wanted, rtol=1e-12, atol=1e-12)
+    never = [row for row, so_far in enumerate(grads) if not any(so_far)]
+    assert never == [4, 5, 6]
+    assert [model.table[row].tolist() for row in never] == [start[row] for row in never]
+
+
+@pytest.mark.parametrize("optimizer", [TouchedAdam, RowwiseAdagrad])
+def test_the_net_steps_by_dense_adam(optimizer):
+    """Exactly: with tables that never move, no optimizer makes a difference to the net."""
+    nets = []
+    for make in (TableAdam, optimizer):
+        model = Probe()
+        train(model, make(model, **settings(lr=0.1, embedding_lr=1e-300, weight_decay=0.01)))
+        nets.append(list(model.net.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*nets, strict=True))
+
+
+@pytest.mark.parametrize(("batches", "penalty"), [(EVERY_ROW, 0.0), (BATCHES, 0.3)])
+def test_adam_on_touched_rows_is_adam_where_every_row_is_touched(batches, penalty):
+    """To the bit, decay included: by lookups in every step, or by a penalty on the whole table."""
+    ends = []
+    for make in (TableAdam, TouchedAdam):
+        model = Probe()
+        train(model, make(model, **settings(weight_decay=0.05)), batches, penalty=penalty)
+        ends.append(model.table)
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("ratio", "bound"), [(0.1, 1e-3), (0.01, 0.02), (1e-9, 1e-9), (1.0, 10.0)])
+def test_cowclip_cuts_each_ids_gradient_as_the_loop_does(name, ratio, bound):
+    model, wanted = Probe(), []
+    optimizer = OPTIMIZERS[name](model, **settings(cowclip=(ratio, bound)))
+
+    def seen(x):
+        looked_up = [*x[:, 0].tolist(), *(8 + x[:, 1]).tolist()]
+        wanted[:] = [
+            reference.cowclip(row.tolist(), grad.tolist(), looked_up.count(i), ratio, bound)
+            for i, (row, grad) in enumerate(zip(model.table, model.table.grad, strict=True))
+        ]
+
+    for batch in BATCHES:
+        train(model, optimizer, [batch], seen)
+        torch.testing.assert_close(model.table.grad.tolist(), wanted, rtol=1e-12, atol=0.0)
+
+
+def test_cowclip_spares_linear_terms():
+    clipped, plain = Probe(embedding_dim=1), Probe(embedding_dim=1)
+    train(clipped, TableAdam(clipped, **settings(cowclip=(1e-9, 1e-9))))
+    train(plain, TableAdam(plain, **settings()))
+    assert torch.equal(clipped.table, plain.table)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_warm_up_raises_the_nets_rate_and_schedules_lower_both(name):
+    """Against the same optimizer with the rates set by hand, step by step."""
+    warm, by_hand = Probe(), Probe()
+    optimizer = OPTIMIZERS[name](warm, **settings(lr=0.1, embedding_lr=0.03, warmup_steps=4))
+    rates = [(0.1 * f * min(1, step / 4), 0.03 * f) for step, f in enumerate([1, 1, 0.5, 0.5, 0.5, 0.5], start=1)]
+    plain = OPTIMIZERS[name](by_hand, **settings(lr=1.0))
+    for batch, factor, (net, tables) in zip(BATCHES, [1, 1, 0.5, 0.5, 0.5, 0.5], rates, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 * factor
+        train(warm, optimizer, [batch])
+        for group in plain.param_groups:
+            group["lr"] = tables if group["tables"] else net
+        train(by_hand, plain, [batch])
+    torch.testing.assert_close(list(warm.parameters()), list(by_hand.parameters()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cowclip", [None, (0.1, 1e-3)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gradient_scaler_changes_nothing_and_skips_overflows(name, cowclip):
+    ends = []
+    for scaled in (False, True):
+        model = Probe()
+        optimizer = OPTIMIZERS[name](model, **settings(cowclip=cowclip))
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
+        for batch in BATCHES:
+            for overflow in (True, False) if scaled else (False,):
+                optimizer.zero_grad()
+                loss = model(torch.tensor(batch)).sigmoid().mean()
+                scaler.scale(loss * float("inf") if overflow else loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+        ends.append([weight.clone() for weight in model.parameters()])
+    torch.testing.assert_close(*ends, rtol=1e-9, atol=1e-12)
+
+
+def test_dense_adam_moves_rows_that_nobody_looks_up():
+    """The published coupled decay of 1e-5 takes such a row to 0 by the rate in each step, whatever its size; after
+    one lookup momentum goes on for a hundred steps. On touched rows neither happens."""
+    paths = {}
+    for name in ("adam", "touched_adam"):
+        model = Probe()
+        nn.init.constant_(model.table, 0.1)
+        optimizer = OPTIMIZERS[name](model, **settings(lr=1e-3, weight_decay=1e-5))
+        path = []
+        train(model, optimizer, [[[0, 0]]] * 300, lambda x, model=model, path=path: path.append(model.table.tolist()))
+        paths[name] = torch.tensor(path)
+    never = paths["adam"][:, 5, 0]
+    assert never[50] == pytest.approx(0.05, abs=0.005)
+    assert never[200:].abs().max() < 0.01
+    assert (paths["touched_adam"][:, 5] == 0.1).all()
+
+    for name in ("adam", "touched_adam"):
+        model = Probe()
+        optimizer = OPTIMIZERS[name](model, **settings(lr=1e-3))
+        path = []
+        seen = lambda x, model=model, path=path: path.append(model.table[7].tolist())  # noqa: E731
+        train(model, optimizer, [[[0, 0]]] * 1000 + [[[7, 0]]] + [[[0, 0]]] * 200, seen)
+        moves = torch.tensor(path, dtype=torch.float64).diff(dim=0).abs()[:, 0]
+        assert (moves[:1000] == 0).all()
+        assert moves[1000] > 1e-3
+        assert (moves[1001:1100] > 0).all() == (name == "adam")
+        if name == "adam":
+            assert moves[1000:].sum() == pytest.approx(10 * moves[1000].item(), rel=0.1)
+        else:
+            assert (moves[1001:] == 0).all()
