@@ -30,7 +30,7 @@ class TableAdam(torch.optim.Adam):
     """
 
     # Steps some rows of a table: (weight, rows, its state, its group). Where there is none Adam steps the whole table.
-    step_rows: Callable[[nn.Parameter, Tensor, dict[str, Any], dict[str, Any]], None] | None = None
+    step_rows: Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], None] | None = None
 
     def __init__(
         self,
