@@ -46,13 +46,14 @@ class Worker:
 
     name: str
     process: subprocess.Popen[str]
+    log: Path
     first_step_seconds: float
     steps: dict[str, int] = field(default_factory=dict)  # a turn takes so many
     rates: dict[str, list[float]] = field(default_factory=lambda: {"train": [], "evaluate": []})
     cpu_rates: dict[str, list[float]] = field(default_factory=lambda: {"train": [], "evaluate": []})
 
     def run(self, work: str, steps: int) -> dict[str, float]:
-        return ask(self.process, {"work": work, "steps": steps}, self.name)
+        return ask(self.process, {"work": work, "steps": steps}, self.name, self.log)
 
     def warm_up(self, work: str, seconds: float) -> None:
         """A step, then one that tells how many fill ``seconds``."""
@@ -96,21 +97,23 @@ def started(each: Contestant, folder: Path) -> Iterator[Worker]:
     """A worker for as long as the context lasts. WorkerError if it does not get as far as a first step."""
     threads = {f"{name}_NUM_THREADS": str(each.job["threads"]) for name in THREADS}
     folder.mkdir(exist_ok=True)  # where it stands: some write logs
-    with (folder / "log.txt").open("w") as log:
+    file = folder / "log.txt"
+    with file.open("w") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
             [each.python, DRIVERS / each.driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             cwd=folder, env=os.environ | threads | dict(each.env),
         )  # fmt: skip
         try:
-            ask(process, dict(each.job), each.name, log=folder / "log.txt")
-            yield Worker(each.name, process, time.perf_counter() - start)
+            ask(process, dict(each.job), each.name, file)
+            yield Worker(each.name, process, file, time.perf_counter() - start)
         finally:
             process.kill()
             process.wait()
 
 
-def ask(process: subprocess.Popen[str], what: dict[str, Any], name: str, log: Path | None = None) -> dict[str, Any]:
+def ask(process: subprocess.Popen[str], what: dict[str, Any], name: str, log: Path) -> dict[str, Any]:
+    """Its answer. WorkerError, with the last line of ``log``, if it has none."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
@@ -118,7 +121,7 @@ def ask(process: subprocess.Popen[str], what: dict[str, Any], name: str, log: Pa
         process.stdin.flush()
     if answer := process.stdout.readline():
         return json.loads(answer)
-    lines = log.read_text().strip().splitlines() if log else []
+    lines = log.read_text().strip().splitlines()
     raise WorkerError(f"{name}: {lines[-1] if lines else f'ended with {process.wait()}'}")
 
 

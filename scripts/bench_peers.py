@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_training
-from alternating import DRIVERS, ROOT, THREADS, machine
+from alternating import DRIVERS, ROOT, THREADS, WorkerError, machine
 
 # What pip installs for each peer: versions that were tried together.
 ENVIRONMENTS = {
@@ -97,6 +97,8 @@ def main() -> None:
         args.run(args)
     except OSError as error:
         sys.exit(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+    except WorkerError as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
