@@ -1,6 +1,7 @@
 """Systems measured in turn, each in a process of its own that stays: for bench_peers.py train and bench_models.py."""
 
 import contextlib
+import importlib.metadata
 import json
 import math
 import os
@@ -181,8 +182,12 @@ def split_of(store: Path) -> list[list[int]]:
 
 def machine() -> dict[str, Any]:
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": model[1] if model else platform.machine(), "cores": os.cpu_count(), "memory_gib": memory}
+    return {
+        "cpu": model[1] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "torch": importlib.metadata.version("torch"),
+    }
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -150,9 +150,9 @@ def pairs(args: argparse.Namespace) -> None:
             ]
             results[name] = measure(both, args, Path(folder))
             say(f"{name}: {' '.join(line(name, results[name])[1:])}")
+            write(args.json, about | {"models": results})  # now, in case the run is stopped
     head = ["model", "training samples/s", "FuxiCTR", "times", "evaluation samples/s", "FuxiCTR", "times"]
     print(markdown([head, *(line(name, result) for name, result in results.items())]))
-    write(args.json, about | {"models": results})
 
 
 def ours_only(args: argparse.Namespace) -> None:
@@ -166,9 +166,9 @@ def ours_only(args: argparse.Namespace) -> None:
             overrides = [f"dataset={args.dataset}", f"model={name}", f"train.batch_size={batch_size}", *where]
             results[name] = measure([contestant("ours", overrides, args.threads)], args, Path(folder))
             say(f"{name}: {' '.join(line(name, results[name])[1:])}")
+            write(args.json, about | {"models": {name: result.get("ours", result) for name, result in results.items()}})
     print(markdown([["model", "training samples/s", "evaluation samples/s"],
                     *([name, *line(name, result)[1:5:3]] for name, result in results.items())]))  # fmt: skip
-    write(args.json, about | {"models": {name: result["ours"] for name, result in results.items()}})
 
 
 def contestant(name: str, overrides: list[str], threads: int) -> Contestant:

@@ -25,7 +25,7 @@ GROUPS = {  # group: beginnings of the names of its operators
     "products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear", "mkldnn::"),
     "optimizer": ("Optimizer.",),
     "dropout, random": (
-        "dropout", "eulernet::draw_mask", "aten::native_dropout", "aten::bernoulli", "aten::rand", "aten::dropout",
+        "dropout", "eulernet::draw_masks", "aten::native_dropout", "aten::bernoulli", "aten::rand", "aten::dropout",
     ),
     "compiled chains": ("Torch-Compiled Region", "CompiledFunction", "## Call CompiledFx", "graph_"),
     "embedding": (
@@ -80,9 +80,9 @@ def mark_masks() -> None:
 
     draw = dropout._draw_now
 
-    def marked(like: Tensor, p: float) -> Tensor:
-        with torch.profiler.record_function("dropout mask"):
-            return draw(like, p)
+    def marked(like: Tensor, rates: list[float]) -> Tensor:
+        with torch.profiler.record_function("dropout masks"):
+            return draw(like, rates)
 
     dropout._draw_now = marked
 
