@@ -11,6 +11,10 @@ class UserError(ValueError):
     """A mistake in what the user gave: its message is one line that says what, where, and what to do."""
 
 
+class Diverged(UserError):
+    """Training ran into numbers that are not finite."""
+
+
 def require(ok: bool, message: str) -> None:
     """Raise UserError with ``message`` unless ``ok``."""
     if not ok:

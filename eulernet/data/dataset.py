@@ -164,6 +164,11 @@ class Dataset:
                 splits[part] = Split(x, y, split.order.to(device))
         return replace(self, splits=splits)
 
+    def without_test(self) -> "Dataset":
+        """The same data with the validation split in place of the test split, which nothing can then read."""
+        split = {**self.meta["split"], "test": self.meta["split"]["valid"]}
+        return replace(self, meta={**self.meta, "split": split}, splits={**self.splits, "test": self.valid})
+
     def copy_preprocessor(self, folder: Path) -> None:
         """Put what turns raw rows into ids into ``folder``: the vocabularies and meta.json."""
         try:

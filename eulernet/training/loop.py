@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
-from eulernet.errors import UserError, require
+from eulernet.errors import Diverged, UserError
 from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
@@ -50,14 +50,15 @@ def fit(
     *,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[list[Epoch], Metrics]:
     """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
 
     After every epoch ``run`` holds the best weights and last.ckpt, marked with ``identity``, so an interrupted run
     loses at most an epoch, or ``checkpoint_every`` steps. With ``saved``, what ``checkpoint.load_last`` read, it goes
-    on from there, to the same bits as a run that was never stopped. Ends with the best weights in ``model``; returns
-    the epochs and the test metrics. UserError for a loss or a score that is not finite, and for a state of other
-    settings.
+    on from there, to the same bits as a run that was never stopped. ``on_epoch`` is told of every new epoch, once it
+    is on disk. Ends with the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or
+    a score that is not finite, UserError for a state of other settings.
     """
     model.to(device)
     data, state = data.to(device), State(model, config, device)
@@ -88,12 +89,14 @@ def fit(
         best = best_of(history).epoch == number
         if best:
             checkpoint.save_weights(state.scored, run)
+        write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save()
-        write_metrics(history, run)
         log.info(
             "epoch %3d  train %.5f  valid %s%s  lr %.3g  %.1f s, %s samples/s",
             number, loss, valid, " *" if best else "  ", lr, history[-1].seconds, f"{rate:,.0f}",
         )  # fmt: skip
+        if on_epoch is not None:
+            on_epoch(history[-1])
 
     checkpoint.load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
@@ -102,7 +105,7 @@ def fit(
 def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[[], None]) -> float:
     """The steps of one pass over ``split`` that are not done yet; the mean loss per row over all of them.
 
-    Calls ``save`` every ``checkpoint_every`` steps. UserError, with the step, when the loss is not finite.
+    Calls ``save`` every ``checkpoint_every`` steps. Diverged, with the step, when the loss is not finite.
     """
     model, optimizer, scaler, device = state.model, state.optimizer, state.scaler, state.device
     epoch, steps = len(state.history) + 1, math.ceil(len(split) / config.batch_size)
@@ -143,14 +146,15 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
 def check_finite(losses: Tensor, epoch: int) -> None:
     if not losses.isfinite().all():
         step = int((~losses.isfinite()).nonzero()[0]) + 1
-        raise UserError(f"the training loss is not finite at epoch {epoch}, step {step}; {CALMER}")
+        raise Diverged(f"the training loss is not finite at epoch {epoch}, step {step}; {CALMER}")
 
 
 @torch.inference_mode()
 def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> Metrics:
-    """Exact AUC and logloss of the whole split. UserError when a score is not finite: training has diverged."""
+    """Exact AUC and logloss of the whole split. Diverged when a score is not finite."""
     scores = score(model, split, config.eval_batch_size, config.precision, what).double().cpu()
-    require(bool(scores.isfinite().all()), f"{what}: scores are not finite, training diverged; {CALMER}")
+    if not scores.isfinite().all():
+        raise Diverged(f"{what}: scores are not finite, training diverged; {CALMER}")
     return Metrics.of(split.labels.cpu().numpy(), scores.numpy())
 
 
