@@ -1,7 +1,9 @@
-"""What happens around the runs that Hydra starts: folders that a refused run takes back, a table that ends a sweep."""
+"""What happens around the runs that Hydra starts: folders that a refused run takes back, how a sweep ends."""
 
 import json
+import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from eulernet.cli import FAILED
 from eulernet.training.checkpoint import LAST
 
 _made: list[Path] = []  # folders that this process is about to make, innermost first
@@ -28,19 +31,33 @@ class Folders(Callback):
         _made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def discard_unless_started(run: Path) -> None:
+def discard_unless_started(run: Path, mark: str = LAST) -> None:
     """Remove the folder of a run that never came to train, with the empty ones above it, if this process made them.
 
-    A run that came to train has a checkpoint. A folder that was there before stays, with all that is in it.
+    One that did has the file ``mark``, for a training run its checkpoint. A folder that was there before stays, with
+    all that is in it.
     """
     run = run.absolute()
-    if not _made or not run.is_relative_to(_made[0]) or (run / LAST).exists():
+    if not _made or not run.is_relative_to(_made[0]) or (run / mark).exists():
         return
     shutil.rmtree(run)
     for folder in run.parents:
         if not (folder.is_relative_to(_made[0]) or folder in _made) or any(folder.iterdir()):
             return
         folder.rmdir()
+
+
+class Failures(Callback):
+    """End a sweep with an error if any of its runs failed, in whichever process it ran."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        (Path(config.hydra.sweep.dir) / FAILED).unlink(missing_ok=True)  # of another sweep into the same folder
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        file = Path(config.hydra.sweep.dir) / FAILED
+        if file.exists():
+            failed = len(re.findall(r"^run \d+ \(", file.read_text(), re.MULTILINE))
+            sys.exit(f"error: {failed} of the runs failed, see above and {file}")
 
 
 class SweepTable(Callback):

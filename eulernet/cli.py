@@ -29,6 +29,7 @@ T = TypeVar("T")
 KEYS = (
     "dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume",
 )  # fmt: skip  # of all entry configs
+FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 Task = Callable[[DictConfig], float | None]
 
 # The folder of a run: a new one, or that of the run to go on with.
@@ -51,8 +52,6 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        failed: list[int] = []  # members of a sweep
-
         def guarded(cfg: DictConfig) -> float | None:
             try:
                 return task(cfg)
@@ -65,12 +64,13 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
             job = HydraConfig.get()
             if job.mode != RunMode.MULTIRUN:
                 sys.exit(line)
-            failed.append(job.job.num)
-            print(f"run {job.job.num} ({job.job.override_dirname}): {line}", file=sys.stderr)
+            line = f"run {job.job.num} ({job.job.override_dirname}): {line}"
+            print(line, file=sys.stderr)
+            with (Path(job.sweep.dir) / FAILED).open("a") as file:  # a launcher may run us in any process or machine
+                print(line, file=file)
             return float("nan")
 
         def main() -> None:
-            failed.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing lines of its own
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's stop is a Ctrl-C
             try:
@@ -79,37 +79,40 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 sys.exit(130)
             except Exception as error:  # Hydra's: those of the task do not come out of ``guarded``
                 sys.exit(_explain(error, config))
-            sys.exit(f"error: {len(failed)} of the runs failed, see above" if failed else 0)
+            sys.exit(0)
 
         return main
 
     return decorate
 
 
-def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as dictionaries and values, interpolations resolved.
+def to_plain(cfg: DictConfig, more_keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The configuration as dictionaries and values, interpolations resolved; ``more_keys`` are the command's own.
 
     UserError for what Hydra lets pass though the run would not be the one that was meant: a new key at the top
     (``+foo=1``), a key taken away (``~seed``), a group's file by another spelling (``model=eulernet.yaml``), which
     finds no tuned cell, and a cell of the optional group ``tuned`` that has no file.
     """
-    for group in ("dataset", "model", "train"):
+    for group in ("dataset", "model", "train", "sweep"):
         if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
             choose(
                 {file.stem: file for folder in config_folders() for file in (folder / group).glob("*.yaml")},
                 choice,
                 group,
             )
-    folder = conf_dir() / "tuned"
+    cells = {
+        file.relative_to(folder / "tuned").with_suffix("").as_posix(): file
+        for folder in config_folders()
+        for file in sorted((folder / "tuned").rglob("*.yaml"))
+    }
     for override in HydraConfig.get().overrides.task:
         key, _, choice = override.partition("=")
         top = key.lstrip("+").split(".")[0]
-        if key.startswith("+") and top not in KEYS:
-            raise UserError(f"unknown key {top!r}; {nearest(top, KEYS)}")
+        if key.startswith("+") and top not in (*KEYS, *more_keys):
+            raise UserError(f"unknown key {top!r}; {nearest(top, (*KEYS, *more_keys))}")
         require(not key.startswith("~") or key == "~tuned", f"{key}: only ~tuned can be left out")
-        if key == "tuned" and not (folder / f"{choice}.yaml").is_file():
-            choices = [file.relative_to(folder).with_suffix("").as_posix() for file in sorted(folder.rglob("*.yaml"))]
-            raise UserError(f"unknown {key} {choice!r}; {nearest(choice, choices)}")
+        if key == "tuned":
+            choose(cells, choice, key)
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
 
 
@@ -173,9 +176,7 @@ def _explain(error: Exception, config: str) -> str:
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
         line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
     elif str(error).startswith("Config group override must be"):
-        line = (
-            "a group (dataset, model, train, tuned) takes the name of a file in conf/; ~tuned leaves out the tuned cell"
-        )
+        line = "a group (dataset, model, train, tuned, sweep) takes the name of a file in conf/; ~tuned leaves that out"
     elif isinstance(error, OmegaConfBaseException):
         line = str(error).splitlines()[0]
     elif isinstance(error, OSError) and error.strerror:
@@ -186,7 +187,11 @@ def _explain(error: Exception, config: str) -> str:
 
 def _known_keys(config: str) -> list[str]:
     """Every key of the configuration, with the groups that the command line chose, dotted, for suggestions."""
-    groups = [word for word in sys.argv[1:] if word.split("=")[0] in ("dataset", "model", "train") and "," not in word]
+    groups = [
+        word
+        for word in sys.argv[1:]
+        if word.split("=")[0] in ("dataset", "model", "train", "sweep") and "," not in word
+    ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             cfg = OmegaConf.to_container(compose(config, groups))

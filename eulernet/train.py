@@ -3,12 +3,14 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from eulernet.callbacks import discard_unless_started
@@ -20,7 +22,7 @@ from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
-from eulernet.training.device import pick_device
+from eulernet.training.device import pick_device, shared_out
 from eulernet.training.files import write_atomically
 from eulernet.training.loop import fit
 from eulernet.training.run import commit, reset_peak_memory, write_report
@@ -48,8 +50,10 @@ def main(cfg: DictConfig) -> float:
             )
             cfg = saved_config(cfg, overrides)
         elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
-            raise UserError(f"{_short(run)} already holds a run; give resume={_short(run)}, or another hydra.run.dir")
-        return train(to_plain(cfg), _short(run), overrides)
+            raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            cfg.device = shared_out(str(cfg.device), HydraConfig.get().job.num)
+        return train(to_plain(cfg), short(run), overrides)
     finally:
         discard_unless_started(run)
 
@@ -106,7 +110,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
         )
     except KeyboardInterrupt:
         if (run / LAST).exists():
-            log.info("stopped; go on with: %s -m eulernet.train resume=%s", _short(Path(sys.executable)), run)
+            log.info("stopped; go on with: %s -m eulernet.train resume=%s", short(Path(sys.executable)), run)
         raise
     report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
@@ -114,7 +118,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     return report["valid"]["auc"]
 
 
-def saved_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+def saved_config(cfg: DictConfig, overrides: list[str], may_change: Sequence[str] = MAY_CHANGE) -> DictConfig:
     """The configuration of the run that ``cfg.resume`` names, changed by those overrides that may change."""
     try:
         saved = OmegaConf.load(Path(str(cfg.resume)) / "config.yaml")
@@ -127,14 +131,14 @@ def saved_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     for override in overrides:
         key = override.split("=", 1)[0]
         require(
-            key in MAY_CHANGE,
-            f"a resumed run keeps its settings: {key} cannot change; only {', '.join(MAY_CHANGE[1:])} can",
+            key in may_change,
+            f"a resumed run keeps its settings: {key} cannot change; only {', '.join(may_change[1:])} can",
         )
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     return saved
 
 
-def _short(path: Path) -> Path:
+def short(path: Path) -> Path:
     """Relative to the working folder where it lies below it, as a user would type it."""
     return Path(os.path.relpath(path)) if path.absolute().is_relative_to(Path.cwd()) else path
 

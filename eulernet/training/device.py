@@ -19,3 +19,9 @@ def pick_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise UserError(f"device={name}: this machine has {found} CUDA devices that torch can use; try device=cpu")
     return device
+
+
+def shared_out(name: str, job: int) -> str:
+    """The device of the ``job``-th of the jobs that run side by side: auto shares the GPUs out among them."""
+    count = torch.cuda.device_count()
+    return f"cuda:{job % count}" if name == "auto" and count else name
