@@ -1,0 +1,151 @@
+"""The study: every trial of a search in one database, and the rules by which each of them counts exactly once.
+
+A trial that its worker did not end is told FAIL without an ``error`` and enqueued again as another trial, whose
+``retry_of`` names it: at every moment either the trial, or the one that repeats it, or the rule that there must be
+one, is in the database. A trial that failed by itself has its ``error`` and is not repeated.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import optuna
+from optuna.exceptions import OptunaError
+from optuna.pruners import BasePruner, NopPruner, PercentilePruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from eulernet.errors import UserError, require
+
+DATABASE = "study.db"
+GRACE = 300.0  # seconds without a beat after which a trial of another machine is given to somebody else
+BEAT = 60.0  # seconds between beats
+
+
+def open_study(folder: Path, url: str | None, name: str, digest: str, pruner: BasePruner) -> optuna.Study:
+    """The study ``name`` in the database ``url``, or in ``folder``/study.db, made if needed.
+
+    UserError if the database cannot be used, and if the study there searches something else, as ``digest`` says.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        if url is None:
+            file = folder / DATABASE
+            if not file.exists():  # made aside: a killed start leaves no half of one
+                temporary = folder / f".{DATABASE}.new"
+                for old in folder.glob(f"{temporary.name}*"):
+                    old.unlink()
+                storage = RDBStorage(f"sqlite:///{temporary}")
+                optuna.create_study(storage=storage, study_name=name, direction="maximize")
+                storage.remove_session()
+                storage.engine.dispose()
+                temporary.replace(file)
+            url = f"sqlite:///{file}"
+        patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else {}
+        storage = RDBStorage(url, engine_kwargs=patient)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError) as error:
+        raise UserError(f"storage={shown(url)}: cannot be used ({str(error).strip().splitlines()[0]})") from None
+    known = study.user_attrs.get("digest")
+    if known is None:
+        study.set_user_attr("digest", digest)
+    require(
+        known in (None, digest),
+        f"study {name!r} in {shown(url)} searches another space or other settings; give the new one a name with study=",
+    )
+    return study
+
+
+def shown(url: str | None) -> str:
+    """The address of a database without its password."""
+    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", str(url))
+
+
+def make_pruner(keep: float, startup: int, warmup: int) -> BasePruner:
+    """Stop a trial whose best epoch so far is not among the best share ``keep`` of the trials that came to the end."""
+    require(0 < keep <= 1, f"prune.keep must lie in (0, 1], got {keep}")
+    require(startup >= 1 and warmup >= 0, "prune.startup must be at least 1, prune.warmup not negative")
+    return NopPruner() if keep == 1 else PercentilePruner(100 * keep, n_startup_trials=startup, n_warmup_steps=warmup)
+
+
+def sampler_seed(seed: int, place: int, owner: str) -> int:
+    """What the draw of the ``place``-th setting starts from.
+
+    Whether the search was stopped in between does not matter: what one worker finds in a study of its own depends on
+    ``seed`` alone. Owners that share a study draw differently.
+    """
+    return int(np.random.SeedSequence([seed, place, crc32(owner.encode())]).generate_state(1)[0])
+
+
+def make_sampler(seed: int, startup: int) -> TPESampler:
+    """Tree-structured Parzen estimators over all keys together, after ``startup`` random draws.
+
+    A running trial counts as a bad one, so that workers do not all try the same place.
+    """
+    return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed)
+
+
+def abandoned(trial: FrozenTrial) -> bool:
+    """Its worker was killed: it says nothing of the setting and another trial repeats it."""
+    attrs = trial.user_attrs
+    return trial.state == TrialState.FAIL and "error" not in attrs and "copy_of" not in attrs
+
+
+def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that the search consists of: each of its settings once."""
+    return [trial for trial in trials if not abandoned(trial) and "copy_of" not in trial.user_attrs]
+
+
+def requeue(study: optuna.Study, dead: Sequence[FrozenTrial]) -> int:
+    """Give up the running trials ``dead`` and enqueue whatever is given up and not yet repeated; how many those are.
+
+    Any number of processes may call it at once, and be killed in it: what it does twice, ``repeated`` undoes.
+    """
+    for trial in dead:
+        with suppress(ValueError, RuntimeError):  # another process was faster
+            study.tell(trial.number, state=TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("retry_of") for trial in trials}
+    lost = [trial for trial in trials if abandoned(trial) and trial.number not in again]
+    for trial in lost:
+        attrs = {key: trial.user_attrs[key] for key in ("owner", "folder") if key in trial.user_attrs}
+        drawn = "folder" in attrs  # else its worker was killed while it drew
+        study.enqueue_trial(trial.params if drawn else {}, user_attrs=attrs | {"retry_of": trial.number})
+    return len(lost)
+
+
+def repeated(study: optuna.Study, trial: optuna.Trial) -> bool:
+    """Whether ``trial`` repeats what an earlier one repeats already; it then ends here, uncounted."""
+    origin = trial.user_attrs.get("retry_of")
+    earlier = [t.number for t in study.get_trials(deepcopy=False) if t.user_attrs.get("retry_of") == origin]
+    if origin is None or min(earlier) == trial.number:
+        return False
+    trial.set_user_attr("copy_of", min(earlier))
+    study.tell(trial, state=TrialState.FAIL)
+    return True
+
+
+class Watch:
+    """Tells which running trials are nobody's: their beat did not change for GRACE seconds of this process's clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def dead(self, running: Iterable[FrozenTrial], now: float | None = None) -> list[FrozenTrial]:
+        now, dead = time.monotonic() if now is None else now, []
+        for trial in running:
+            beat = trial.user_attrs.get("beat", 0)
+            known, since = self._seen.get(trial.number, (None, now))
+            if known != beat:
+                self._seen[trial.number] = (beat, now)
+            elif now - since > GRACE:
+                dead.append(trial)
+        return dead
