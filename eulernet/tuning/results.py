@@ -53,6 +53,7 @@ def plot_history(study: optuna.Study, file: Path) -> None:
     The axis begins where the lower tenth of the completed trials does; what lies below is drawn at its edge.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     trials = counted(study.get_trials(deepcopy=False))
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -71,6 +72,7 @@ def plot_history(study: optuna.Study, file: Path) -> None:
     numbers, best = [trial.number for trial in complete], list(accumulate(map(_auc, complete), max))
     axes.step([*numbers, trials[-1].number], [*best, best[-1]], where="post", color=INK, linewidth=1.2, label="best")
     axes.set(xlabel="trial", ylabel="validation AUC", ylim=(floor - 0.05 * span, values[-1] + 0.15 * span))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(figure, axes, file)
 
 
@@ -109,5 +111,5 @@ def _finish(figure: Any, axes: Any, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize="small", loc="lower right")
+        axes.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
     write_atomically(file, lambda temporary: figure.savefig(temporary, dpi=150, format="png"))
