@@ -176,7 +176,8 @@ def _explain(error: Exception, config: str) -> str:
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
         line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
     elif str(error).startswith("Config group override must be"):
-        line = "a group (dataset, model, train, tuned, sweep) takes the name of a file in conf/; ~tuned leaves that out"
+        line = "a group (dataset, model, train, tuned, sweep) takes the name of a file in conf/"
+        line += "; ~tuned leaves out the tuned cell"
     elif isinstance(error, OmegaConfBaseException):
         line = str(error).splitlines()[0]
     elif isinstance(error, OSError) and error.strerror:
