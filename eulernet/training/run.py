@@ -98,7 +98,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def versions() -> dict[str, str]:
-    packages = {package: version(package) for package in ("numpy", "polars", "scikit-learn")}
+    packages = {package: version(package) for package in ("numpy", "polars")}
     ours = {"eulernet": eulernet.__version__, "python": platform.python_version(), "torch": torch.__version__}
     return {**ours, **packages}
 
