@@ -4,6 +4,7 @@ import math
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -182,3 +183,27 @@ def encode(values: list, min_count: int) -> list[int]:
     counts = Counter(value for value in values if value is not None)
     known = sorted((v for v in counts if counts[v] >= min_count), key=lambda v: (-counts[v], v))
     return [known.index(v) + 1 if v in known else 0 for v in values]
+
+
+def delong(labels: Sequence[int], a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """The z statistic and the variance of the difference of two AUCs, every pair of rows looked at (DeLong 1988)."""
+    clicks = [i for i, label in enumerate(labels) if label == 1]
+    others = [i for i, label in enumerate(labels) if label == 0]
+
+    def psi(scores: Sequence[float], i: int, j: int) -> float:
+        return 1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0
+
+    of_clicks = [[sum(psi(s, i, j) for j in others) / len(others) for i in clicks] for s in (a, b)]
+    of_others = [[sum(psi(s, i, j) for i in clicks) / len(clicks) for j in others] for s in (a, b)]
+
+    def covariance(x: Sequence[float], y: Sequence[float]) -> float:
+        mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+        return sum((p - mean_x) * (q - mean_y) for p, q in zip(x, y, strict=True)) / (len(x) - 1)
+
+    def matrix(k: int, m: int) -> float:
+        by_clicks = covariance(of_clicks[k], of_clicks[m]) / len(clicks)
+        return by_clicks + covariance(of_others[k], of_others[m]) / len(others)
+
+    variance = matrix(0, 0) + matrix(1, 1) - 2 * matrix(0, 1)
+    difference = sum(of_clicks[0]) / len(clicks) - sum(of_clicks[1]) / len(clicks)
+    return difference / variance**0.5, variance
