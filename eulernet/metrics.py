@@ -190,6 +190,12 @@ class RankedInGroups:
         self.ties = np.diff(self.first, append=len(self.tie))
 
     def auc(self, weights: np.ndarray | None = None) -> float:
+        aucs, rows = self.each(weights)
+        both = np.isfinite(aucs)
+        return _ratio(np.dot(rows[both], aucs[both]), rows[both].sum())
+
+    def each(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The AUC of each group, NaN without both labels, and how many rows it counts; groups in ascending order."""
         weight = _ordered(weights, self.order)
         clicks = np.add.reduceat(weight * self.label, self.tie)
         others = np.add.reduceat(weight, self.tie) - clicks
@@ -197,9 +203,8 @@ class RankedInGroups:
         before -= np.repeat(before[self.first], self.ties)
         right = np.add.reduceat(clicks * (before + others / 2), self.first)
         clicks, others = np.add.reduceat(clicks, self.first), np.add.reduceat(others, self.first)
-        both = (clicks > 0) & (others > 0)
-        rows, pairs = (clicks + others)[both], (clicks * others)[both]
-        return _ratio(np.dot(rows, right[both] / pairs), rows.sum())
+        pairs = clicks * others
+        return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0), clicks + others
 
 
 def _ordered(weights: np.ndarray | None, order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Finished runs to one HTML page that needs nothing else: no script, no font, no network."""

@@ -1,0 +1,68 @@
+"""From folders of runs to the page."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import eulernet
+from eulernet.errors import UserError, require
+from eulernet.reporting.compare import Scores
+from eulernet.reporting.many import many
+from eulernet.reporting.page import page
+from eulernet.reporting.runs import Run, base_name, find_runs
+from eulernet.reporting.scores import Scored, score
+from eulernet.reporting.single import single
+from eulernet.reporting.slices import user_field
+
+
+def build(
+    folders: Sequence[Path], data_dir: Path | None, device: torch.device, user: str | None, resamples: int
+) -> tuple[str, int]:
+    """The report of the runs in or below ``folders``, as HTML, and how many runs it shows.
+
+    ``data_dir`` None looks for each run's store where it was trained. UserError without a run, or with a damaged one.
+    """
+    found: dict[Path, Run] = {}
+    unfinished: list[Path] = []
+    for folder in folders:
+        runs, more = find_runs(folder)
+        found |= {run.folder.absolute(): run for run in runs}
+        unfinished += more
+    runs, made_by = list(found.values()), f"Made by eulernet {eulernet.__version__}: python -m eulernet.report"
+    if len(runs) > 1:
+        scores, unscored = score_all(runs, data_dir, device)
+        return page("Comparison of runs", *many(runs, scores, unscored, unfinished), made_by=made_by), len(runs)
+    (run,) = runs
+    scored: Scored | str
+    try:
+        scored = score(run, data_dir, device)
+    except UserError as error:
+        scored = str(error)
+    if isinstance(scored, Scored):
+        require(
+            user is None or user in scored.data.fields,
+            f"user={user}: no such field; {run.dataset} has {scored.data.fields}",
+        )
+        user = user or user_field(scored)
+    title = f"{base_name(run)} on {run.dataset}"
+    return page(title, *single(run, scored, user, resamples), made_by=made_by), 1
+
+
+def score_all(
+    runs: Sequence[Run], data_dir: Path | None, device: torch.device
+) -> tuple[dict[str, Scores], dict[str, list[str]]]:
+    """Labels and logits by store, and by store why runs of it could not be scored."""
+    labels: dict[str, np.ndarray] = {}
+    logits: dict[str, dict[Path, np.ndarray]] = defaultdict(dict)
+    unscored: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        try:
+            scored = score(run, data_dir, device)
+        except UserError as error:
+            unscored[run.store].append(str(error))
+        else:
+            labels[run.store], logits[run.store][run.folder] = scored.labels, scored.logits
+    return {store: Scores(labels[store], logits[store]) for store in labels}, unscored

@@ -1,0 +1,118 @@
+"""Settings beside each other: a table of their figures, and tests of each against the best."""
+
+import statistics as means
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eulernet.reporting.html import Html, breakable, tag
+from eulernet.reporting.page import table
+from eulernet.reporting.runs import Run, Setting, seed_of
+from eulernet.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Labels of the test rows of one store, and the logits of the runs that could be scored."""
+
+    labels: np.ndarray
+    logits: Mapping[Path, np.ndarray]
+
+
+def comparison(found: Sequence[Setting], scores: Scores | None) -> Html:
+    """A row a setting; the best figure of a column bold, the second underlined."""
+    over_seeds = adjusted([over_seeds_test(found[0], other) for other in found[1:]])
+    over_rows = adjusted([over_rows_test(found[0], other, scores) for other in found[1:]])
+    ranks = {metric: order(found, metric) for metric in ("auc", "logloss")}
+    rows = []
+    for i, setting in enumerate(found):
+        cells: list[str] = [tag("td", breakable(setting.name)), str(len(setting.runs))]
+        for metric in ("auc", "logloss"):
+            best = {0: " best", 1: " second"}.get(ranks[metric].index(i), "")
+            cells.append(tag("td", mean_and_deviation(setting.values("test", metric)), class_=f"n{best}"))
+        cells.append(difference(found[0], setting) if i else "")
+        cells += ["" if i == 0 else p_text(tests[i - 1]) for tests in (over_seeds, over_rows)]
+        minutes = means.mean(run.report["seconds"] for run in setting.runs) / 60
+        cells += [f"{setting.runs[0].report['parameters']:,}", f"{minutes:.1f}"]
+        rows.append(tuple(cells))
+    heads = (
+        "setting",
+        "seeds",
+        "test AUC",
+        "test logloss",
+        "AUC to best",
+        "p, seeds",
+        "p, rows",
+        "parameters",
+        "minutes",
+    )
+    return tag("figure", tag("div", table(heads, rows, wide=True), class_="scroll"), class_="wide")
+
+
+def note(found: Sequence[Setting]) -> Html:
+    """What the two columns of p-values say, and what they do not."""
+    if len(found) == 1:
+        return Html()
+    lines = (
+        f"p: how often a difference from {found[0].name} as large as this comes about where there is none, two-sided, "
+        "with Holm's adjustment for the number of settings. A dash: it takes two seeds of both, or the scores of both.",
+        "Over seeds: the paired t-test. Would other seeds, on these test rows, agree?",
+        "Over rows: DeLong's test on the scores of the test rows. Would other rows agree, for these weights? With "
+        "several seeds, in the form of Obuchowski and Rockette: would other seeds on other rows?",
+        "The best setting was picked by the figures that are tested: near ties look more certain than they are.",
+    )
+    return tag("details", tag("summary", "How to read p"), tag("ul", *(tag("li", line) for line in lines)))
+
+
+def shared_seeds(a: Setting, b: Setting) -> list[tuple[Run, Run]]:
+    """The runs of two settings with the same seed. Of several with one seed the first counts."""
+    first = {seed_of(run): run for run in reversed(a.runs)}
+    second = {seed_of(run): run for run in reversed(b.runs)}
+    return [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+
+
+def over_seeds_test(a: Setting, b: Setting) -> Comparison | None:
+    pairs = shared_seeds(a, b)
+    if len(pairs) < 2:
+        return None
+    return paired_t_test(*zip(*((x.report["test"]["auc"], y.report["test"]["auc"]) for x, y in pairs), strict=True))
+
+
+def over_rows_test(a: Setting, b: Setting, scores: Scores | None) -> Comparison | None:
+    """None where no seed of both has scores."""
+    if scores is None:
+        return None
+    known = scores.logits
+    pairs = [(known[x.folder], known[y.folder]) for x, y in shared_seeds(a, b) if {x.folder, y.folder} <= known.keys()]
+    if not pairs:
+        return None
+    ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
+    return (
+        delong(scores.labels, ours[0], theirs[0]) if len(pairs) == 1 else delong_over_seeds(scores.labels, ours, theirs)
+    )
+
+
+def adjusted(tests: Sequence[Comparison | None]) -> list[float | None]:
+    done = iter(holm([test.p for test in tests if test is not None]))
+    return [None if test is None else next(done) for test in tests]
+
+
+def order(found: Sequence[Setting], metric: str) -> list[int]:
+    """The indices of the settings, best first."""
+    sign = -1 if metric == "auc" else 1
+    return sorted(range(len(found)), key=lambda i: sign * means.mean(found[i].values("test", metric)))
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{means.mean(values):.5f}" + (f" ± {means.stdev(values):.5f}" if len(values) > 1 else "")
+
+
+def difference(best: Setting, other: Setting) -> str:
+    of = means.mean(other.values("test", "auc")) - means.mean(best.values("test", "auc"))
+    return f"{of:+.5f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p_text(p: float | None) -> str:
+    return "\N{EN DASH}" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -1,0 +1,145 @@
+"""Finished runs read from their folders, and gathered into settings: the runs that differ in their seed alone."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eulernet.errors import UserError, require
+from eulernet.training.checkpoint import LAST
+
+# What a report must have to be shown; older versions may lack the rest.
+NEEDED = ("dataset", "model", "seed", "parameters", "best_epoch", "epochs", "valid", "test", "seconds", "config")
+COLUMNS = ("epoch", "train_loss", "valid_auc", "valid_logloss")
+# Settings that do not make it another experiment.
+INCIDENTAL = ("seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, report.json, and the columns of metrics.csv, one entry an epoch."""
+
+    folder: Path
+    report: dict[str, Any]
+    history: dict[str, list[float]]
+
+    @property
+    def dataset(self) -> str:
+        return self.report["dataset"]["name"]
+
+    @property
+    def store(self) -> str:
+        """Names the exact rows and ids that were trained on and tested with."""
+        return f"{self.dataset}/{self.report['dataset']['digest']}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in their seed alone, under the shortest name that tells them from the others."""
+
+    name: str
+    runs: list[Run]
+
+    def values(self, split: str, metric: str) -> list[float]:
+        return [run.report[split][metric] for run in self.runs]
+
+
+def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
+    """The run in ``folder``, or those anywhere below it; and the folders of runs that have not finished.
+
+    UserError where there is none, for one that has not finished if it is the one asked for, and for a damaged file.
+    """
+    require(folder.is_dir(), f"run={folder}: no such folder; give that of a run, or one with runs in it")
+    reports = [folder / "report.json"] if (folder / "report.json").is_file() else sorted(folder.rglob("report.json"))
+    finished = [file.parent for file in reports]
+    unfinished = sorted(file.parent for file in folder.rglob(LAST) if file.parent not in finished)
+    if not finished and unfinished:
+        first = unfinished[0]
+        raise UserError(f"run={folder}: the run in {first} has not finished; python -m eulernet.train resume={first}")
+    require(bool(finished), f"run={folder}: no report.json there or below; give the folder of a run that has ended")
+    return [read_run(path) for path in finished], unfinished
+
+
+def read_run(folder: Path) -> Run:
+    """UserError if report.json or metrics.csv is damaged, or made by something else."""
+    file = folder / "report.json"
+    try:
+        report = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); train that run again") from None
+    missing = [key for key in NEEDED if not isinstance(report, dict) or key not in report]
+    require(not missing, f"{file} lacks {', '.join(missing)}: not a report of eulernet.train")
+    for part, key in (
+        ("valid", "auc"),
+        ("test", "auc"),
+        ("test", "logloss"),
+        ("dataset", "name"),
+        ("dataset", "digest"),
+    ):
+        require(
+            isinstance(report[part], dict) and key in report[part], f"{file} lacks {part}.{key}; train that run again"
+        )
+    return Run(folder, report, read_history(folder / "metrics.csv"))
+
+
+def read_history(file: Path) -> dict[str, list[float]]:
+    try:
+        with file.open(newline="") as stream:
+            lines = list(csv.DictReader(stream))
+        require(bool(lines), "no line in it")
+        return {column: [float(line[column]) for line in lines] for column in COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"no column {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{file} cannot be read ({what}); restore it, or leave that run out") from None
+
+
+def settings(runs: Sequence[Run]) -> list[Setting]:
+    """The runs by setting, the best mean test AUC first."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[json.dumps([run.store, essence(run)], sort_keys=True)].append(run)
+    names = name_settings([group[0] for group in groups.values()])
+    found = [Setting(name, sorted(group, key=seed_of)) for name, group in zip(names, groups.values(), strict=True)]
+    return sorted(found, key=lambda setting: -sum(setting.values("test", "auc")) / len(setting.runs))
+
+
+def seed_of(run: Run) -> int:
+    return run.report["seed"]
+
+
+def essence(run: Run) -> dict[str, Any]:
+    """The flat configuration without what may differ between seeds."""
+    return {key: value for key, value in flatten(run.report["config"]).items() if key not in INCIDENTAL}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def name_settings(runs: Sequence[Run]) -> list[str]:
+    """The model of each as it was asked for, with the settings that tell apart those of one model."""
+    bases = [base_name(run) for run in runs]
+    names = []
+    for run, base in zip(runs, bases, strict=True):
+        rivals = [essence(other) for other, name in zip(runs, bases, strict=True) if name == base]
+        mine = essence(run)
+        telling = [key for key in mine if any(rival.get(key, mine[key]) != mine[key] for rival in rivals)]
+        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling if key != "model.name"]
+        names.append(" ".join([base, *own]))
+    return names
+
+
+def base_name(run: Run) -> str:
+    """The file that the model came from, as in model=... or tuned=..., if the command line named one."""
+    asked = dict(word.split("=", 1) for word in run.report.get("overrides", []) if "=" in word)
+    tuned = str(asked.get("tuned", "")).rpartition("/")[2]
+    return tuned or asked.get("model", run.report["model"])

@@ -1,0 +1,148 @@
+"""The report of one run, section by section."""
+
+from typing import Any
+
+from eulernet.evaluation import evaluation
+from eulernet.reporting import curves
+from eulernet.reporting.charts import legend
+from eulernet.reporting.details import orders, settings, slices, users
+from eulernet.reporting.html import Html, tag
+from eulernet.reporting.page import figure, figures, header, left_out, section, table, tiles
+from eulernet.reporting.runs import Run, base_name
+from eulernet.reporting.scores import Scored
+
+
+def single(run: Run, scored: Scored | str, user: str | None, resamples: int) -> list[Html]:
+    """The parts of the page. ``scored`` is the reason where the test rows could not be scored."""
+    report = run.report
+    lead = (
+        f"Trained on {report['dataset']['rows']['train']:,} rows for {report['epochs']} epochs; the weights of epoch "
+        f"{report['best_epoch']}, best on validation, were tested once on {report['dataset']['rows']['test']:,} rows."
+    )
+    parts = [header(f"{run.dataset} · seed {report['seed']}", base_name(run), lead)]
+    if isinstance(scored, str):
+        parts += [tiles(*outcome(run, None)), learning(run)]
+        parts.append(
+            left_out("Ranking, calibration and slices", f"they take the scores of the test rows, and {scored}")
+        )
+    else:
+        groups = None if user is None else scored.column(user)[:, 0]
+        measured = evaluation(scored.labels, scored.logits, groups, resamples=resamples, seed=0)
+        parts += [tiles(*outcome(run, measured)), intervals_note(resamples), differs(run, measured)]
+        parts += [learning(run), ranking(scored, measured)]
+        parts += [calibration(scored, measured), slices(scored, measured)]
+        parts.append(users(scored, user, measured) if user else Html())
+    return [*parts, orders(run), settings(run)]
+
+
+def outcome(run: Run, measured: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    report, metrics = run.report, {} if measured is None else measured["metrics"]
+
+    def interval(name: str, digits: int) -> str:
+        low, high = (metrics.get(name, {}).get(end) for end in ("low", "high"))
+        return "" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+
+    shown = [
+        ("Test AUC", f"{report['test']['auc']:.5f}", interval("auc", 4)),
+        ("Test logloss", f"{report['test']['logloss']:.5f}", interval("logloss", 4)),
+    ]
+    for name, title in (
+        ("normalised_entropy", "Normalised entropy"),
+        ("expected_calibration_error", "Calibration error"),
+        ("grouped_auc", "AUC within users"),
+    ):
+        value = metrics.get(name, {}).get("value")
+        if value is not None:
+            shown.append((title, f"{value:.4f}", interval(name, 4)))
+    minutes = report["seconds"] / 60
+    shown.append(("Validation AUC", f"{report['valid']['auc']:.5f}", f"epoch {report['best_epoch']}"))
+    shown.append(("Parameters", f"{report['parameters']:,}", ""))
+    time = f"{minutes:.1f} min" if minutes >= 1 else f"{report['seconds']:.0f} s"
+    shown.append(("Training", time, f"{report.get('samples_per_second', 0):,.0f} samples/s"))
+    return shown
+
+
+def intervals_note(resamples: int) -> Html:
+    words = f"Below the figures of the test rows: their 95 % intervals, from {resamples:,} resamples of these rows."
+    return tag("p", words, class_="small") if resamples else Html()
+
+
+def differs(run: Run, measured: dict[str, Any]) -> Html:
+    """A warning where the weights do not give what the report says of them."""
+    again, said = measured["metrics"]["auc"]["value"], run.report["test"]["auc"]
+    if abs(again - said) < 1e-4:
+        return Html()
+    words = (
+        f"These weights give the test rows an AUC of {again:.5f}; report.json says {said:.5f}. They are not of one run."
+    )
+    return tag("p", words, class_="missing")
+
+
+def learning(run: Run) -> Html:
+    best = run.report["best_epoch"]
+    return section(
+        "Learning",
+        f"The dashed line marks epoch {best}, whose weights were kept for their validation AUC.",
+        figures(
+            figure("Validation AUC", "Higher is better.", curves.validation(run.history, best)),
+            figure("Loss", "Cross entropy a row, lower is better.", curves.losses(run.history, best)),
+        ),
+    )
+
+
+def ranking(scored: Scored, measured: dict[str, Any]) -> Html:
+    auc, clicks = measured["metrics"]["auc"]["value"], measured["clicks"]
+    reading = "Share of clicks found, against the share of other rows that score as high as they do."
+    return section(
+        "Ranking",
+        f"Of a click and another row drawn at random, the click scores higher {auc:.2%} of the time.",
+        figures(
+            figure(f"ROC curve, AUC {auc:.5f}", reading, curves.roc(scored.labels, [("c1", scored.logits)])),
+            figure(
+                "Scores by class",
+                "Share of the rows of each class; the less they overlap, the better.",
+                legend(("c1", f"{clicks:,} clicks"), ("c2", f"{measured['rows'] - clicks:,} others")),
+                curves.histograms(scored.labels, scored.logits),
+            ),
+        ),
+    )
+
+
+def calibration(scored: Scored, measured: dict[str, Any]) -> Html:
+    metrics, rate = measured["metrics"], measured["clicks"] / measured["rows"]
+    error, entropy = metrics["expected_calibration_error"]["value"], metrics["normalised_entropy"]["value"]
+    about = (
+        f"The predicted click rate is off by {error:.4f} on average over the bins (expected calibration error). "
+        f"The logloss is {entropy:.1%} of that of predicting {rate:.2%} for every row (normalised entropy)."
+    )
+    lines = measured["calibration"]
+    rows = [
+        (
+            f"{line['lowest']:.3f} to {line['highest']:.3f}",
+            f"{line['rows']:,}",
+            *(f"{line[rate]:.4f}" for rate in ("predicted", "actual")),
+        )
+        for line in lines
+    ]
+    table_of_bins = table(("predicted click rate", "rows", "predicted", "actual"), rows, wide=True)
+    return section(
+        "Calibration",
+        about,
+        figures(
+            figure(
+                "Reliability",
+                f"Actual click rate in {len(lines)} bins of equally many rows; on the dashed line it is as predicted.",
+                curves.reliability(scored.labels, scored.logits),
+            ),
+            figure(
+                "Actual minus predicted click rate",
+                "The same, closer: the bars are 95 % intervals (Wilson) of what was clicked.",
+                curves.calibration_gaps(scored.labels, [("c1", scored.logits)]),
+            ),
+        ),
+        tag(
+            "details",
+            tag("summary", f"The {len(lines)} bins as a table"),
+            figure("Bins", "From the lowest prediction up.", tag("div", table_of_bins, class_="scroll")),
+        ),
+    )
