@@ -14,8 +14,8 @@ def measures(
 ) -> Callable[[np.ndarray | None], dict[str, float]]:
     """A function of weights [rows] (None: each row once) to every measure of these rows, which are sorted but once.
 
-    They are ``auc``, ``logloss``, ``pr_auc``, ``normalised_entropy`` and ``expected_calibration_error`` as in ``metrics``,
-    and with ``groups``, one of any type a row, ``grouped_auc``.
+    They are ``auc``, ``logloss``, ``pr_auc``, ``normalised_entropy`` and ``expected_calibration_error`` as in
+    ``metrics``, and with ``groups``, one of any type a row, ``grouped_auc``.
     """
     ranked = Ranked(labels, logits)
     in_groups = None if groups is None else RankedInGroups(labels, logits, groups)

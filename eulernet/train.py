@@ -24,6 +24,7 @@ from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device, shared_out
 from eulernet.training.files import write_atomically
+from eulernet.training.loggers import loggers
 from eulernet.training.loop import fit
 from eulernet.training.run import commit, reset_peak_memory, write_report
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 # What may change when a run goes on: where it runs and for how long, not what it computes.
 MAY_CHANGE = (
     "resume", "device", "raw", "data_dir", "memory", "accept_terms",
-    "train.max_epochs", "train.patience", "train.checkpoint_every",
+    "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
+    also = loggers(cfg["logger"])
     job = set_up(cfg)
     name, data = cfg["model"]["name"], job.data
     identity = {"model_name": name, "dataset": f"{data.name}/{data.digest}"}
@@ -106,8 +108,9 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     reset_peak_memory(job.device)
     try:
         history, test = fit(
-            job.model, data, job.config, job.device, run, identity={**identity, "about": about}, saved=saved
-        )
+            job.model, data, job.config, job.device, run,
+            identity={**identity, "about": about}, saved=saved, loggers=also,
+        )  # fmt: skip
     except KeyboardInterrupt:
         if (run / LAST).exists():
             log.info("stopped; go on with: %s -m eulernet.train resume=%s", short(Path(sys.executable)), run)

@@ -72,7 +72,8 @@ def trial(cfg: dict[str, Any], run: Path, overrides: list[str], report: Callable
         report(Epoch(**epoch))
     fit(
         job.model, job.data.without_test(), job.config, job.device, run,
-        identity={**identity, "about": about}, saved=saved, on_epoch=report,
+        identity={**identity, "about": about}, saved=saved,
+        loggers=[lambda history, _: report(history[-1])],
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import eulernet
-from eulernet.errors import UserError, require
+from eulernet.errors import UserError, nearest, require
 from eulernet.reporting.compare import Scores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
@@ -42,10 +42,8 @@ def build(
     except UserError as error:
         scored = str(error)
     if isinstance(scored, Scored):
-        require(
-            user is None or user in scored.data.fields,
-            f"user={user}: no such field; {run.dataset} has {scored.data.fields}",
-        )
+        fields = scored.data.fields
+        require(user is None or user in fields, f"user={user}: no such field; {nearest(str(user), fields)}")
         user = user or user_field(scored)
     title = f"{base_name(run)} on {run.dataset}"
     return page(title, *single(run, scored, user, resamples), made_by=made_by), 1

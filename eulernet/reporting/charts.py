@@ -7,7 +7,6 @@ a phone.
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -127,18 +126,17 @@ def picture(what: str, width: float, height: float, *marks: Html, class_: str = 
 
 
 def apart(heights: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
-    """The heights, moved as little as keeps their order, ``gap`` between neighbours, and all from top to bottom."""
-    order = np.argsort(heights, kind="stable")
-    moved = np.array(heights, dtype=float)[order]
-    for _ in range(200):
-        moved = np.clip(moved, top, bottom)
-        for i, (above, below) in enumerate(pairwise(moved.copy())):
-            if (short := gap - (below - above)) > 0:
-                moved[i] -= short / 2
-                moved[i + 1] += short / 2
-    result = np.empty(len(moved))
-    result[order] = moved
-    return result.tolist()
+    """The heights in their order, moved to be ``gap`` apart and within top and bottom, where all of them fit."""
+    moved, order = [0.0] * len(heights), sorted(range(len(heights)), key=lambda i: heights[i])
+    lowest = top
+    for i in order:
+        moved[i] = max(heights[i], lowest)
+        lowest = moved[i] + gap
+    highest = bottom
+    for i in reversed(order):
+        moved[i] = min(moved[i], highest)
+        highest = moved[i] - gap
+    return moved
 
 
 def _path(points: Sequence[Point]) -> str:

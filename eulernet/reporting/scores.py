@@ -39,7 +39,7 @@ class Scored:
 def score(run: Run, data_dir: Path | None, device: torch.device) -> Scored:
     """UserError, with what is missing or does not fit, where the store or the weights are not there as they were."""
     config = run.report["config"]
-    require((run.folder / WEIGHTS).is_file(), f"there is no {run.folder / WEIGHTS}")
+    file = weights_of(run)
     store = (Path(config["data_dir"]) if data_dir is None else data_dir).expanduser() / run.store
     require((store / "meta.json").is_file(), f"there is no store {store}; prepare it again, or give data_dir=")
     data = Dataset.open(store)
@@ -59,15 +59,21 @@ def score(run: Run, data_dir: Path | None, device: torch.device) -> Scored:
             bar.update(len(x))
     labels = data.test.labels.numpy().astype(np.int64)
     scored = Scored(data, np.concatenate(rows), labels, np.concatenate(logits))
-    require(bool(np.isfinite(scored.logits).all()), f"{run.folder / WEIGHTS} gives scores that are not finite")
+    require(bool(np.isfinite(scored.logits).all()), f"{file} gives scores that are not finite")
     return scored
+
+
+def weights_of(run: Run) -> Path:
+    file = run.folder / WEIGHTS
+    require(file.is_file(), f"there is no {file}")
+    return file
 
 
 def learned_orders(run: Run) -> list[np.ndarray]:
     """The order vectors [N, M] of each layer in the run's best weights; none where there are no such layers."""
     from safetensors import SafetensorError, safe_open
 
-    file = run.folder / WEIGHTS
+    file = weights_of(run)
     try:
         with safe_open(file, framework="np") as weights:
             names = sorted(name for name in weights.keys() if name.endswith(".orders"))  # noqa: SIM118

@@ -21,6 +21,7 @@ from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
+from eulernet.training.loggers import Logger
 from eulernet.training.precision import compile_model, products_in
 from eulernet.training.state import State
 
@@ -50,15 +51,15 @@ def fit(
     *,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> tuple[list[Epoch], Metrics]:
     """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
 
     After every epoch ``run`` holds the best weights and last.ckpt, marked with ``identity``, so an interrupted run
-    loses at most an epoch, or ``checkpoint_every`` steps. With ``saved``, what ``checkpoint.load_last`` read, it goes
-    on from there, to the same bits as a run that was never stopped. ``on_epoch`` is told of every new epoch, once it
-    is on disk. Ends with the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or
-    a score that is not finite, UserError for a state of other settings.
+    loses at most an epoch, or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what
+    ``checkpoint.load_last`` read, it goes on from there, to the same bits as a run that was never stopped. Ends with
+    the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
+    finite, UserError for a state of other settings.
     """
     model.to(device)
     data, state = data.to(device), State(model, config, device)
@@ -91,12 +92,12 @@ def fit(
             checkpoint.save_weights(state.scored, run)
         write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save()
+        for log_epochs in loggers:
+            log_epochs(history, run)
         log.info(
             "epoch %3d  train %.5f  valid %s%s  lr %.3g  %.1f s, %s samples/s",
             number, loss, valid, " *" if best else "  ", lr, history[-1].seconds, f"{rate:,.0f}",
         )  # fmt: skip
-        if on_epoch is not None:
-            on_epoch(history[-1])
 
     checkpoint.load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
