@@ -41,7 +41,7 @@ def test_the_page_of_a_run(run_command):
 
 
 LOG = "user_id,tags,price,click\n" + "".join(
-    f"u{i % 7},{'<script>alert(1)</script>|b|c' if i % 3 else 'b'},{i / 3},{(i * i) % 3 % 2}\n" for i in range(400)
+    f"u{i % 7},{'<script>alert(1)</script>|b|c' if i % 3 else 'b'},{i / 3},{i % 5 % 2}\n" for i in range(400)
 )
 TABLE = (
     "dataset=table", "raw=log.csv", "train.max_epochs=1", "device=cpu", "model=lr",
