@@ -13,7 +13,7 @@ from eulernet.reporting.compare import Scores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
 from eulernet.reporting.runs import Run, base_name, find_runs
-from eulernet.reporting.scores import Scored, score
+from eulernet.reporting.scores import Scored, score_run
 from eulernet.reporting.single import single
 from eulernet.reporting.slices import user_field
 
@@ -38,7 +38,7 @@ def build(
     (run,) = runs
     scored: Scored | str
     try:
-        scored = score(run, data_dir, device)
+        scored = score_run(run, data_dir, device)
     except UserError as error:
         scored = str(error)
     if isinstance(scored, Scored):
@@ -58,7 +58,7 @@ def score_all(
     unscored: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         try:
-            scored = score(run, data_dir, device)
+            scored = score_run(run, data_dir, device)
         except UserError as error:
             unscored[run.store].append(str(error))
         else:

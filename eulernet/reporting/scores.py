@@ -1,6 +1,7 @@
 """The test split of a run's store, scored by the run's weights; and the orders that an EulerNet learned."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +14,33 @@ from eulernet.errors import UserError, choose, require
 from eulernet.models import MODELS
 from eulernet.reporting.runs import Run
 from eulernet.training.checkpoint import WEIGHTS, load_weights
-from eulernet.training.loop import progress
+from eulernet.training.loop import score
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The test rows x [rows, C] of a store, their labels, and a run's logits for them."""
+    """The test rows of a store, and a run's logits for them, in the order of the store."""
 
     data: Dataset
-    x: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
 
+    @cached_property
+    def x(self) -> np.ndarray:
+        """[rows, C], read from the store when first asked for."""
+        return np.concatenate([x.numpy() for x, _ in self.data.test.batches(8192)])
+
     def column(self, field: str) -> np.ndarray:
-        """What x holds for a field: [rows, 1], a bag [rows, length]."""
-        start = 0
-        for entry in self.data.meta["fields"]:
-            stop = start + entry.get("length", 1)
-            if entry["name"] == field:
-                return self.x[:, start:stop]
-            start = stop
-        raise UserError(f"no field {field!r} in {self.data.name}")
+        """What x holds for a field: [rows, 1], for a bag [rows, length]."""
+        lengths = [entry.get("length", 1) for entry in self.data.meta["fields"]]
+        place = self.data.fields.index(field)
+        start = sum(lengths[:place])
+        return self.x[:, start : start + lengths[place]]
 
 
-def score(run: Run, data_dir: Path | None, device: torch.device) -> Scored:
+def score_run(run: Run, data_dir: Path | None, device: torch.device) -> Scored:
     """UserError, with what is missing or does not fit, where the store or the weights are not there as they were."""
-    config = run.report["config"]
-    file = weights_of(run)
+    config, file = run.report["config"], weights_of(run)
     store = (Path(config["data_dir"]) if data_dir is None else data_dir).expanduser() / run.store
     require((store / "meta.json").is_file(), f"there is no store {store}; prepare it again, or give data_dir=")
     data = Dataset.open(store)
@@ -50,15 +51,9 @@ def score(run: Run, data_dir: Path | None, device: torch.device) -> Scored:
     except TypeError as error:
         raise UserError(f"{run.report['model']} has other settings in this version ({error})") from None
     load_weights(model, run.folder)
-    model.to(device).eval()
-    logits, rows = [], []
-    with torch.inference_mode(), progress(len(data.test), f"scoring {run.folder.name}") as bar:
-        for x, _ in data.test.batches(config["train"]["eval_batch_size"]):
-            logits.append(model(x.to(device)).double().cpu().numpy())
-            rows.append(x.numpy())
-            bar.update(len(x))
-    labels = data.test.labels.numpy().astype(np.int64)
-    scored = Scored(data, np.concatenate(rows), labels, np.concatenate(logits))
+    train, what = config["train"], f"scoring {run.folder.name}"
+    logits = score(model.to(device), data.test, train["eval_batch_size"], train.get("precision", "fp32"), what)
+    scored = Scored(data, data.test.labels.numpy().astype(np.int64), logits.double().cpu().numpy())
     require(bool(np.isfinite(scored.logits).all()), f"{file} gives scores that are not finite")
     return scored
 
