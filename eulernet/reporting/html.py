@@ -27,9 +27,10 @@ def join(*children: str) -> Html:
 
 
 def breakable(name: str) -> Html:
-    """May go on in the next line after each underscore."""
-    first, *rest = name.split("_")
-    return join(first, *(join("_", tag("wbr"), part) for part in rest))
+    """May go on in the next line after each underscore of the first word, and between words."""
+    word, space, rest = name.partition(" ")
+    first, *others = word.split("_")
+    return join(first, *(join("_", tag("wbr"), part) for part in others), space, rest)
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ def test_text_is_escaped_and_html_is_not():
     assert tag("p", tag("b", "x"), Html("<i></i>"), class_="a", fill_opacity=0.25, hidden=None) == (
         '<p class="a" fill-opacity="0.2"><b>x</b><i></i></p>'
     )
-    assert breakable("a_<b>_c") == "a_<wbr>&lt;b&gt;_<wbr>c"
+    assert breakable("a_<b> c_d") == "a_<wbr>&lt;b&gt; c_d"
     assert join("a<", tag("wbr")) == "a&lt;<wbr>"
 
 
