@@ -151,7 +151,7 @@ def test_once(folder: Path, best: "optuna.trial.FrozenTrial", cfg: dict[str, Any
         Dataset.open(prepare(cfg)).copy_preprocessor(temporary / "preprocessor")
         (temporary / "trial.json").write_text(json.dumps({"trial": best.number, "valid_auc": best.value}) + "\n")
         temporary.rename(run)
-        train({**cfg, "resume": str(run)}, run, [])
+        train({**cfg, "logger": None, "resume": str(run)}, run, [])
         return
     tested, report = json.loads((run / "trial.json").read_text()), json.loads(mark.read_text())
     log.info(
