@@ -161,6 +161,18 @@ def test_adam_on_touched_rows_is_adam_where_every_row_is_touched(batches, penalt
     assert torch.equal(*ends)
 
 
+@pytest.mark.parametrize("cowclip", [None, (0.1, 1e-3)])
+@pytest.mark.parametrize("optimizer", [TouchedAdam, RowwiseAdagrad])
+def test_a_table_that_is_not_looked_up_keeps_its_bits(optimizer, cowclip):
+    model = Probe()
+    start = model.table.clone()
+    optimizer = optimizer(model, **settings(weight_decay=0.05, cowclip=cowclip))
+    optimizer.zero_grad()
+    model.net(torch.ones(1, 6).double()).sum().backward()
+    optimizer.step()
+    assert torch.equal(model.table, start)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize(("ratio", "bound"), [(0.1, 1e-3), (0.01, 0.02), (1e-9, 1e-9), (1.0, 10.0)])
 def test_cowclip_cuts_each_ids_gradient_as_the_loop_does(name, ratio, bound):
