@@ -89,7 +89,7 @@ class AngleToPolar(torch.autograd.Function):
     def forward(ctx: Any, e: Tensor, mu: Tensor, masks: Masks, dtype: torch.dtype) -> Planes:
         cos, sin = torch.cos(e), torch.sin(e)
         ctx.save_for_backward(cos, sin, mu, *masks)
-        phase = e + (mu < 0).to(e.dtype) * math.pi
+        phase = e - (mu < 0).to(e.dtype) * math.pi  # minus, as atan2 says for e = 0: a missing number, an empty bag
         phase.sub_((phase / math.tau).round_(), alpha=math.tau)
         log_modulus = (0.5 * torch.log(mu * mu + EPS)).expand_as(e)
         return masked((log_modulus, phase, cos * mu, sin * mu), masks, dtype)

@@ -43,6 +43,7 @@ def test_logits_and_gradients_equal_the_transcription(norm, orders, fast):
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
         model.modulus[1] = -0.7
+        model.embedding.table.weight[SIZES[0] :: 2] = 0.0  # on the branch cut of atan2 there
     logits, wanted = model(x), reference.eulernet(model, x)
     torch.testing.assert_close(logits, wanted, rtol=1e-10, atol=1e-10)
     probe, weights = torch.randn_like(logits), list(model.parameters())
