@@ -67,6 +67,9 @@ class FieldEmbedding(nn.Module):
         }.items():
             self.register_buffer(name, value, persistent=False)
         self.touched: list[Int[Tensor, " n"]] | None = None
+        # Of several processes (training/parallel.py): what look-ups brought in this step; rows of x per look-up.
+        self.found: list[tuple[Int[Tensor, " n"], Float[Tensor, "n D"]]] | None = None
+        self.together: int | None = None
 
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
         """Each field's part of the table, as views outside the graph."""
@@ -92,7 +95,9 @@ class FieldEmbedding(nn.Module):
 
     def look_up(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """Rows of the table."""
-        return self.table(rows) if self.touched is None else self.look_up_unseen(rows)
+        if self.touched is None and self.together is None:
+            return self.table(rows)
+        return self.look_up_unseen(rows)
 
     def keep_gradient(self) -> None:
         """From now on add to one dense gradient of the table, kept from step to step, instead of making it anew.
@@ -102,6 +107,7 @@ class FieldEmbedding(nn.Module):
         """
         weight = self.table.weight
         weight.grad, self.touched, self.touched_all = torch.zeros_like(weight), [], False
+        self.kept = weight.grad if self.together is None else weight.grad.to_local()  # type: ignore[operator]
         # What autograd itself adds, a penalty on the table say, is on every row.
         weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
 
@@ -122,27 +128,39 @@ class FieldEmbedding(nn.Module):
 
     def clear_gradient(self) -> None:
         """Zero the kept gradient."""
-        grad = self.table.weight.grad
         assert self.touched is not None
-        assert grad is not None
         if self.touched_all:
-            grad.zero_()
+            self.kept.zero_()
         else:
             for rows in self.touched:
-                grad.index_fill_(0, rows, 0.0)
+                self.kept.index_fill_(0, rows, 0.0)
         self.touched, self.touched_all = [], False
 
     def look_up_unseen(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """A gradient that autograd does not see."""
-        vectors = F.embedding(rows, self.table.weight.detach())
-        if torch.is_grad_enabled():
+        if self.together is None:
+            vectors = F.embedding(rows, self.table.weight.detach())
+        else:
+            vectors = self._look_up_together(rows)
+        if torch.is_grad_enabled() and self.touched is not None:
             vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))
         return vectors
 
+    @torch.no_grad()
+    def _look_up_together(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """Rows of a table that is divided over processes: all look up at once, and as many rows of x each."""
+        assert self.together is not None
+        ids = rows.flatten()
+        padded = F.pad(ids, (0, self.together * len(self.first_row) - len(ids)))
+        return self.table(padded)[: len(ids)].clone().view(*rows.shape, -1)
+
     def _add_gradient(self, rows: Int[Tensor, " n"], grad: Float[Tensor, "*K D"]) -> None:
         assert self.touched is not None
-        assert self.table.weight.grad is not None
-        self.table.weight.grad.index_add_(0, rows, grad.reshape(len(rows), -1))
+        grad = grad.reshape(len(rows), -1)
+        if self.found is not None:
+            self.found.append((rows, grad))
+            return
+        self.kept.index_add_(0, rows, grad)
         self.touched.append(rows)
 
 

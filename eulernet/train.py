@@ -1,10 +1,15 @@
-"""python -m eulernet.train: prepare a dataset if needed, train a model on it, test it, leave a run folder."""
+"""python -m eulernet.train: prepare a dataset if needed, train a model on it, test it, leave a run folder.
+
+Under torchrun one of the processes is that program, and the others take part in its training.
+"""
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from eulernet.errors import UserError, choose, require
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
+from eulernet.training import launch
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device, shared_out
@@ -33,12 +39,32 @@ log = logging.getLogger(__name__)
 # What may change when a run goes on: where it runs and for how long, not what it computes.
 MAY_CHANGE = (
     "resume", "device", "raw", "data_dir", "memory", "accept_terms",
-    "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
+    "logger", "train.max_epochs", "train.patience", "train.checkpoint_every", "train.embedding",
 )  # fmt: skip
 
 
+def main() -> None:
+    """The program, in one process or as torchrun starts it, in several."""
+    try:
+        several, leads = launch.processes() > 1, launch.number() == 0
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if not several:
+        command_line()
+    elif not leads:
+        launch.run(follow)
+    elif {"-m", "--multirun"} & set(sys.argv):
+        launch.run(refuse_sweep)
+    else:
+        launch.run(command_line)
+
+
+def refuse_sweep() -> None:
+    raise UserError("-m runs one process after the other: leave it out under torchrun, or start it without torchrun")
+
+
 @command("train")
-def main(cfg: DictConfig) -> float:
+def command_line(cfg: DictConfig) -> float:
     """Train one model on one dataset; return the best validation AUC, which sweeps maximise."""
     run = Path(HydraConfig.get().runtime.output_dir)
     try:
@@ -69,14 +95,22 @@ class Job:
     device: torch.device
 
 
-def set_up(cfg: dict[str, Any]) -> Job:
-    """Check the plain configuration ``cfg`` and build what it describes; the dataset's store is made if needed."""
+def set_up(cfg: dict[str, Any], folder: Path | None = None) -> Job:
+    """Check the plain configuration ``cfg`` and build what it describes.
+
+    The dataset's store is ``folder``, if it is there; otherwise it is made if needed.
+    """
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
     require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
-    device = pick_device(str(cfg["device"]))
+    device = pick_device(launch.own_device(str(cfg["device"])))
     config = construct(TrainConfig, cfg["train"], "train")
-    data = Dataset.open(prepare(cfg))
+    processes = launch.processes()
+    require(
+        config.batch_size >= processes,
+        f"train.batch_size={config.batch_size} leaves some of {processes} processes without a row",
+    )
+    data = Dataset.open(folder if folder is not None and folder.is_dir() else prepare(cfg))
     settings = dict(cfg["model"])
     make = choose(MODELS, str(settings.pop("name", None)), "model")
     torch.manual_seed(seed)
@@ -107,18 +141,54 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     log.info("%s on %s: %s training rows, %s weights, %s", name, data.name, f"{rows:,}", f"{weights:,}", job.device)
     reset_peak_memory(job.device)
     try:
+        places = {"run": str(run.absolute()), "store": str(data.folder.absolute())}
+        launch.lead({**places, "device": job.device.type, "resumed": resume is not None}, job.device)
         history, test = fit(
             job.model, data, job.config, job.device, run,
             identity={**identity, "about": about}, saved=saved, loggers=also,
         )  # fmt: skip
     except KeyboardInterrupt:
         if (run / LAST).exists():
-            log.info("stopped; go on with: %s -m eulernet.train resume=%s", short(Path(sys.executable)), run)
+            log.info("stopped; go on with: %s", again(run))
+        raise
+    except Exception as error:
+        if launch.lost(error) and (run / LAST).exists():
+            raise UserError(f"another process of this run is gone; go on with: {again(run)}") from None
         raise
     report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
     return report["valid"]["auc"]
+
+
+def follow() -> None:
+    """Take part in the run that another process leads: the same steps, but no word and no file."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.disable(logging.WARNING)
+
+    def build(job: dict[str, Any]) -> tuple[Callable[[], object], torch.device]:
+        run = Path(job["run"])
+        require((run / "config.yaml").is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
+        cfg: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+        mine = set_up({**cfg, "device": job["device"]}, Path(job["store"]))
+        identity = {"model_name": cfg["model"]["name"], "dataset": f"{mine.data.name}/{mine.data.digest}"}
+        saved = load_last(run, **identity) if job["resumed"] else None
+        train = partial(fit, mine.model, mine.data, mine.config, mine.device, run, identity=identity, saved=saved)
+        return train, mine.device
+
+    train = launch.follow(build)
+    try:
+        train()
+    except UserError:  # the leader meets and says the same
+        sys.exit(1)
+    except OSError as error:
+        raise UserError(f"process {launch.number()}: {error}") from None
+
+
+def again(run: Path) -> str:
+    """What to type to go on with ``run``."""
+    several = launch.processes() > 1
+    return launch.again(run) if several else f"{short(Path(sys.executable))} -m eulernet.train resume={run}"
 
 
 def saved_config(cfg: DictConfig, overrides: list[str], may_change: Sequence[str] = MAY_CHANGE) -> DictConfig:

@@ -2,7 +2,7 @@
 
 import mmap
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -44,23 +44,30 @@ class Split:
         return self.y if self.order is None else self.y[self.order]
 
     def batches(
-        self, size: int, generator: torch.Generator | None = None, *, first: int = 0
+        self,
+        size: int,
+        generator: torch.Generator | None = None,
+        *,
+        first: int = 0,
+        share: Callable[[int], slice] = slice,
     ) -> Iterator[tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]]:
         """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``.
 
-        The batches before number ``first`` are left out.
+        The batches before number ``first`` are left out. Of each only a share is read: of one with n rows,
+        ``share(n)``, which may be none; slice(n) is all of them.
         The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be.
         """
         if generator is None and self.order is None and not self.mapped:
             for x, y in zip(self.x.split(size)[first:], self.y.split(size)[first:], strict=True):
-                yield x, y.float()
+                part = share(len(y))
+                yield x[part], y[part].float()
             return
         if generator is None:
             order = torch.arange(len(self), device=self.y.device) if self.order is None else self.order
         else:
             order = torch.randperm(len(self), generator=generator).to(self.y.device)
             order = order if self.order is None else self.order[order]
-        batches = order.split(size)[first:]
+        batches = [batch[share(len(batch))] for batch in order.split(size)[first:]]
         if self.mapped:  # gathered in threads, so that the model finds the next one ready
             yield from in_order(self.gather, batches, threads=READERS, ahead=AHEAD)
         else:

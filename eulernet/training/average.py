@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from eulernet.models.base import CTRModel
+from eulernet.training.ranks import load_whole, local
 
 
 class Average:
@@ -21,8 +22,8 @@ class Average:
         self.decay = decay
         self._source = source
         self.steps = 0
-        self._averages = [weight.data for weight in self.model.parameters()]
-        self._weights = [weight.data for weight in source.parameters()]
+        self._averages = [local(weight.data) for weight in self.model.parameters()]
+        self._weights = [local(weight.data) for weight in source.parameters()]
 
     def update(self) -> None:
         """Take in the weights after one more step."""
@@ -37,4 +38,4 @@ class Average:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.steps = state["steps"]
-        self.model.load_state_dict(state["weights"])
+        load_whole(self.model, state["weights"])

@@ -10,21 +10,27 @@ from torch import nn
 
 from eulernet.errors import UserError, require
 from eulernet.training.files import write_atomically
+from eulernet.training.ranks import gathered, load_whole
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, LAST = "model.safetensors", "last.ckpt"
 
 
 def save_weights(model: nn.Module, run: Path) -> None:
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(run / WEIGHTS, lambda file: save_file(weights, file))
+    """Write the weights of ``model``, whole whether or not they are divided: all processes of the run call it."""
+    weights = gathered(model.state_dict())
+
+    def write(file: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
+
+    write_atomically(run / WEIGHTS, write)
 
 
 def load_weights(model: nn.Module, run: Path) -> None:
     """Put the best weights of ``run`` into ``model``. UserError if they are damaged or of another model."""
     file = run / WEIGHTS
     try:
-        model.load_state_dict(load_file(file))
+        load_whole(model, load_file(file))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} cannot be read ({error})") from None
     except RuntimeError as error:

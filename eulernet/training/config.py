@@ -5,6 +5,7 @@ from typing import Any
 
 from eulernet.errors import choose, require
 from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.parallel import LAYOUTS
 from eulernet.training.precision import PRECISIONS
 
 
@@ -34,13 +35,14 @@ class TrainConfig:
     shuffle_seed: int
     precision: str
     compile: bool
+    embedding: str
     checkpoint_every: int | None
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("batch_size", "eval_batch_size", "shuffle_seed"):
-            require(getattr(self, name) < 2**62, f"train.{name} is too large: {getattr(self, name)}")
+        for name, limit in (("batch_size", 2**40), ("eval_batch_size", 2**40), ("shuffle_seed", 2**62)):
+            require(getattr(self, name) < limit, f"train.{name} is too large: {getattr(self, name)}")
         for name in ("weight_decay", "embedding_l2", "net_l2", "min_lr", "warmup_steps", "shuffle_seed"):
             require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         require(self.lr > 0, f"train.lr must be positive, got {self.lr}")
@@ -48,6 +50,14 @@ class TrainConfig:
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
         choose(OPTIMIZERS, self.optimizer, "train.optimizer")
         choose(PRECISIONS, self.precision, "train.precision")
+        choose(LAYOUTS, self.embedding, "train.embedding")
+        if LAYOUTS[self.embedding]:
+            require(
+                self.optimizer == "adam",
+                f"train.optimizer={self.optimizer} steps rows of whole tables; with train.embedding=sharded take adam",
+            )
+            require(self.cowclip is None, "train.cowclip reads whole tables; with train.embedding=sharded take null")
+            require(self.precision != "fp16", "train.embedding=sharded cannot do train.precision=fp16; take bf16")
         every = self.checkpoint_every
         require(every is None or every >= 1, f"train.checkpoint_every must be at least 1, or null, got {every}")
         require(self.cowclip_ratio > 0, f"train.cowclip_ratio must be positive, got {self.cowclip_ratio}")

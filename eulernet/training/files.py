@@ -7,13 +7,17 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from eulernet.errors import UserError
+from eulernet.training.ranks import rank
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)``, then move the temporary over ``file``: a reader sees the old file or the new one.
 
+    Of the processes of a run, only the first writes.
     What ``write`` raises for a full disk reaches the user: OSError as it is, torch's and safetensors' own as UserError.
     """
+    if rank() != 0:
+        return
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         write(temporary)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
@@ -22,7 +22,9 @@ from eulernet.training import checkpoint
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
+from eulernet.training.parallel import look_up_together, some
 from eulernet.training.precision import compile_model, products_in
+from eulernet.training.ranks import rank, share_of, summed, world
 from eulernet.training.state import State
 
 log = logging.getLogger(__name__)
@@ -61,12 +63,11 @@ def fit(
     the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
     finite, UserError for a state of other settings.
     """
-    model.to(device)
     data, state = data.to(device), State(model, config, device)
     if saved is not None:
         try:
             state.restore(saved)
-        except (RuntimeError, ValueError, TypeError, KeyError):
+        except (RuntimeError, ValueError, TypeError, LookupError):
             raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
     if config.compile:
         for one in {state.model, state.scored}:
@@ -111,7 +112,9 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     model, optimizer, scaler, device = state.model, state.optimizer, state.scaler, state.device
     epoch, steps = len(state.history) + 1, math.ceil(len(split) / config.batch_size)
     shuffle = state.shuffle if config.reshuffle else None
-    batches = split.batches(config.batch_size, shuffle, first=state.step)
+    batches = split.batches(config.batch_size, shuffle, first=state.step, share=share_of)
+    whole = len(range(config.batch_size)[share_of(config.batch_size)])  # this process's share of a whole batch
+    look_up_together(model, math.ceil(min(config.batch_size, len(split)) / world()))
     losses = state.losses_for(steps)  # read rarely: reading waits for the device
     start = time.perf_counter() - state.seconds
     model.train()
@@ -119,27 +122,31 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
         bar.update(min(state.step * config.batch_size, len(split)))
         for x, y in batches:
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-            with products_in(config.precision, device), eagerly(len(y) < config.batch_size):
-                loss = model.calculate_loss(x, y)
+            rows = min(config.batch_size, len(split) - state.step * config.batch_size)
+            with products_in(config.precision, device), eagerly(len(y) < whole):
+                loss = state.parallel.loss(x, y, rows)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
+            state.parallel.add_up_gradients()
             if config.clip_norm is not None:
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+                state.parallel.clip_gradients(config.clip_norm)
             scaler.step(optimizer)
             scaler.update()
             if state.average is not None:
                 state.average.update()
-            losses[state.step] = loss.detach() * len(y)
+            losses[state.step] = loss.detach() * rows
             state.step += 1
-            bar.update(len(y))
+            bar.update(rows)
             if state.step % CHECK_EVERY == 0:
-                check_finite(losses, epoch)
+                check_finite(summed(losses), epoch)
             if config.checkpoint_every and state.step % config.checkpoint_every == 0 and state.step < steps:
-                check_finite(losses, epoch)
+                check_finite(summed(losses), epoch)
                 state.seconds = time.perf_counter() - start
                 save()
+    losses = summed(losses)
     check_finite(losses, epoch)
+    state.average_statistics()
     state.seconds = time.perf_counter() - start
     return losses.sum().item() / len(split)
 
@@ -161,17 +168,19 @@ def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> M
 
 @torch.inference_mode()
 def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> Float[Tensor, " n"]:
-    """The logits of all rows of ``split``, in its order."""
+    """The logits of all rows of ``split``, in its order; of several processes each scores a share of every batch."""
     model.eval()
     device = next(model.parameters()).device
-    scores, done = torch.empty(len(split), device=device), 0
+    scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world()
+    look_up_together(model, math.ceil(min(whole, len(split)) / world()))
     with progress(len(split), what) as bar, products_in(precision, device):
-        for x, _ in split.batches(batch_size):
+        for x, _ in split.batches(whole, share=share_of):
+            rows = min(whole, len(split) - done)
             with eagerly(len(x) < batch_size):
-                scores[done : done + len(x)] = model(x.to(device, non_blocking=True))
-            done += len(x)
-            bar.update(len(x))
-    return scores
+                scores[done : done + rows][share_of(rows)] = model(some(x).to(device, non_blocking=True))[: len(x)]
+            done += rows
+            bar.update(rows)
+    return summed(scores)
 
 
 def eagerly(short: bool) -> AbstractContextManager[object]:
@@ -183,7 +192,8 @@ def eagerly(short: bool) -> AbstractContextManager[object]:
 @contextmanager
 def progress(rows: int, what: str) -> "Iterator[tqdm[Any]]":
     """A bar over rows with their rate, on a terminal only, gone when done."""
+    off = True if rank() > 0 else None  # None is off but on a terminal
     with tqdm(
-        total=rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=None, dynamic_ncols=True
+        total=rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=off, dynamic_ncols=True
     ) as bar:
         yield bar

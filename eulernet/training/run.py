@@ -19,6 +19,7 @@ from eulernet.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training.files import write_atomically
 from eulernet.training.history import Epoch, best_of
+from eulernet.training.ranks import world
 
 
 def write_report(
@@ -56,6 +57,7 @@ def write_report(
         "samples_per_second": len(history) * len(data.train) / seconds,
         "peak_memory_bytes": peak_memory(device),
         "device": str(device),
+        "processes": world(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "commit": commit,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,9 @@ from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import OPTIMIZERS
+from eulernet.training.parallel import Parallel, average_statistics, share_out
 from eulernet.training.precision import leave_compiler_unloaded
+from eulernet.training.ranks import everyones, gathered, is_divided, like, load_whole, rank, summed, world
 
 log = logging.getLogger(__name__)
 
@@ -22,57 +25,93 @@ class State:
     """Model, optimizer, averaged weights, loss scale, random states, finished epochs, and the place in this epoch.
 
     ``scored`` is the model that is validated, kept and tested: the averaged one if there is one. ``step`` steps of the
-    epoch that runs are done, with their losses, in ``seconds``.
+    epoch that runs are done, with their losses, in ``seconds``. Of several processes each has one; ``losses`` are then
+    this process's parts, which add up.
     """
 
     def __init__(self, model: CTRModel, config: TrainConfig, device: torch.device) -> None:
-        self.model, self.device = model, device
+        self.model, self.device, self.seed = model, device, config.shuffle_seed
+        share_out(model, config.embedding, device)
+        model.to(device)
         self.average = Average(model, config.ema) if config.ema else None
         self.scored = model if self.average is None else self.average.model
         if not config.compile:
             leave_compiler_unloaded()
         self.optimizer = OPTIMIZERS[config.optimizer](model, **config.optimizer_settings())
+        self.parallel = Parallel(model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the rows' order depends on this seed alone
         self.history: list[Epoch] = []
         self.begin_epoch()
+        if world() > 1:
+            self.reseed()
 
     def begin_epoch(self) -> None:
         self.step, self.losses, self.seconds = 0, torch.zeros(0), 0.0
         self._shuffle_before = self.shuffle.get_state()
 
+    def reseed(self) -> None:
+        """Give each process random numbers of its own, which follow from the seed and the steps done."""
+        place = [self.seed, len(self.history), self.step, rank()]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def average_statistics(self) -> None:
+        """After training steps, before the model is scored or kept."""
+        for model in {self.model, self.scored}:
+            average_statistics(model)
+
     def capture(self) -> dict[str, Any]:
-        """For a checkpoint: tensors and plain values only."""
+        """For a checkpoint: tensors and plain values only, of all processes, whole in process 0."""
+        self.average_statistics()
         cuda = self.device.type == "cuda"
+        random = {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
         return {
-            "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.state(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": gathered(self.model.state_dict()),
+            "average": None if self.average is None else gathered(self.average.state()),
+            "optimizer": gathered(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
             "shuffle": self._shuffle_before,  # the epoch that runs draws its order anew
-            "random": {
-                "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
-            },
+            "random": everyones(random),
             "history": [asdict(epoch) for epoch in self.history],
             "step": self.step,
-            "losses": self.losses[: self.step],
+            "losses": summed(self.losses[: self.step]),
             "seconds": self.seconds,
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take on what ``capture`` gave. Raises what torch does for a state of another model or other settings."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        load_whole(self.model, saved["model"])
+        self.optimizer.load_state_dict(self._own_part(saved["optimizer"]))
         if self.average is not None:
             self.average.load_state(saved["average"])
         self.scaler.load_state_dict(saved["scaler"])
         self.shuffle.set_state(saved["shuffle"])
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
         self.begin_epoch()
-        self.step, self.losses, self.seconds = saved["step"], saved["losses"].to(self.device), saved["seconds"]
-        torch.set_rng_state(saved["random"]["cpu"])
-        cuda = saved["random"]["cuda"]
+        self.step, self.seconds = saved["step"], saved["seconds"]
+        self.losses = saved["losses"].to(self.device) * (rank() == 0)
+        self._restore_random(saved["random"])
+
+    def _own_part(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The optimizer's state as this process needs it: of a divided table only what belongs to its rows."""
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        state = dict(saved["state"])
+        for number, weight in enumerate(weights):
+            if is_divided(weight) and number in state:
+                state[number] = {name: like(value, weight) for name, value in state[number].items()}
+        return {**saved, "state": state}
+
+    def _restore_random(self, saved: list[dict[str, Tensor | None]]) -> None:
+        if len(saved) != world():
+            log.warning("the run was stopped in %d processes, now %d: dropout draws other masks", len(saved), world())
+            self.reseed()
+            return
+        cpu, cuda = saved[rank()]["cpu"], saved[rank()]["cuda"]
+        assert cpu is not None
+        torch.set_rng_state(cpu)
         if (self.device.type == "cuda") != (cuda is not None):
             log.warning("the run began on another kind of device: it goes on, but not to the same bits")
         elif cuda is not None:

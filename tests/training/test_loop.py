@@ -46,6 +46,7 @@ CONFIG = TrainConfig(
     shuffle_seed=1,
     precision="fp32",
     compile=False,
+    embedding="replicated",
     checkpoint_every=None,
 )
 
