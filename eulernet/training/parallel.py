@@ -130,7 +130,7 @@ class _Loss(nn.Module):
         return self.model.calculate_loss(x, y)
 
 
-def _add(_: None, bucket: dist.GradBucket) -> "torch.futures.Future[Tensor]":
+def _add(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda done: done.value()[0])
@@ -178,9 +178,9 @@ def gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) -> T
     """[world, most, K]: the rows of every process, each with at most ``most``; zeros fill up."""
     padded = rows.new_zeros(most, rows.shape[1])
     padded[: len(rows)] = rows
-    everyones = rows.new_empty(world() * most, rows.shape[1])
-    dist.all_gather_into_tensor(everyones, padded)
-    return everyones.view(world(), most, rows.shape[1])
+    everyones = rows.new_empty(world(), most, rows.shape[1])
+    dist.all_gather(list(everyones), padded)
+    return everyones
 
 
 def average_statistics(model: nn.Module) -> None:

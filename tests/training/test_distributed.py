@@ -43,7 +43,7 @@ def store(tmp_path_factory):
         tmp_path_factory.mktemp("data"),
         2.0,
         rows=3_000,
-        field_sizes=[8, 40, 7],  # 55 rows do not divide by 2 or 4
+        field_sizes=[8, 40, 7],  # with id 0 of each 58 rows, which four cannot share evenly
         interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
         signal=2.0,
         spread=0.5,
@@ -111,7 +111,7 @@ def test_replicas_are_equal_to_the_bit_and_shards_are_parts(several):
         whole = load_file(folder / f"{name}_sharded" / "model.safetensors")
         for key in whole:
             if key.endswith("table.weight"):
-                assert max(len(part["weights"][key]) for part in parts) == -(-55 // world) < len(whole[key])
+                assert max(len(part["weights"][key]) for part in parts) == -(-len(whole[key]) // world)
                 assert torch.equal(torch.cat([part["weights"][key] for part in parts]), whole[key])
             else:
                 assert all(torch.equal(part["weights"][key], whole[key]) for part in parts)
@@ -208,7 +208,7 @@ def test_the_command_leaves_one_run_and_only_the_first_process_speaks(tmp_path):
     assert report["processes"] == 2
     assert report["config"]["train"]["embedding"] == "sharded"
     assert processes.printed(tmp_path, 0, "out").splitlines()[-1].startswith(f"test  auc={report['test']['auc']:.6f}")
-    assert len((run / "train.log").read_text().splitlines()) == 4  # what is trained, two epochs, the test
+    assert (run / "train.log").read_text().count("  train ") == 2
     assert command(tmp_path, f"resume={run.relative_to(tmp_path / 'work')}", "train.max_epochs=3") == [0, 0]
     assert json.loads((run / "report.json").read_text())["epochs"] == 3
 
