@@ -107,7 +107,7 @@ class FieldEmbedding(nn.Module):
         """
         weight = self.table.weight
         weight.grad, self.touched, self.touched_all = torch.zeros_like(weight), [], False
-        self.kept = weight.grad if self.together is None else weight.grad.to_local()  # type: ignore[operator]
+        self.kept = weight.grad if self.together is None else weight.grad.to_local()  # type: ignore[attr-defined]
         # What autograd itself adds, a penalty on the table say, is on every row.
         weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
 

@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from eulernet.errors import UserError, require
 
 MEETING = timedelta(minutes=5)  # the longest wait for the store
+FAREWELL = timedelta(seconds=10)
 PREPARING = timedelta(days=1)  # the longest that the others wait for the leader's data, and it for theirs
 SILENCE = timedelta(minutes=30)  # the longest wait for a living process; the end of one is noticed at once
 
@@ -62,7 +63,7 @@ def again(folder: object) -> str:
 
 
 @cache
-def store() -> dist.Store:
+def store() -> dist.Store:  # type: ignore[name-defined]
     """Where the processes leave each other notes. UserError if it cannot be reached."""
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     require(not missing, f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun (see README.md)")
@@ -114,7 +115,7 @@ def _connect(device: torch.device) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore("group", store()),
+        store=dist.PrefixStore("group", store()),  # type: ignore[attr-defined]
         rank=number(),
         world_size=processes(),
         timeout=SILENCE,
@@ -146,8 +147,12 @@ def run(task: Callable[[], None]) -> NoReturn:
         if number() == 0 or not lost(error):  # the leader says who is gone
             traceback.print_exc()
     with suppress(UserError, dist.DistError, RuntimeError):  # whoever is gone needs no word
-        if not dist.is_initialized() and number() == 0:
-            store().set("job", "")
+        if not dist.is_initialized():
+            if number() == 0:  # where there is no torchrun the store lives here, so all read it before this ends
+                store().set("job", "")
+                store().wait([f"left {other}" for other in range(1, processes())], FAREWELL)
+            else:
+                store().set(f"left {number()}", "")
         elif dist.is_initialized() and code == 0:
             dist.barrier()  # nobody leaves while another still talks
             dist.destroy_process_group()

@@ -130,7 +130,7 @@ class _Loss(nn.Module):
         return self.model.calculate_loss(x, y)
 
 
-def _add(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def _add(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda done: done.value()[0])
