@@ -138,8 +138,7 @@ def bootstrap(
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals (Efron, 1979) of what ``measure(weights)`` returns, over ``count`` resamples of the rows.
 
-    ``Ranked`` and ``RankedInGroups`` sort once for all of them. One that leaves a measure undefined does not count for
-    it.
+    ``Ranked`` and ``RankedInGroups`` sort once for all of them. One that leaves a measure undefined does not count.
     """
     found: dict[str, list[float]] = {}
     for weights in resamples(rows, count, seed):

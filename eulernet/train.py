@@ -22,6 +22,7 @@ from eulernet.callbacks import discard_unless_started
 from eulernet.cli import command, construct, to_plain
 from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, choose, require
+from eulernet.manifest import write_manifest
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
@@ -156,6 +157,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
             raise UserError(f"another process of this run is gone; go on with: {again(run)}") from None
         raise
     report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
+    write_manifest(run)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
     return report["valid"]["auc"]

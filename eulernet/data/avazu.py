@@ -11,10 +11,10 @@ import polars as pl
 
 from eulernet.data import raw as source
 from eulernet.data.build import build
-from eulernet.data.criteo import hexadecimal
 from eulernet.data.lines import Format
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
+from eulernet.data.values import Label, Raw
 
 HASHED = (
     "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category", "device_id", "device_ip",
@@ -47,24 +47,15 @@ def make_avazu(
     files = source.find(raw, "train.csv or train.gz from Kaggle", (".csv", ".gz", ".zip", ".parquet"), "train")
     recipe = Recipe(
         name="avazu",
-        version=1,
+        version=2,
         protocol=f"EulerNet paper: weekday and hour, no id; values below {min_count} rows are id 0",
-        scan=lambda files, memory: source.read(files, FORMAT, memory),
-        label=pl.col("click"),
+        form=FORMAT,
+        label=Label("click"),
         fields=[
-            Category("weekday", weekday(pl.col("hour")), min_count),
-            Category("hour", pl.col("hour") % 100, min_count),
-            *(
-                Category(name, hexadecimal(pl.col(name)) if name in HASHED else pl.col(name), min_count)
-                for name in FIELDS
-            ),
+            Category("weekday", Raw("hour", "weekday"), min_count),
+            Category("hour", Raw("hour", "hour"), min_count),
+            *(Category(name, Raw(name, "hexadecimal" if name in HASHED else "as_is"), min_count) for name in FIELDS),
         ],
     )
     cut = published(split, split_seed)
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin="raw files", memory=memory)
-
-
-def weekday(hour: pl.Expr) -> pl.Expr:
-    """Monday is 0, from YYMMDDHH as an integer; polars refuses a date or an hour that there is not."""
-    day = (2000 + hour // 1_000_000, hour // 10_000 % 100, hour // 100 % 100)
-    return pl.datetime(*day, hour % 100).dt.weekday() - 1

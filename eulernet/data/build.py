@@ -23,18 +23,18 @@ import polars as pl
 from eulernet import memory as process
 from eulernet.data import coders, disk, store
 from eulernet.data.coders import Coder
-from eulernet.data.lines import first_failure
+from eulernet.data.columns import describe_raw
 from eulernet.data.raw import Piece
-from eulernet.data.recipe import Bag, Field, Number, Quantiles, Recipe
+from eulernet.data.recipe import Field, Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
-from eulernet.errors import UserError, choose, require
+from eulernet.data.values import check_sizes, clicks, evaluate
+from eulernet.errors import choose, require
 
 log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
 LABEL = "label"
-LARGEST = 1e30  # larger numbers, and infinite ones, are not what somebody measured
 THREADS = pl.thread_pool_size()
 
 
@@ -91,9 +91,13 @@ def build(
             new,
             name=recipe.name,
             protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
-            fields=[coders.describe(coder) for coder in fitted],
+            fields=[
+                {**coders.describe(coder), **field.raw.describe(), "missing": gone / rows}
+                for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
+            ],
             split=split_rows,
             source={"origin": origin, "files": sums},
+            raw=describe_raw(recipe.form, recipe.label),
         )
         store.summarise(new, meta, missing, zeros.tolist(), seconds)
     ids = sum(field["size"] for field in meta["fields"])
@@ -103,29 +107,23 @@ def build(
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
     """The first pass: typed columns into ``new``/typed, one file a piece. Returns the rows of each raw file."""
-    values = {f"f{i}": field.value for i, field in enumerate(recipe.fields)}
-    values |= {
-        name: value.cast(pl.Float64).fill_nan(None)
-        for (name, value), field in zip(values.items(), recipe.fields, strict=True)
-        if isinstance(field, Number | Quantiles)
-    }
-    values |= {  # an empty bag is a missing one
-        name: pl.when(value.list.len() > 0).then(value)
-        for (name, value), field in zip(values.items(), recipe.fields, strict=True)
-        if isinstance(field, Bag)
-    }
-    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)} | {KEY: "the split"}
-    if split.key is not None:
-        values[KEY] = split.key
+    values = {f"f{i}": value for i, value in enumerate(recipe.values())}
+    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)}
+    key = {} if split.key is None else {KEY: split.key}
     (new / "typed").mkdir()
 
     def type_piece(numbered: tuple[int, Piece]) -> tuple[Piece, int]:
         number, piece = numbered
-        typed = evaluate(piece, {LABEL: recipe.label, **values}, {LABEL: "the label", **names})
+        frame = piece.frame()
+        typed = evaluate(frame, values, names, piece.where)
+        check_sizes(typed, names, piece.where)
+        keys = evaluate(frame, key, {KEY: "the split"}, piece.where)
+        labels = clicks(frame, recipe.label.expression, piece.where).alias(LABEL)
+        typed = pl.concat([labels.to_frame(), typed, keys], how="horizontal")
         typed.write_ipc(new / "typed" / f"{number:08}.arrow")
         return piece, len(typed)
 
-    in_files, seen, pieces = [0] * len(files), 0, enumerate(recipe.scan(files, memory))
+    in_files, seen, pieces = [0] * len(files), 0, enumerate(recipe.pieces(files, memory))
     with disk.progress("reading", " rows") as bar:
         for piece, rows in in_order(type_piece, pieces, threads=THREADS, ahead=THREADS):
             if seen == 0:
@@ -139,37 +137,6 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
         require(not recipe.verify, f"{message}; dataset.verify=false takes them")
         log.warning(message)
     return in_files
-
-
-def evaluate(piece: Piece, values: dict[str, pl.Expr], names: dict[str, str]) -> pl.DataFrame:
-    """The typed columns of a piece; UserError with file and line for a value that cannot be, or a label not 0 or 1."""
-    frame, wanted = piece.frame(), [value.alias(name) for name, value in values.items()]
-    try:
-        typed = frame.select(wanted)
-    except pl.exceptions.PolarsError:
-        row = first_failure(len(frame), lambda start, stop: frame[start:stop].select(wanted))
-        for name, value in values.items():
-            try:
-                frame[row : row + 1].select(value)
-            except pl.exceptions.PolarsError as error:
-                reason = " ".join(str(error).split("\n\n")[0].split())
-                raise UserError(f"{piece.where(row)}: {names[name]}: {reason[:200]}") from None
-        raise
-    clicks = typed[LABEL]
-    right = ((clicks == 0) | (clicks == 1)).fill_null(False)
-    if not right.all():
-        row = int(right.arg_min() or 0)
-        given = "missing" if clicks[row] is None else f"{clicks[row]:g}"
-        raise UserError(f"{piece.where(row)}: the label is {given}, it should be 0 or 1")
-    for name, dtype in typed.schema.items():
-        if dtype == pl.Float64 and name not in (LABEL, KEY):
-            large = typed[name].abs() > LARGEST
-            if large.any():
-                row = int(large.arg_max() or 0)
-                raise UserError(
-                    f"{piece.where(row)}: {names[name]}: {typed[name][row]:g} is not a number to learn from"
-                )
-    return typed.with_columns(clicks.cast(pl.UInt8))
 
 
 def state_space(new: Path, rows: int, read: int, fields: int) -> None:

@@ -4,7 +4,7 @@ Each field takes one column of x, a bag as many as it keeps members. A category 
 float32, a bag the ids of its members and then -1. A coder is fitted on a frame with one column, ``value``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import polars as pl
 
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles
 from eulernet.data.store import vocabulary_file
-from eulernet.errors import require
+from eulernet.errors import UserError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,3 +218,26 @@ def write(coder: Coder, folder: Path) -> None:
         numbers = pl.int_range(1, len(coder.vocabulary) + 1, dtype=pl.Int32, eager=True)
         table = pl.DataFrame({"value": coder.vocabulary.values, "id": numbers})
         table.write_parquet(folder / vocabulary_file(coder.name))
+
+
+def read(described: Mapping[str, Any], folder: Path) -> Coder:
+    """The coder of a field from what meta.json says of it, and its vocabulary in ``folder``."""
+    name, kind = described["name"], described["kind"]
+    if kind == "number":
+        return NumberCoder(name, described["mean"], described["scale"])
+    if "edges" in described:
+        return QuantileCoder(name, described["edges"])
+    file = folder / vocabulary_file(name)
+    try:
+        scan = pl.scan_parquet(file, glob=False)
+        rows = scan.select(pl.len()).collect().item()
+        require(rows == described["size"] - 1, f"{file} has {rows} values, meta.json says {described['size'] - 1}")
+        table = scan.collect()
+        numbered = table["id"].equals(pl.int_range(1, rows + 1, dtype=pl.Int32, eager=True))
+        require(numbered and table["value"].null_count() == 0, f"{file} does not number its values 1, 2, ...")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
+    vocabulary = Vocabulary(table["value"])
+    if kind == "bag":
+        return BagCoder(name, vocabulary, described["length"], described["pooling"])
+    return CategoryCoder(name, vocabulary)

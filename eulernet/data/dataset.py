@@ -2,7 +2,7 @@
 
 import mmap
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -119,16 +119,8 @@ class Dataset:
 
     @property
     def field_sizes(self) -> list[FieldSize]:
-        """What a model needs to know of each field: the number of its ids, or that it is a number or a bag."""
-        sizes: list[FieldSize] = []
-        for field in self.meta["fields"]:
-            if field["kind"] == "number":
-                sizes.append(Number())
-            elif field["kind"] == "bag":
-                sizes.append(Bag(field["size"], field["length"], field["pooling"]))
-            else:
-                sizes.append(field["size"])
-        return sizes
+        """What a model needs to know of each field."""
+        return field_sizes(self.meta)
 
     @property
     def bytes(self) -> int:
@@ -183,6 +175,19 @@ class Dataset:
             shutil.copy(self.folder / "meta.json", folder / "meta.json")
         except shutil.Error as error:  # a list of what failed
             raise UserError(f"{folder} cannot be written ({error.args[0][0][2]}); is the disk full?") from None
+
+
+def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:
+    """What a model needs to know of each field: the number of its ids, or that it is a number or a bag."""
+    sizes: list[FieldSize] = []
+    for field in meta["fields"]:
+        if field["kind"] == "number":
+            sizes.append(Number())
+        elif field["kind"] == "bag":
+            sizes.append(Bag(field["size"], field["length"], field["pooling"]))
+        else:
+            sizes.append(field["size"])
+    return sizes
 
 
 def read_through(file: Path) -> None:

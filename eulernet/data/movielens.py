@@ -12,13 +12,22 @@ import polars as pl
 
 from eulernet.data import download
 from eulernet.data.build import build
+from eulernet.data.lines import Dtype, Format
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
+from eulernet.data.values import Label, Raw
 from eulernet.errors import UserError, require
 
 INTEGERS = ("user_id", "item_id", "age", "rating")
 FIELDS = ("user_id", "age", "gender", "occupation", "zip_code", "item_id", "release_year")
+# A row to score has the fields of its user and its movie, joined as the rows of training are.
+COLUMNS: dict[str, Dtype] = {
+    **dict.fromkeys(FIELDS, pl.Int64),
+    **dict.fromkeys(("gender", "occupation", "zip_code"), pl.String),
+    "rating": pl.Int64,
+}
+LABEL = Label("rating", at_least=4, without=3)
 ONE_M = ("ratings.dat", "users.dat", "movies.dat")
 HUNDRED_K = ("u.data", "u.user", "u.item")
 ATOMIC = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
@@ -56,11 +65,12 @@ def make_movielens_100k(
 def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count: int) -> Recipe:
     return Recipe(
         name=name,
-        version=2,
+        version=3,
         protocol=f"EulerNet paper: rating 3 dropped, click = rating >= 4; id 0 below {min_count} rows",
-        scan=lambda files, _: iter([Piece(lambda: scan(files).filter(pl.col("rating") != 3), str, 0, 1.0)]),
-        label=(pl.col("rating") >= 4).cast(pl.UInt8),
-        fields=[Category(field, pl.col(field), min_count) for field in FIELDS],
+        form=Format(COLUMNS, ",", header=True, quote='"'),
+        label=LABEL,
+        fields=[Category(field, Raw(field), min_count) for field in FIELDS],
+        scan=lambda files, _: iter([Piece(lambda: LABEL.rows(scan(files)), str, 0, 1.0)]),
     )
 
 

@@ -15,10 +15,11 @@ from eulernet.data import disk
 from eulernet.data import raw as source
 from eulernet.data.avazu import FIELDS as AVAZU
 from eulernet.data.build import build
-from eulernet.data.criteo import CATEGORIES, COUNTS, hexadecimal
+from eulernet.data.criteo import CATEGORIES, COUNTS
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Recipe
 from eulernet.data.splits import PARTS, by_file
+from eulernet.data.values import Label, Raw
 from eulernet.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -36,40 +37,30 @@ class Benchmark:
     md5: tuple[str, str, str]
 
 
-def plain(names: Sequence[str]) -> Callable[[int], Sequence[Field]]:
-    return lambda min_count: [Category(name, pl.col(name), min_count) for name in names]
+def plain(names: Sequence[str], transform: str = "as_is") -> Callable[[int], Sequence[Field]]:
+    return lambda min_count: [Category(name, Raw(name, transform), min_count) for name in names]
 
 
 def indices(names: Sequence[str]) -> Callable[[int], Sequence[Field]]:
     """Whole numbers, which the files may write as 9 or 9.0."""
-    return lambda min_count: [Category(name, pl.col(name).cast(pl.Int32), min_count) for name in names]
+    return plain(names, "whole")
 
 
 def criteo_x1(min_count: int) -> Sequence[Field]:
-    return [*(Number(name, pl.col(name), standardise=False) for name in COUNTS), *indices(CATEGORIES)(min_count)]
+    return [*(Number(name, Raw(name), standardise=False) for name in COUNTS), *indices(CATEGORIES)(min_count)]
 
 
 def criteo_x4(min_count: int) -> Sequence[Field]:
-    """Counts above 2 to floor(ln(v)^2); 0 counts as missing, as in FuxiCTR, whose tokenizer drops its fill value."""
-
-    def count(v: pl.Expr) -> pl.Expr:
-        return pl.when(v > 2).then((v.log() ** 2).floor()).otherwise(v).cast(pl.Int32).replace(0, None)
-
-    return [
-        *(Category(name, count(pl.col(name)), min_count) for name in COUNTS),
-        *(Category(name, hexadecimal(pl.col(name)), min_count) for name in CATEGORIES),
-    ]
+    return [*plain(COUNTS, "floor_log_square")(min_count), *plain(CATEGORIES, "hexadecimal")(min_count)]
 
 
 def avazu_x4(min_count: int) -> Sequence[Field]:
     """24 fields: the hour of the day, the 21 given ones, weekday (Sunday is 0) and weekend."""
-    hour = pl.col("hour")
-    day = pl.date(2000 + hour // 1_000_000, hour // 10_000 % 100, hour // 100 % 100).dt.weekday()  # Monday is 1
     return [
-        Category("hour", hour % 100, min_count),
+        Category("hour", Raw("hour", "hour"), min_count),
         *plain(AVAZU)(min_count),
-        Category("weekday", day % 7, min_count),
-        Category("weekend", (day >= 6).cast(pl.Int8), min_count),
+        Category("weekday", Raw("hour", "weekday_from_sunday"), min_count),
+        Category("weekend", Raw("hour", "weekend"), min_count),
     ]
 
 
@@ -82,18 +73,12 @@ KKBOX_IDS = (
 def kkbox_x1(min_count: int) -> Sequence[Field]:
     """13 fields, of which two hold up to three values; the country of the recording, and the age in decades."""
 
-    def three(name: str) -> Field:
-        members = pl.col(name).str.split(" ").list.eval(pl.element().replace("", None).drop_nulls())
-        return Bag(name, members, min_count, 3, "sum")
-
-    age = pl.col("bd")
-    decade = pl.when(age.is_between(1, 95)).then((age / 10).ceil().clip(upper_bound=7).cast(pl.Int32))
     return [
         *plain(KKBOX_IDS)(min_count),
-        three("genre_ids"),
-        three("artist_name"),
-        Category("isrc", pl.col("isrc").str.slice(0, 2), min_count),
-        Category("bd", decade, min_count),
+        Bag("genre_ids", Raw("genre_ids", "members", " "), min_count, 3, "sum"),
+        Bag("artist_name", Raw("artist_name", "members", " "), min_count, 3, "sum"),
+        Category("isrc", Raw("isrc", "first_two"), min_count),
+        Category("bd", Raw("bd", "decade"), min_count),
     ]
 
 
@@ -189,13 +174,12 @@ def make_benchmark(name: str) -> Callable[..., Path]:
                 complain(
                     f"{file}: md5 {found}, the published file of {name} has {published}; dataset.verify=false takes it"
                 )
-        form = Format(spec.columns, ",", header=True, quote='"')
         recipe = Recipe(
             name=name,
-            version=1,
+            version=2,
             protocol=f"reczoo {name}: {spec.protocol}; values below {min_count} training rows are id 0",
-            scan=lambda files, memory: source.read(files, form, memory),
-            label=pl.col(spec.label),
+            form=Format(spec.columns, ",", header=True, quote='"'),
+            label=Label(spec.label),
             fields=spec.fields(min_count),
             rows=spec.rows,
             verify=verify,

@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from eulernet.data.lines import LINE_END, Format, blocks, header_of, kind_of, line_of, parse_block, require_columns
+from eulernet.data.columns import conform
+from eulernet.data.lines import LINE_END, Format, blocks, header_of, line_of, parse_block, require_columns
 from eulernet.data.unpack import begins_with, opened, stem
 from eulernet.errors import UserError, require
 
@@ -134,28 +135,9 @@ def _row_of(file: Path, first: int, row: int) -> str:
 
 
 def _slice(file: Path, start: int, rows: int, form: Format, where: Callable[[int], str]) -> pl.DataFrame:
-    """Some rows of a Parquet file, with the types that are wanted; a list keeps its own."""
+    """Some rows of a Parquet file, with the types that are wanted."""
     frame = _refused(file, pl.scan_parquet(file, glob=False).select(list(form.columns)).slice(start, rows).collect)
-    words = pl.col(pl.String)
-    frame = frame.with_columns(pl.when(words.is_in(["", *form.missing])).then(None).otherwise(words).name.keep())
-    for name, dtype in form.columns.items():
-        values = frame[name]
-        if values.dtype == dtype or isinstance(values.dtype, pl.List):
-            continue
-        try:
-            cast = values.cast(dtype, strict=False)
-        except pl.exceptions.PolarsError:
-            raise UserError(
-                f"{file}: column {name} of type {values.dtype} is not {kind_of(dtype)}; leave it out"
-            ) from None
-        wrong = cast.is_null() & values.is_not_null()
-        if values.dtype.is_numeric() and not values.dtype.is_integer() and dtype.is_integer():
-            wrong |= (values.cast(pl.Float64) % 1 != 0).fill_null(False)
-        if wrong.any():
-            row = int(wrong.arg_max() or 0)
-            raise UserError(f"{where(row)}: {name} is {values[row]!r}, not {kind_of(dtype)}")
-        frame = frame.with_columns(cast)
-    return frame
+    return conform(frame, form.columns, form.missing, where, str(file))
 
 
 def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:

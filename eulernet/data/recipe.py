@@ -7,7 +7,11 @@ from typing import Any, Literal
 
 import polars as pl
 
+from eulernet.data import raw as source
+from eulernet.data.columns import describe_raw
+from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
+from eulernet.data.values import Label, Raw, value_of
 from eulernet.errors import require
 
 
@@ -16,7 +20,7 @@ class Category:
     """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0."""
 
     name: str
-    value: pl.Expr
+    raw: Raw
     min_count: int = 1
 
 
@@ -25,7 +29,7 @@ class Quantiles:
     """A field of ids from a number: one of at most ``classes`` classes of about equally many rows; 0 if missing."""
 
     name: str
-    value: pl.Expr
+    raw: Raw
     classes: int
 
 
@@ -34,20 +38,20 @@ class Number:
     """A field of real numbers, brought to mean 0 and variance 1 if ``standardise``; a missing one is 0 after that."""
 
     name: str
-    value: pl.Expr
+    raw: Raw
     standardise: bool
 
 
 @dataclass(frozen=True)
 class Bag:
-    """A field of several values at once, whose embeddings are pooled: ``value`` is a list.
+    """A field of several values at once, whose embeddings are pooled: its value is a list.
 
     The first ``length`` members of a list are kept; None keeps as many as the longest has, of the rows that ids come
     from. Members seen less often than ``min_count`` share id 0; a missing or empty list pools to the zero vector.
     """
 
     name: str
-    value: pl.Expr
+    raw: Raw
     min_count: int
     length: int | None
     pooling: Literal["mean", "sum"]
@@ -58,18 +62,20 @@ Field = Category | Quantiles | Number | Bag
 
 @dataclass(frozen=True)
 class Recipe:
-    """How raw files become rows: ``scan`` reads and checks them piece by piece, then each row is fields and a label.
+    """How raw files become rows: read and checked piece by piece, each row is fields and a label.
 
+    ``form`` says what a raw row looks like; rows that are scored later have that form too, without the label.
     ``protocol`` says in words what the preprocessing does; it goes into the store and into every report.
     """
 
     name: str
-    version: int  # raise it when scan, a field or the label changes: stores of other versions are not reused
+    version: int  # raise it when scan or a transform changes: stores of other versions are not reused
     protocol: str
-    scan: Callable[[Sequence[Path], int], Iterator[Piece]]  # (files, bytes of memory) -> rows in order
-    label: pl.Expr
+    form: Format
+    label: Label
     fields: Sequence[Field]
-    settings: Any = None  # what else the expressions depend on, as plain values
+    # (files, bytes of memory) -> rows in order, where the raw files are not of that form themselves
+    scan: Callable[[Sequence[Path], int], Iterator[Piece]] | None = None
     rows: Sequence[int] | None = None  # how many rows each file should have, where that is known
     verify: bool = True  # whether other numbers are an error
 
@@ -79,11 +85,16 @@ class Recipe:
             count = getattr(field, "min_count", 1)
             require(count >= 1, f"{field.name}: min_count must be at least 1, got {count}")
 
+    def pieces(self, files: Sequence[Path], memory: int) -> Iterator[Piece]:
+        return source.read(files, self.form, memory) if self.scan is None else self.scan(files, memory)
+
+    def values(self) -> list[pl.Expr]:
+        """What the coder of each field takes, from a raw row."""
+        kinds = {Category: "category", Quantiles: "number", Number: "number", Bag: "bag"}
+        return [value_of(field.raw, kinds[type(field)]) for field in self.fields]
+
     def describe(self) -> dict[str, Any]:
         """All that the encoded rows depend on, beside the raw files and the split, as plain values."""
-        fields = [
-            [type(field).__name__, {key: value for key, value in vars(field).items() if key != "value"}]
-            for field in self.fields
-        ]
-        own = {"name": self.name, "version": self.version, "protocol": self.protocol, "settings": self.settings}
-        return {**own, "fields": fields}
+        fields = [[type(field).__name__, {**vars(field), "raw": field.raw.describe()}] for field in self.fields]
+        own = {"name": self.name, "version": self.version, "protocol": self.protocol}
+        return {**own, "raw": describe_raw(self.form, self.label), "fields": fields}

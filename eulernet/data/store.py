@@ -24,7 +24,7 @@ from eulernet import memory
 from eulernet.data.splits import PARTS, Cut
 from eulernet.errors import UserError, require
 
-FORMAT = 2
+FORMAT = 3
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -59,12 +59,14 @@ def seal(
     fields: Sequence[Mapping[str, Any]],
     split: Mapping[str, list[int] | str],
     source: Mapping[str, Any],
+    raw: Mapping[str, Any],
     **extra: Any,
 ) -> dict[str, Any]:
     """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store.
 
     A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
-    and what encodes it. Raises UserError for a split that is empty or has one class only.
+    the raw ``column`` that it comes from and what encodes that; ``raw`` describes raw rows. Raises UserError for a
+    split that is empty or has one class only.
     """
     y = np.load(folder / "y.npy", mmap_mode="r")
     clicks, rows = {}, {}
@@ -85,6 +87,7 @@ def seal(
         "rows_in": rows,
         "clicks": clicks,
         "source": dict(source),
+        "raw": dict(raw),
         **extra,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
@@ -124,17 +127,21 @@ def summarise(
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """The checked ``meta.json`` of a store; UserError if it is damaged or of another format."""
-    again = f"delete that folder and run again (rm -r {folder})"
+def read_meta(folder: Path, again: str | None = None) -> dict[str, Any]:
+    """The checked ``meta.json`` of a store, or of a run's preprocessor, where ``again`` says what to do.
+
+    UserError if it is damaged or of another format.
+    """
+    again = again or f"delete that folder and run again (rm -r {folder})"
     try:
         meta = json.loads((folder / "meta.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"store {folder}: meta.json cannot be read ({error}); {again}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        found = meta.get("format") if isinstance(meta, dict) else None
-        raise UserError(f"store {folder}: format {found}, this version reads format {FORMAT}; {again}")
-    missing = {"name", "protocol", "rows", "fields", "split", "rows_in", "clicks", "source"} - meta.keys()
+    found = meta.get("format") if isinstance(meta, dict) else None
+    newer = isinstance(found, int) and found > FORMAT
+    todo = "it was made by a newer eulernet: update this one" if newer else again
+    require(found == FORMAT, f"store {folder}: format {found}, this version reads format {FORMAT}; {todo}")
+    missing = {"name", "protocol", "rows", "fields", "split", "rows_in", "clicks", "source", "raw"} - meta.keys()
     require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
     for field in meta["fields"]:
         file = vocabulary_file(field["name"])

@@ -21,6 +21,9 @@ from tqdm import tqdm
 
 from eulernet.data import coders, disk, store
 from eulernet.data.coders import CategoryCoder, Vocabulary
+from eulernet.data.columns import describe_raw
+from eulernet.data.lines import Format
+from eulernet.data.values import Label, Raw
 from eulernet.errors import nearest, require
 from eulernet.metrics import auc, logloss
 
@@ -139,9 +142,10 @@ def make_synthetic(
             new,
             name="synthetic",
             protocol=f"{len(orders)} planted interactions, signal {signal}, seed {data_seed}; first 80/10/10 %",
-            fields=[coders.describe(coder) for coder in fitted],
+            fields=[{**coders.describe(coder), **Raw(coder.name).describe(), "missing": 0.0} for coder in fitted],
             split=store.write_split(new, dict(split), rows),
             source={"origin": "drawn by eulernet", **description},
+            raw=describe_raw(Format(dict.fromkeys(names, pl.Int64), ",", header=True, quote='"'), Label("click")),
             planted=description["interactions"],
             bayes=bayes,
         )

@@ -15,10 +15,10 @@ import polars as pl
 from eulernet.data import raw as source
 from eulernet.data import splits
 from eulernet.data.build import build
-from eulernet.data.criteo import bucket
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import PARTS, Splitter
+from eulernet.data.values import Label, Raw
 from eulernet.errors import UserError, choose, nearest, require
 
 log = logging.getLogger(__name__)
@@ -111,19 +111,13 @@ def make_table(
     form = replace(form, columns=types)
     recipe = Recipe(
         name="table",
-        version=1,
+        version=2,
         protocol=f"click = {clicks}" + (f" >= {label_from:g}" if label_from is not None else ""),
-        scan=lambda files, memory: source.read(files, form, memory),
-        label=pl.col(clicks).fill_nan(None) if label_from is None else click_from(pl.col(clicks), label_from),
+        form=form,
+        label=Label(clicks, at_least=label_from),
         fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
-        settings=[clicks, label_from, described, list(form.missing), columns, form.separator, quote],
     )
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=splitter, origin="raw files", memory=memory)
-
-
-def click_from(label: pl.Expr, threshold: float) -> pl.Expr:
-    """1 from the threshold on; NaN, which polars sorts above all numbers, is missing."""
-    return (label.fill_nan(None) >= threshold).cast(pl.UInt8)
 
 
 def check_columns(
@@ -190,25 +184,25 @@ def dtype_of(kind: str, values: pl.Series) -> Dtype:
         return values.dtype
     if kind == "category" and values.dtype.is_integer():
         return pl.UInt64 if values.dtype == pl.UInt64 else pl.Int64  # parts may differ in width
+    if kind == "category" and values.dtype.is_float():
+        return pl.Float64
     return pl.String
 
 
 def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
-    column = pl.col(name)
     match settings["kind"]:
         case "number":
-            return Number(name, column.cast(pl.Float64), settings["standardise"])
+            return Number(name, Raw(name), settings["standardise"])
         case "quantiles":
-            return Quantiles(name, column.cast(pl.Float64), settings["classes"])
+            return Quantiles(name, Raw(name), settings["classes"])
         case "log_square":
-            return Category(name, bucket(column.cast(pl.Int64)), settings["min_count"])
+            return Category(name, Raw(name, "log_square"), settings["min_count"])
         case "bag":
-            if not isinstance(dtype, pl.List):
-                column = column.str.split(settings["separator"])
-            members = column.list.eval(pl.element().cast(pl.String).replace("", None).drop_nulls())
-            return Bag(name, members, settings["min_count"], settings["length"], settings["pooling"])
-    text = isinstance(dtype, pl.DataType | type) and not (dtype.is_integer() or dtype == pl.String)
-    return Category(name, column.cast(pl.String) if text else column, settings["min_count"])
+            separator = None if isinstance(dtype, pl.List) else settings["separator"]
+            raw = Raw(name, "members", separator)
+            return Bag(name, raw, settings["min_count"], settings["length"], settings["pooling"])
+    as_it_is = dtype.is_integer() or dtype == pl.String
+    return Category(name, Raw(name, "as_is" if as_it_is else "text"), settings["min_count"])
 
 
 def time_key(values: pl.Series) -> pl.Expr:

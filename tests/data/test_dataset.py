@@ -123,7 +123,7 @@ def test_a_store_that_lacks_a_part_is_named(folder):
     [
         ('{"format": 0}', "format 0"),
         ("{", "cannot be read"),
-        ('{"format": 2}', "meta.json lacks clicks, fields"),
+        ('{"format": 3}', "meta.json lacks clicks, fields"),
         ("[]", "format None"),
     ],
 )

@@ -18,8 +18,11 @@ def test_ids_of_hand_written_rows(tiny_1m):
     recipe = movielens._recipe("movielens_1m", movielens.scan_1m, min_count=1)
     (piece,) = recipe.scan([tiny_1m / name for name in movielens.ONE_M], 1 << 30)
     rows = piece.frame()
-    fitted = [coders.fit(field, rows.lazy().select(value=field.value)) for field in recipe.fields]
-    ids, _ = coders.encode(fitted, rows.select(field.value for field in recipe.fields))
+    values = recipe.values()
+    fitted = [
+        coders.fit(field, rows.lazy().select(value=value)) for field, value in zip(recipe.fields, values, strict=True)
+    ]
+    ids, _ = coders.encode(fitted, rows.select(values))
     got = dict(zip(movielens.FIELDS, ids.T.tolist(), strict=True))
     assert got == {
         "user_id": [2, 1, 3, 2, 1, 3, 2, 3, 1, 4, 4, 4],  # three rows each, so by value
@@ -30,7 +33,7 @@ def test_ids_of_hand_written_rows(tiny_1m):
         "item_id": [1, 1, 3, 2, 3, 1, 3, 2, 4, 1, 4, 2],  # 10 four times, 20 and 30 three, 40 two
         "release_year": [1, 1, 2, 1, 2, 1, 2, 1, 0, 1, 0, 1],  # 1995 seven times, 1968 three, none for film 40
     }
-    label = rows.select(recipe.label.cast(pl.UInt8)).to_series()
+    label = rows.select(recipe.label.expression.cast(pl.UInt8)).to_series()
     assert label.to_list() == [1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
 
 

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from eulernet.data import coders, disk, splits, store
 from eulernet.data.build import build
 from eulernet.data.dataset import Dataset
+from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Bag, Category, Number, Quantiles, Recipe
 from eulernet.data.threads import in_order
+from eulernet.data.values import TRANSFORMS, Label, Raw
 from eulernet.errors import UserError
 
 values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), min_size=1, max_size=60)
@@ -40,9 +42,9 @@ def test_ids_equal_the_reference(column, min_count):
     column = pl.Series(column, dtype=pl.String)
     if max(want) == 0:
         with pytest.raises(UserError, match=r"field f (has no value that occurs|is missing in every row)"):
-            fitted(Category("f", pl.col("f"), min_count), column)
+            fitted(Category("f", Raw("f"), min_count), column)
         return
-    coder, x = fitted(Category("f", pl.col("f"), min_count), column)
+    coder, x = fitted(Category("f", Raw("f"), min_count), column)
     assert x[:, 0].tolist() == want
     assert x.dtype == np.int32
     assert coder.settings()["size"] == max(want) + 1
@@ -52,7 +54,7 @@ def test_ids_equal_the_reference(column, min_count):
 def test_ids_do_not_depend_on_the_order_of_the_rows(column, random):
     shuffled = list(column)
     random.shuffle(shuffled)
-    one, two = (fitted(Category("f", pl.col("f")), pl.Series(c, dtype=pl.String))[0].vocabulary.values.to_list()
+    one, two = (fitted(Category("f", Raw("f")), pl.Series(c, dtype=pl.String))[0].vocabulary.values.to_list()
                 for c in (column, shuffled))  # fmt: skip
     assert one == two
 
@@ -64,7 +66,7 @@ numbers = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=60).fi
 
 @given(numbers, st.integers(2, 8))
 def test_quantile_classes_hold_at_most_their_share_and_keep_the_order(column, classes):
-    coder, x = fitted(Quantiles("f", pl.col("f"), classes), pl.Series(column, dtype=pl.Float64))
+    coder, x = fitted(Quantiles("f", Raw("f"), classes), pl.Series(column, dtype=pl.Float64))
     ids = x[:, 0].tolist()
     assert [i == 0 for i in ids] == [v is None for v in column]
     known = sorted((v, i) for v, i in zip(column, ids, strict=True) if v is not None)
@@ -77,19 +79,19 @@ def test_quantile_classes_hold_at_most_their_share_and_keep_the_order(column, cl
 
 
 def test_quantiles_of_distinct_numbers_are_equally_large():
-    _, x = fitted(Quantiles("f", pl.col("f"), 4), pl.Series(np.random.default_rng(0).permutation(1000) / 7))
+    _, x = fitted(Quantiles("f", Raw("f"), 4), pl.Series(np.random.default_rng(0).permutation(1000) / 7))
     assert np.bincount(x[:, 0]).tolist() == [0, 250, 250, 250, 250]
 
 
 @given(numbers)
 def test_numbers_are_standardised_and_missing_ones_are_the_mean(column):
-    _, x = fitted(Number("f", pl.col("f"), standardise=True), pl.Series(column, dtype=pl.Float64))
+    _, x = fitted(Number("f", Raw("f"), standardise=True), pl.Series(column, dtype=pl.Float64))
     z, known = x.view(np.float32)[:, 0], np.array([v for v in column if v is not None])
     want = (known - known.mean()) / (known.std() or 1)
     assert z[[v is None for v in column]].tolist() == [0.0] * (len(column) - len(known))
     if known.std() > 1e-6 * np.abs(known).max():
         np.testing.assert_allclose(z[[v is not None for v in column]], want, atol=1e-3)
-    _, same = fitted(Number("f", pl.col("f"), standardise=False), pl.Series(column, dtype=pl.Float64))
+    _, same = fitted(Number("f", Raw("f"), standardise=False), pl.Series(column, dtype=pl.Float64))
     assert same.view(np.float32)[:, 0].tolist() == [np.float32(v or 0) for v in column]
 
 
@@ -99,9 +101,9 @@ def test_bags_are_the_ids_of_their_first_members(column, min_count):
     frame = pl.Series(column, dtype=pl.List(pl.String))
     if max(reference.encode(flat, min_count), default=0) == 0:
         with pytest.raises(UserError):
-            fitted(Bag("f", pl.col("f"), min_count, 3, "mean"), frame)
+            fitted(Bag("f", Raw("f"), min_count, 3, "mean"), frame)
         return
-    _, x = fitted(Bag("f", pl.col("f"), min_count, 3, "mean"), frame)
+    _, x = fitted(Bag("f", Raw("f"), min_count, 3, "mean"), frame)
     id_of = dict(zip(flat, reference.encode(flat, min_count), strict=True))
     want = [([id_of[m] for m in bag or []] + [-1] * 3)[:3] for bag in column]
     assert x.tolist() == want
@@ -128,13 +130,15 @@ def make_recipe(min_count=1, protocol="none", version=1):
         version=version,
         protocol=protocol,
         scan=scan,
-        label=pl.col("click"),
-        fields=(Category("a", pl.col("a"), min_count), Category("b", pl.col("b") % 3)),
+        form=Format({"click": pl.Int64, "a": pl.String, "b": pl.Int64}, ",", header=True),
+        label=Label("click"),
+        fields=(Category("a", Raw("a"), min_count), Category("b", Raw("b", "third"))),
     )
 
 
 @pytest.fixture
-def toy(tmp_path):
+def toy(tmp_path, monkeypatch):
+    monkeypatch.setitem(TRANSFORMS, "third", lambda value: value % 3)
     rows = "\n".join(f"{i % 2},{'xyz'[i % 3]},{i}" for i in range(60))
     file = tmp_path / "toy.csv"
     file.write_text(f"click,a,b\n{rows}\n")

@@ -1,0 +1,80 @@
+"""What raw rows look like, as plain values; and columns of whatever types to the types that a recipe reads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from eulernet.data.lines import Dtype, Format, kind_of
+from eulernet.data.values import Label
+from eulernet.errors import UserError
+
+NUMBERS: tuple[Dtype, ...] = (
+    pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32, pl.Float64,
+)  # fmt: skip
+DTYPES: dict[str, Dtype] = {**{str(dtype): dtype for dtype in NUMBERS}, "List": pl.List(pl.String)}
+
+
+def dtype_name(dtype: Dtype) -> str:
+    """What meta.json calls a type; what is neither a number nor a list is read as text."""
+    if isinstance(dtype, pl.List):
+        return "List"
+    return str(dtype) if str(dtype) in DTYPES else "String"
+
+
+def dtype_of(name: str) -> Dtype:
+    return DTYPES.get(name, pl.String)
+
+
+def describe_raw(form: Format, label: Label) -> dict[str, Any]:
+    """What meta.json says of raw rows, beside the column and the transform of each field."""
+    return {
+        "columns": {name: dtype_name(dtype) for name, dtype in form.columns.items()},
+        "separator": form.separator,
+        "header": form.header,
+        "quote": form.quote,
+        "missing": list(form.missing),
+        "names": None if form.header else list(form.names or form.columns),
+        "label": label.describe(),
+    }
+
+
+def raw_of(described: Mapping[str, Any]) -> tuple[Format, Label]:
+    """The reverse of ``describe_raw``."""
+    given = dict(described)
+    columns = {name: dtype_of(dtype) for name, dtype in given.pop("columns").items()}
+    label, missing = Label(**given.pop("label")), tuple(given.pop("missing"))
+    return Format(columns=columns, missing=missing, **given), label
+
+
+def conform(
+    frame: pl.DataFrame, columns: Mapping[str, Dtype], missing: Sequence[str], where: Callable[[int], str], what: str
+) -> pl.DataFrame:
+    """``columns`` of ``frame`` with the types that are wanted; a list keeps its own.
+
+    Empty text, the words in ``missing`` and, where something else than a real number is wanted, NaN are null.
+    UserError, with ``where`` the row is or, for a whole column of ``what``, its type, for what cannot be converted.
+    """
+    words = pl.col(pl.String)
+    frame = frame.select(list(columns))
+    frame = frame.with_columns(pl.when(words.is_in(["", *missing])).then(None).otherwise(words).name.keep())
+    for name, dtype in columns.items():
+        values = frame[name]
+        if values.dtype == dtype or (isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List)):
+            continue
+        if values.dtype.is_float() and not dtype.is_float():
+            values = values.fill_nan(None)
+        try:
+            cast = values.cast(dtype, strict=False)
+        except pl.exceptions.PolarsError:
+            raise UserError(
+                f"{what}: column {name} of type {values.dtype} is not {kind_of(dtype)}; leave it out"
+            ) from None
+        wrong = cast.is_null() & values.is_not_null()
+        if values.dtype.is_float() and dtype.is_integer():
+            wrong |= (values % 1 != 0).fill_null(False)
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise UserError(f"{where(row)}: {name} is {values[row]!r}, not {kind_of(dtype)}")
+        frame = frame.with_columns(cast)
+    return frame

@@ -1,0 +1,132 @@
+"""What turns raw rows into ids, from ``meta.json`` and ``vocab/`` of a store or of a trained run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from eulernet.data import coders, store
+from eulernet.data.coders import CategoryCoder, Coder
+from eulernet.data.columns import conform, raw_of
+from eulernet.data.lines import Dtype, Format, kind_of
+from eulernet.data.values import Label, Raw, check_sizes, evaluate, value_of
+from eulernet.errors import UserError, require
+
+
+def row_number(row: int) -> str:
+    return f"row {row + 1}"
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Raw rows to ids by the lines that encoded those of training; nothing of it changes, so threads may share it."""
+
+    meta: Mapping[str, Any]
+    coders: tuple[Coder, ...]
+    values: Mapping[str, pl.Expr]  # what each coder takes, by f0, f1, ...
+    form: Format
+    label: Label
+    columns: Mapping[str, Dtype]  # that fields come from
+    optional: frozenset[str]  # columns that were missing in some rows of training, and so may be in all of a frame
+    writing: Mapping[str, "Writing"]  # of the columns of text
+
+    @classmethod
+    def open(cls, folder: Path) -> "Preprocessor":
+        """UserError if something in ``folder`` is damaged, or of another format."""
+        meta = store.read_meta(folder, "train again with this version")
+        try:
+            form, label = raw_of(meta["raw"])
+            fields = meta["fields"]
+            fitted = tuple(coders.read(field, folder) for field in fields)
+            values = {}
+            for i, field in enumerate(fields):
+                raw = Raw(field["column"], field["transform"], field.get("separator"))
+                kind = "number" if "edges" in field else field["kind"]
+                values[f"f{i}"] = value_of(raw, kind)
+            columns = {field["column"]: form.columns[field["column"]] for field in fields}
+            writing = {
+                field["column"]: Writing.of(coder.vocabulary.values)
+                for field, coder in zip(fields, fitted, strict=True)
+                if isinstance(coder, CategoryCoder) and coder.vocabulary.values.dtype == pl.String
+            }
+            writing = {name: writing.get(name, Writing()) for name in columns}
+            needed = {field["column"] for field in fields if not field["missing"]}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / 'meta.json'} is damaged ({error}); train again with this version") from None
+        return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed), writing)
+
+    @property
+    def required(self) -> list[str]:
+        return [name for name in self.columns if name not in self.optional]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The raw columns as plain values: name, type, whether each row must have it, and the fields that it feeds."""
+        return [
+            {
+                "name": name,
+                "type": "text" if dtype == pl.String else "a list" if isinstance(dtype, pl.List) else kind_of(dtype),
+                "required": name not in self.optional,
+                "fields": [field["name"] for field in self.meta["fields"] if field["column"] == name],
+            }
+            for name, dtype in self.columns.items()
+        ]
+
+    def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = row_number) -> np.ndarray:
+        """int32 ids [rows, C] of raw rows. Columns may come in any order, with others between, of any fitting types.
+
+        An empty or missing value, NaN among them, is what it was in training; unseen and rare values have id 0.
+        UserError for a column that is not there though training had it in every row, and, with the row, for a value
+        that cannot be.
+        """
+        for name in self.columns:
+            require(
+                name in frame.columns or name in self.optional,
+                f"no column {name!r}; the columns are {', '.join(self.columns)}",
+            )
+        frame = frame.with_columns(
+            pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in frame.columns
+        )
+        frame = frame.with_columns(
+            self.writing[name].text(frame[name])
+            for name, dtype in self.columns.items()
+            if dtype == pl.String and (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Boolean)
+        )
+        frame = conform(frame, self.columns, self.form.missing, where, "rows")
+        names = {key: f"field {coder.name}" for key, coder in zip(self.values, self.coders, strict=True)}
+        typed = evaluate(frame, self.values, names, where)
+        check_sizes(typed, names, where)
+        return coders.encode(self.coders, typed)[0]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How training's text wrote what a frame has as numbers or truth values: 5 or 5.0, true or True.
+
+    Whole numbers that are missing in some rows arrive as floats, and a reader may have made numbers of text.
+    """
+
+    decimals: bool = False
+    words: tuple[str, str] = ("false", "true")
+
+    @classmethod
+    def of(cls, values: pl.Series) -> "Writing":
+        """Of a vocabulary of text."""
+        whole = values.filter(values.str.contains(r"^[+-]?\d+(\.0)?$"))
+        decimals = len(whole) > 0 and 2 * int(whole.str.ends_with(".0").sum()) > len(whole)
+        pairs = (cls.words, ("False", "True"), ("FALSE", "TRUE"), ("0", "1"))
+        known = [words for words in pairs if values.is_in(words).any()]
+        return cls(decimals, known[0] if known else cls.words)
+
+    def text(self, values: pl.Series) -> pl.Series:
+        if values.dtype == pl.Boolean:
+            return values.replace_strict([False, True], self.words, return_dtype=pl.String)
+        if self.decimals:
+            return values.cast(pl.Float64).fill_nan(None).cast(pl.String)
+        if not values.dtype.is_float():
+            return values.cast(pl.String)
+        values = values.fill_nan(None)
+        whole = ((values % 1 == 0) & (values.abs() < 2**53)).fill_null(False)
+        return values.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, values.cast(pl.String))
