@@ -28,7 +28,7 @@ from eulernet.errors import UserError, choose, nearest, require
 T = TypeVar("T")
 KEYS = (
     "dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume",
-    "logger", "run", "output",
+    "logger", "run", "input", "output", "keep", "batch_size", "split", "group", "resamples", "predictions",
 )  # fmt: skip  # of all entry configs
 FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 Task = Callable[[DictConfig], float | None]

@@ -41,15 +41,27 @@ def measures(
 
 
 def evaluation(
-    labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None, *, resamples: int, seed: int
+    labels: np.ndarray,
+    logits: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    resamples: int,
+    seed: int,
+    after: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """What is measured of these rows: ``metrics``, name to value and 95 % interval, the calibration table, and counts.
 
-    A value that is not defined is None. ``resamples`` 0 leaves the intervals out.
+    A value that is not defined is None. ``resamples`` 0 leaves the intervals out; ``after`` is called after each.
     """
     measure = measures(labels, logits, groups)
+
+    def counted(weights: np.ndarray) -> dict[str, float]:
+        found = measure(weights)
+        after()
+        return found
+
     values = measure(None)
-    intervals = metrics.bootstrap(measure, len(labels), count=resamples, seed=seed) if resamples else {}
+    intervals = metrics.bootstrap(counted, len(labels), count=resamples, seed=seed) if resamples else {}
     return {
         "rows": len(labels),
         "clicks": int(np.count_nonzero(labels)),

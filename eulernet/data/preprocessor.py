@@ -1,19 +1,21 @@
 """What turns raw rows into ids, from ``meta.json`` and ``vocab/`` of a store or of a trained run."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from eulernet.data import coders, store
+from eulernet.data import coders, raw, store
 from eulernet.data.coders import CategoryCoder, Coder
 from eulernet.data.columns import conform, raw_of
 from eulernet.data.lines import Dtype, Format, kind_of
-from eulernet.data.values import Label, Raw, check_sizes, evaluate, value_of
-from eulernet.errors import UserError, require
+from eulernet.data.raw import Piece
+from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, value_of
+from eulernet.errors import UserError, nearest, require
 
 
 def row_number(row: int) -> str:
@@ -43,9 +45,8 @@ class Preprocessor:
             fitted = tuple(coders.read(field, folder) for field in fields)
             values = {}
             for i, field in enumerate(fields):
-                raw = Raw(field["column"], field["transform"], field.get("separator"))
-                kind = "number" if "edges" in field else field["kind"]
-                values[f"f{i}"] = value_of(raw, kind)
+                source = Raw(field["column"], field["transform"], field.get("separator"))
+                values[f"f{i}"] = value_of(source, "number" if "edges" in field else field["kind"])
             columns = {field["column"]: form.columns[field["column"]] for field in fields}
             writing = {
                 field["column"]: Writing.of(coder.vocabulary.values)
@@ -57,6 +58,13 @@ class Preprocessor:
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / 'meta.json'} is damaged ({error}); train again with this version") from None
         return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed), writing)
+
+    def write(self, folder: Path) -> None:
+        """Put meta.json and the vocabularies into a new ``folder``, for ``open``."""
+        folder.mkdir()
+        for coder in self.coders:
+            coders.write(coder, folder)
+        (folder / "meta.json").write_text(json.dumps(self.meta, indent=2) + "\n")
 
     @property
     def required(self) -> list[str]:
@@ -74,6 +82,56 @@ class Preprocessor:
             for name, dtype in self.columns.items()
         ]
 
+    def require_columns(self, there: Sequence[str], what: str) -> None:
+        """UserError unless ``there`` are all columns that each row must have."""
+        for name in self.required:
+            require(name in there, f"{what}: no column {name!r}; {nearest(name, there)}")
+
+    def read(self, files: Sequence[Path], memory: int, extra: Sequence[str]) -> Iterator[Piece]:
+        """The rows of ``files`` in order, with the columns that fields come from and ``extra`` ones, for ``encode``.
+
+        Pieces are sized so that a few at once stay below ``memory`` bytes. Text has the columns in any order under a
+        header; where the files of training had none, these may have none either, with the label or without. UserError
+        for what ``raw.read`` refuses; a file without rows is none.
+        """
+        total, before = sum(file.stat().st_size for file in files), 0
+        for index, file in enumerate(files):
+            require(file.stat().st_size > 0, f"{file} is empty")
+            yield from raw.pieces(file, self.form_of(file, extra), memory, index, before, total)
+            before += file.stat().st_size
+
+    def form_of(self, file: Path, extra: Sequence[str]) -> Format:
+        """How the lines, or Parquet's columns, of one file become columns; ``extra`` ones stay as they are written."""
+        if raw.is_parquet(file):
+            types = raw.parquet_schema(file)
+            form, names = self.form, list(types)
+        else:
+            form = replace(self.form, separator=raw.separator_of(file, self.form.separator))
+            names = raw.first_line(file, form)
+            known = [*self.columns, self.label.column]
+            header = form.header or any(name in known for name in names)
+            if not header:
+                names = self.names_without_header(file, len(names))
+            form = replace(form, header=header, names=None if header else names)
+            types = {**dict.fromkeys(names, pl.String), **self.columns, **dict.fromkeys(extra, pl.String)}
+            types[self.label.column] = self.form.columns.get(self.label.column, pl.Float64)
+        self.require_columns(names, f"{file}, line 1")
+        for name in extra:
+            require(name in names, f"{file}: no column {name!r}; {nearest(name, names)}")
+        wanted = [*(name for name in self.columns if name in names), *extra]
+        return replace(form, columns={name: types[name] for name in wanted})
+
+    def names_without_header(self, file: Path, cells: int) -> list[str]:
+        """The columns of a file without a header, by how many there are: those of training, or all but the label."""
+        every = list(self.form.names or ())
+        without = [name for name in every if name != self.label.column]
+        for names in (every, without):
+            if len(names) == cells:
+                return names
+        raise UserError(
+            f"{file}, line 1: no header, and {cells} columns where {len(every)} belong, or {len(without)} without label"
+        )
+
     def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = row_number) -> np.ndarray:
         """int32 ids [rows, C] of raw rows. Columns may come in any order, with others between, of any fitting types.
 
@@ -81,11 +139,7 @@ class Preprocessor:
         UserError for a column that is not there though training had it in every row, and, with the row, for a value
         that cannot be.
         """
-        for name in self.columns:
-            require(
-                name in frame.columns or name in self.optional,
-                f"no column {name!r}; the columns are {', '.join(self.columns)}",
-            )
+        self.require_columns(frame.columns, "rows")
         frame = frame.with_columns(
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in frame.columns
         )
@@ -99,6 +153,13 @@ class Preprocessor:
         typed = evaluate(frame, self.values, names, where)
         check_sizes(typed, names, where)
         return coders.encode(self.coders, typed)[0]
+
+    def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_number) -> tuple[np.ndarray, np.ndarray]:
+        """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""
+        name, without = self.label.column, self.label.without
+        frame = conform(frame, {name: pl.Float64}, self.form.missing, where, "rows")
+        counts = np.ones(len(frame), dtype=bool) if without is None else (frame[name] != without).to_numpy()
+        return clicks(frame, self.label.expression, where).to_numpy(), counts
 
 
 @dataclass(frozen=True)

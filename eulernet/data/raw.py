@@ -14,12 +14,13 @@ from typing import Any
 import polars as pl
 
 from eulernet.data.columns import conform
-from eulernet.data.lines import LINE_END, Format, blocks, header_of, line_of, parse_block, require_columns
+from eulernet.data.lines import LINE_END, Dtype, Format, blocks, header_of, line_of, parse_block, require_columns
 from eulernet.data.unpack import begins_with, opened, stem
 from eulernet.errors import UserError, require
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = (".csv", ".tsv", ".txt", ".gz", ".zip", ".parquet", ".pq")
 SMALLEST_BLOCK = 1 << 20  # bytes of text
 
 
@@ -33,8 +34,10 @@ class Piece:
     done: float  # share of all bytes that has been read, this piece included
 
 
-def find(raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...], member: str | None = None) -> list[Path]:
-    """The files that ``raw`` names: files, patterns with ``*``, or folders.
+def find(
+    raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...], member: str | None = None, key: str = "raw"
+) -> list[Path]:
+    """The files that ``raw``, what the user gave as ``key``, names: files, patterns with ``*``, or folders.
 
     Of a folder all that end in one of ``suffixes``, or only those called ``member``, if there are any.
     """
@@ -45,16 +48,16 @@ def find(raw: Sequence[Path], wanted: str, suffixes: tuple[str, ...], member: st
             here = [file for file in sorted(path.rglob("*")) if file.name.endswith(suffixes) and file.is_file()]
             here = [file for file in here if not _ours_or_hidden(file, path)]
             here = [file for file in here if stem(file.name) == member] or here
-            require(bool(here), f"raw={path}: no file there ends in {', '.join(suffixes)}")
+            require(bool(here), f"{key}={path}: no file there ends in {', '.join(suffixes)}")
         elif not path.exists() and any(letter in str(path) for letter in "*?["):
             here = [Path(file) for file in sorted(glob(str(path), recursive=True)) if Path(file).is_file()]  # noqa: PTH207
-            require(bool(here), f"raw={path}: no file matches")
+            require(bool(here), f"{key}={path}: no file matches")
         else:
             here = [path]
-            require(path.is_file(), f"raw={path}: no such file or folder; give {wanted}")
+            require(path.is_file(), f"{key}={path}: no such file or folder; give {wanted}")
         found += here
     for file in found:
-        require(found.count(file) == 1, f"raw=: {file} is there twice")
+        require(found.count(file) == 1, f"{key}=: {file} is there twice")
     return found
 
 
@@ -75,25 +78,44 @@ def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:
     """
     total, before, any_rows = sum(file.stat().st_size for file in files), 0, False
     for index, file in enumerate(files):
-        stat, rows = file.stat(), False
-        if stat.st_size > 0:
-            for frame, where, position in (_parquet if _is_parquet(file) else _text)(file, form, memory):
-                now = file.stat()
-                same = (now.st_size, now.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-                require(same, f"{file} changed while it was read; run again when nobody writes to it")
-                yield Piece(frame, where, index, (before + max(position, 1)) / total)
-                rows = any_rows = True
+        size, rows = file.stat().st_size, False
+        for piece in pieces(file, form, memory, index, before, total):
+            yield piece
+            rows = any_rows = True
         if not rows:
-            require(len(files) > 1, f"{file} {'has no rows' if stat.st_size else 'is empty'}")
+            require(len(files) > 1, f"{file} {'has no rows' if size else 'is empty'}")
             log.info("%s has no rows", file)  # as a part that a cluster wrote may
-        before += stat.st_size
+        before += size
     require(any_rows, f"{files[0].parent}: none of {len(files)} files has rows")
+
+
+def pieces(file: Path, form: Format, memory: int, index: int, before: int, total: int) -> Iterator[Piece]:
+    """The rows of one file, the ``index``-th, before which there are ``before`` of ``total`` bytes."""
+    stat = file.stat()
+    if stat.st_size == 0:
+        return
+    for frame, where, position in (_parquet if is_parquet(file) else _text)(file, form, memory):
+        now = file.stat()
+        same = (now.st_size, now.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        require(same, f"{file} changed while it was read; run again when nobody writes to it")
+        yield Piece(frame, where, index, (before + max(position, 1)) / total)
+
+
+def first_line(file: Path, form: Format) -> list[str]:
+    """The cells of the first line of a text file, which may be a header."""
+    with opened(file, form.member) as (stream, _):
+        return header_of(file, stream, form.separator, form.quote)
+
+
+def parquet_schema(file: Path) -> dict[str, Dtype]:
+    """The columns of a Parquet file with their types."""
+    return dict(_refused(file, pl.scan_parquet(file, glob=False).collect_schema))
 
 
 def sample(files: Sequence[Path], form: Format, rows: int) -> pl.DataFrame:
     """The first rows of the first file that has some, all columns: as text, or of the types that Parquet gives them."""
     for file in files:
-        if _is_parquet(file):
+        if is_parquet(file):
             frame = _refused(file, pl.scan_parquet(file, glob=False).head(rows).collect)
             if len(frame):
                 return frame
@@ -107,13 +129,16 @@ def sample(files: Sequence[Path], form: Format, rows: int) -> pl.DataFrame:
     raise UserError(f"{files[0]} has no rows" if len(files) == 1 else f"{files[0].parent}: no file has rows")
 
 
-def separator_of(file: Path) -> str:
-    """What the first line of a text file has most of: a tab, a comma, a semicolon or a bar; for Parquet a comma."""
-    if _is_parquet(file) or file.stat().st_size == 0:
+def separator_of(file: Path, expected: str = "") -> str:
+    """What the first line of a text file has most of: a tab, a comma, a semicolon or a bar; for Parquet a comma.
+
+    Or the ``expected`` one, where there is one and the line has it.
+    """
+    if is_parquet(file) or file.stat().st_size == 0:
         return ","
     with opened(file, None) as (stream, _):
         line = stream.readline(1 << 20).decode(errors="replace")
-    return max(",\t;|", key=line.count)
+    return expected if expected and expected in line else max(",\t;|", key=line.count)
 
 
 # How to parse some rows, where the i-th of them stands, and how many bytes have been read.
@@ -122,7 +147,7 @@ Part = tuple[Callable[[], pl.DataFrame], Callable[[int], str], int]
 
 def _parquet(file: Path, form: Format, memory: int) -> Iterator[Part]:
     scan = pl.scan_parquet(file, glob=False)
-    require_columns(file, form.columns, list(_refused(file, scan.collect_schema)))
+    require_columns(file, form.columns, list(parquet_schema(file)))
     rows = _refused(file, scan.select(pl.len()).collect).item()
     step, size = max(memory // (4096 * pl.thread_pool_size()), 1024), file.stat().st_size
     for start in range(0, rows, step):
@@ -156,7 +181,7 @@ def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
             line += block.count(LINE_END)
 
 
-def _is_parquet(file: Path) -> bool:
+def is_parquet(file: Path) -> bool:
     return begins_with(file, b"PAR1")
 
 

@@ -23,7 +23,6 @@ from eulernet.errors import UserError, choose, nearest, require
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".gz", ".zip", ".parquet", ".pq")
 LABELS = ("label", "click", "clicked", "is_click", "target", "y")
 SAMPLE = 10_000  # rows that types are inferred from
 # The settings of each kind of field, with what they are when nothing is said; min_count is then dataset.min_count.
@@ -75,7 +74,7 @@ def make_table(
     for key, value in {"separator": separator, "quote": quote}.items():
         require(value is None or len(value.encode()) == 1, f"dataset.{key}={value}: give one character")
     require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
-    files = source.find(raw, "a CSV, TSV or Parquet file, or a folder of them", SUFFIXES)
+    files = source.find(raw, "a CSV, TSV or Parquet file, or a folder of them", source.SUFFIXES)
     if split == "files":
         files = sorted(files, key=lambda file: (PARTS.index(part_of(file)), file))
     form = Format(

@@ -1,0 +1,74 @@
+"""Rows to a file, piece by piece, in bounded memory: there whole, or not at all."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from eulernet.errors import UserError, require
+
+SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+
+
+@contextmanager
+def writer(target: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """A function that appends rows to ``target``, which appears, or is replaced, when the block ends without an error.
+
+    The suffix says what it is: .csv, .tsv, either with .gz behind it, or .parquet.
+    """
+    suffix = next((known for known in (*SEPARATORS, ".parquet") if target.name.lower().endswith(known)), None)
+    require(suffix is not None, f"output={target}: should end in {', '.join(SEPARATORS)} or .parquet")
+    require(target.parent.is_dir(), f"output={target}: there is no folder {target.parent}")
+    require(not target.is_dir(), f"output={target} is a folder; give a file")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with (_parquet if suffix == ".parquet" else _text)(
+            temporary, SEPARATORS.get(str(suffix), ","), suffix
+        ) as write:
+            yield write
+        temporary.replace(target)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if "No space left" in str(error):
+            raise UserError(f"{target.parent}: the disk is full; free some space, or give another output=") from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _text(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
+    packed = str(suffix).endswith(".gz")
+    with gzip.open(file, "wb", compresslevel=1) if packed else file.open("wb") as stream:
+        first = True
+
+        def write(frame: pl.DataFrame) -> None:
+            nonlocal first
+            stream.write(frame.write_csv(separator=separator, include_header=first).encode())
+            first = False
+
+        yield write
+
+
+@contextmanager
+def _parquet(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Pieces go into files of their own first: polars writes a Parquet file in one go, but out of core."""
+    folder = file.with_name(f"{file.name}.parts")
+    folder.mkdir()
+    parts: list[Path] = []
+
+    def write(frame: pl.DataFrame) -> None:
+        parts.append(folder / f"{len(parts):08}.arrow")
+        frame.write_ipc(parts[-1])
+
+    try:
+        yield write
+        if parts:
+            pl.scan_ipc(parts, glob=False).sink_parquet(file)
+        else:
+            pl.DataFrame().write_parquet(file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
