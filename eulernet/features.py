@@ -54,8 +54,8 @@ class FieldEmbedding(nn.Module):
         self.table = nn.Embedding(sum(self.field_sizes), embedding_dim)
         for rows in self.rows_by_field():
             nn.init.xavier_uniform_(rows)
-        columns = torch.tensor([getattr(size, "length", 1) for size in field_sizes])
-        field = torch.arange(self.fields).repeat_interleave(columns)
+        columns = [getattr(size, "length", 1) for size in field_sizes]
+        field = torch.tensor([f for f, count in enumerate(columns) for _ in range(count)])
         number = torch.tensor([isinstance(size, Number) for size in field_sizes])
         mean = torch.tensor([isinstance(size, Bag) and size.pooling == "mean" for size in field_sizes])
         first_row = torch.tensor([0, *self.field_sizes[:-1]]).cumsum(0)

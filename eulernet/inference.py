@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from eulernet.data.dataset import field_sizes
-from eulernet.data.frames import Rows, frame_of
+from eulernet.data.frames import frame_of
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.raw import SUFFIXES, Piece, find
 from eulernet.data.threads import in_order
@@ -25,6 +25,9 @@ from eulernet.metrics import sigmoid
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.portable import card, packing, unpacked
+
+if TYPE_CHECKING:
+    from eulernet.data.frames import Rows
 
 WEIGHTS, EVALUATION = "model.safetensors", "evaluation.json"
 BATCH = 8192  # rows that are encoded and scored at a time
@@ -85,7 +88,7 @@ class Predictor:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, rows: Rows) -> np.ndarray:
+    def encode(self, rows: "Rows") -> np.ndarray:
         """int32 ids [rows, C], as in the store of training; see ``Preprocessor.encode``."""
         return self.preprocessor.encode(self.frame(rows))
 
@@ -129,7 +132,7 @@ class Predictor:
         for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
             yield Scored(kept, self.score(ids, batch_size), labels, done)
 
-    def frame(self, rows: Rows) -> pl.DataFrame:
+    def frame(self, rows: "Rows") -> pl.DataFrame:
         """The columns of ``rows`` that fields come from, where they are there."""
         return frame_of(rows, self.preprocessor.columns, self.preprocessor.required)
 
