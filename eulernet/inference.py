@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from eulernet.data.dataset import field_sizes
 from eulernet.data.frames import frame_of
-from eulernet.data.preprocessor import Preprocessor
+from eulernet.data.preprocessor import Preprocessor, row_number
 from eulernet.data.raw import SUFFIXES, Piece, find
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError, choose, require
@@ -107,8 +108,11 @@ class Predictor:
             parts = [scored.logits for scored in self.stream(files)]
             return np.concatenate(parts) if parts else np.empty(0)
         frame = self.frame(rows)
-        parts = [self.score(self.preprocessor.encode(part)) for part in frame.iter_slices(BATCH)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        logits = np.empty(len(frame))
+        for first in range(0, len(frame), BATCH):
+            ids = self.preprocessor.encode(frame[first : first + BATCH], partial(row_number, first))
+            logits[first : first + BATCH] = self.score(ids)
+        return logits
 
     def stream(
         self, files: Sequence[Path], *, keep: Sequence[str] = (), labelled: bool = False, batch_size: int = BATCH
@@ -206,6 +210,8 @@ def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[Field
         model.load_state_dict(load_file(weights))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{weights} cannot be read ({error})") from None
-    except (TypeError, AttributeError, RuntimeError, OverflowError) as error:
-        raise UserError(f"the configuration does not describe a model ({str(error).splitlines()[0]})") from None
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise UserError(f"the configuration does not describe a model ({' '.join(str(error).split())[:200]})") from None
     return model.eval().requires_grad_(False)

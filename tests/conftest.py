@@ -20,6 +20,8 @@ LAYERS = [f"layers.{layer}" for layer in ("cross", "dropout", "euler", "head", "
 CHECKED = ("features", *LAYERS, "models", "data.dataset")
 jaxtyping.install_import_hook([f"eulernet.{module}" for module in CHECKED], "beartype.beartype").__enter__()
 
+from trained import copy_of_run, trained  # noqa: E402, F401  # after the hook
+
 REPOSITORY = Path(__file__).parents[1]
 RAW = [Path(os.environ.get("EULERNET_RAW", "raw")), REPOSITORY / "data" / "raw", REPOSITORY.parent / "shared" / "data"]
 

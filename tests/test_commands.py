@@ -53,6 +53,7 @@ def test_a_run_leaves_a_whole_folder_and_a_closing_line(run_command):
     (run,) = Path("outputs/synthetic/eulernet").iterdir()
     assert {file.name for file in run.iterdir()} == {
         "config.yaml", "model.safetensors", "last.ckpt", "metrics.csv", "report.json", "train.log", "preprocessor",
+        "manifest.json",
     }  # fmt: skip
     report = json.loads((run / "report.json").read_text())
     assert {"dataset", "model", "seed", "parameters", "best_epoch", "epochs", "valid", "test", "seconds", "commit",
@@ -365,7 +366,7 @@ def test_refuses_a_damaged_store(run_command):
     meta = json.loads((store / "meta.json").read_text())
     (store / "meta.json").write_text(json.dumps({**meta, "format": 0}))
     older = run_command("train", *SYNTHETIC)
-    assert "format 0, this version reads format 2" in older.err
+    assert "format 0, this version reads format 3" in older.err
     subprocess.run(["rm", "-r", "data"], check=True)
     assert_refused(ended, "delete that folder and run again")
     assert_refused(older, "delete that folder and run again")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, valu
 from eulernet.errors import UserError, nearest, require
 
 
-def row_number(row: int) -> str:
-    return f"row {row + 1}"
+def row_number(first: int, row: int) -> str:
+    return f"row {first + row + 1}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Preprocessor:
             f"{file}, line 1: no header, and {cells} columns where {len(every)} belong, or {len(without)} without label"
         )
 
-    def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = row_number) -> np.ndarray:
+    def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = partial(row_number, 0)) -> np.ndarray:
         """int32 ids [rows, C] of raw rows. Columns may come in any order, with others between, of any fitting types.
 
         An empty or missing value, NaN among them, is what it was in training; unseen and rare values have id 0.
@@ -154,7 +155,7 @@ class Preprocessor:
         check_sizes(typed, names, where)
         return coders.encode(self.coders, typed)[0]
 
-    def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_number) -> tuple[np.ndarray, np.ndarray]:
+    def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = partial(row_number, 0)) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""
         name, without = self.label.column, self.label.without
         frame = conform(frame, {name: pl.Float64}, self.form.missing, where, "rows")
