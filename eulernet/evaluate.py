@@ -15,12 +15,14 @@ from eulernet.data import disk, raw
 from eulernet.data.dataset import Dataset
 from eulernet.data.output import writer
 from eulernet.data.splits import PARTS
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import choose, nearest, require
 from eulernet.evaluation import evaluation
 from eulernet.inference import EVALUATION, Predictor, read_json
 from eulernet.metrics import sigmoid
 from eulernet.training.device import pick_device
 from eulernet.training.files import write_atomically
+from eulernet.training.loop import score
+from eulernet.training.precision import PRECISIONS
 
 SHORT = {
     "auc": "auc",
@@ -82,36 +84,31 @@ def of_split(
     predictor: Predictor, run: Path, split: str, group: str | None, data_dir: str | None, batch_size: int
 ) -> Scores:
     """The rows of a split of the store that ``run`` was trained on; a group is then the id of a field."""
-    report = read_json(run / "report.json")
-    require(
-        report is not None, f"run={run}: no report.json says which store it was trained on; give labelled rows, input="
-    )
-    about = report["dataset"]  # type: ignore[index]
+    report = predictor.report or {}
+    about = report.get("dataset", {})
     where = data_dir or predictor.config.get("data_dir")
-    require(where is not None, f"run={run} does not say where its store was; give data_dir=, or labelled rows, input=")
-    folder = Path(str(where)).expanduser() / about["name"] / about["digest"]
-    if not folder.is_dir():
-        raise UserError(
-            f"the store of this run, {folder}, is not there: give data_dir=, prepare it again "
-            f"(python -m eulernet.prepare dataset={about['name']} ...), or give labelled raw rows, input="
-        )
+    known = where is not None and {"name", "digest"} <= about.keys()
+    require(known, f"run={run} does not say where its store is; give data_dir=, or labelled raw rows, input=")
+    folder = Path(str(where)).expanduser() / str(about["name"]) / str(about["digest"])
+    require(
+        folder.is_dir(),
+        f"the store of this run, {folder}, is not there: give data_dir=, prepare it again "
+        f"(python -m eulernet.prepare dataset={about['name']} ...), or give labelled raw rows, input=",
+    )
     data = Dataset.open(folder)
     require(data.meta == predictor.preprocessor.meta, f"the store {folder} is not the one that {run} was trained on")
-    part, column = data.splits[split], None
+    part, groups = data.splits[split], None
     if group is not None:
         require(group in data.fields, f"group={group}: no such field; {nearest(group, data.fields)}")
         before = data.meta["fields"][: data.fields.index(group)]
         column = sum(field.get("length", 1) for field in before)
-    logits, groups = [], []
-    with disk.progress("scoring", " rows", len(part)) as bar:
-        for x, _ in part.batches(batch_size):
-            logits.append(predictor.score(x.numpy(), batch_size))
-            if column is not None:
-                groups.append(x[:, column].numpy())
-            bar.update(len(x))
+        groups = np.concatenate([x[:, column].numpy() for x, _ in part.batches(batch_size)])
+    precision = str(predictor.config.get("train", {}).get("precision", "fp32"))
+    choose(PRECISIONS, precision, "precision")
+    logits = score(predictor.model, part, batch_size, precision, split).double().cpu().numpy()
     first = 0 if part.order is not None else data.meta["split"][split][0]
     rows = np.arange(first, first + len(part)) if part.order is None else part.order.numpy().astype(np.int64)
-    return Scores(part.labels.numpy(), np.concatenate(logits), np.concatenate(groups) if groups else None, rows)
+    return Scores(part.labels.numpy(), logits, groups, rows)
 
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Scores:

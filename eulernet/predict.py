@@ -44,10 +44,12 @@ def predict(cfg: dict[str, Any]) -> None:
     start, rows = time.perf_counter(), 0
     with writer(target) as write, disk.progress("scoring", " rows") as bar:
         for scored in predictor.stream(files, keep=[str(name) for name in keep], batch_size=batch_size):
-            write(scored.rows.with_columns(pl.Series(COLUMN, scored.probabilities)))
-            rows += len(scored.rows)
+            write(pl.DataFrame([*scored.rows, pl.Series(COLUMN, scored.probabilities)]))
+            rows += len(scored.logits)
             bar.total = int(rows / scored.done)
-            bar.update(len(scored.rows))
+            bar.update(len(scored.logits))
+        if not rows:
+            write(pl.DataFrame(schema={**dict.fromkeys(map(str, keep), pl.String), COLUMN: pl.Float64}))
     seconds = time.perf_counter() - start
     peak = memory.peak_resident() / 2**30
     print(f"{rows:,} rows, {rows / seconds:,.0f} rows/s, peak memory {peak:.2f} GiB, output: {target}")

@@ -15,7 +15,6 @@ from eulernet.cli import conf_dir
 from eulernet.data.dataset import Dataset
 from eulernet.train import train
 
-
 WORDS = ("Wien", "Graz", "Linz", "Bad, Ischl", "Köln")
 
 
@@ -62,8 +61,9 @@ def trained(tmp_path_factory) -> Trained:
     run.mkdir()
     fields = "{store: category, price: number, age: quantiles, visits: log_square, tags: bag}"
     overrides = [
-        "dataset=table", f"raw={file}", f"dataset.fields={fields}", "dataset.min_count=3", f"data_dir={folder / 'data'}",
-        "model.embedding_dim=4", "train.max_epochs=1", "train.batch_size=256", "train.lr=0.01", "device=cpu",
+        "dataset=table", f"raw={file}", f"data_dir={folder / 'data'}", f"dataset.fields={fields}",
+        "dataset.min_count=3", "model.embedding_dim=4", "train.max_epochs=1", "train.batch_size=256",
+        "train.lr=0.01", "device=cpu",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         train(OmegaConf.to_container(compose("train", overrides), resolve=True), run, overrides)

@@ -230,9 +230,24 @@ def write(coder: Coder, folder: Path) -> None:
         table.write_parquet(folder / vocabulary_file(coder.name))
 
 
+def check(described: Mapping[str, Any]) -> None:
+    """UserError for a field that nobody can have trained with: a run may come from anywhere."""
+    name, kind = described["name"], described["kind"]
+    right = isinstance(name, str) and kind in ("category", "number", "bag")
+    if kind == "number":
+        right &= all(isinstance(described[key], float | int) for key in ("mean", "scale"))
+    elif "edges" in described:
+        right &= all(isinstance(edge, float | int) for edge in described["edges"])
+        right &= described["size"] == len(described["edges"]) + 2
+    elif kind == "bag":
+        right &= described["pooling"] in ("mean", "sum") and described["length"] in range(1, 1 << 16)
+    require(right, f"field {name} is described wrongly")
+
+
 def read(described: Mapping[str, Any], folder: Path) -> Coder:
     """The coder of a field from what meta.json says of it, and its vocabulary in ``folder``."""
     name, kind = described["name"], described["kind"]
+    check(described)
     if kind == "number":
         return NumberCoder(name, described["mean"], described["scale"])
     if "edges" in described:

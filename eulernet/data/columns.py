@@ -7,7 +7,7 @@ import polars as pl
 
 from eulernet.data.lines import Dtype, Format, kind_of
 from eulernet.data.values import Label
-from eulernet.errors import UserError
+from eulernet.errors import UserError, require
 
 NUMBERS: tuple[Dtype, ...] = (
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32, pl.Float64,
@@ -65,16 +65,16 @@ def conform(
         if values.dtype.is_float() and not dtype.is_float():
             values = values.fill_nan(None)
         try:
+            require(not values.dtype.is_nested(), "")  # polars would write its members as one text
             cast = values.cast(dtype, strict=False)
-        except pl.exceptions.PolarsError:
-            raise UserError(
-                f"{what}: column {name} of type {values.dtype} is not {kind_of(dtype)}; leave it out"
-            ) from None
+        except (pl.exceptions.PolarsError, UserError):
+            raise UserError(f"{what}: column {name} of type {values.dtype} is not {kind_of(dtype)}") from None
         wrong = cast.is_null() & values.is_not_null()
         if values.dtype.is_float() and dtype.is_integer():
             wrong |= (values % 1 != 0).fill_null(False)
         if wrong.any():
             row = int(wrong.arg_max() or 0)
-            raise UserError(f"{where(row)}: {name} is {values[row]!r}, not {kind_of(dtype)}")
+            wrong_how = "which is out of range" if values.dtype.is_integer() else f"not {kind_of(dtype)}"
+            raise UserError(f"{where(row)}: {name} is {values[row]!r}, {wrong_how}")
         frame = frame.with_columns(cast)
     return frame

@@ -49,7 +49,10 @@ def frame_from(
 def series(name: str, values: list[Any]) -> pl.Series:
     """Values of any types as one column; numbers among text become text."""
     try:
-        return pl.Series(name, values, strict=False)
+        made = pl.Series(name, values, strict=False)
+        mixed = not made.dtype.is_nested() and any(isinstance(value, list | tuple | dict | set) for value in values)
+        require(not mixed, f"{made.dtype} and lists or dictionaries")
+        return made
     except (pl.exceptions.PolarsError, TypeError, OverflowError, ValueError) as error:
         raise UserError(f"column {name} cannot be read ({str(error).splitlines()[0]})") from None
 
@@ -58,6 +61,6 @@ def column_of_pandas(column: "pd.Series[Any]", name: str) -> pl.Series:
     """A column of pandas; NaN, NaT and NA are null, but NaN among numpy's own numbers stays for others to judge."""
     if getattr(column.dtype, "kind", "O") in "iufb" and hasattr(column.dtype, "byteorder"):
         return pl.Series(name, column.to_numpy())
-    values = column.to_numpy(dtype=object)
+    values = column.to_numpy(dtype=object, copy=True)
     values[column.isna().to_numpy()] = None
     return series(name, values.tolist())

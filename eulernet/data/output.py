@@ -59,16 +59,17 @@ def _parquet(file: Path, separator: str, suffix: str | None) -> Iterator[Callabl
     folder = file.with_name(f"{file.name}.parts")
     folder.mkdir()
     parts: list[Path] = []
+    schema: dict[str, pl.DataType] = {}
 
     def write(frame: pl.DataFrame) -> None:
+        for name, dtype in frame.schema.items():
+            known = schema.setdefault(name, dtype)
+            require(known == dtype, f"column {name} is {known} in one file and {dtype} in another; give output=.csv")
         parts.append(folder / f"{len(parts):08}.arrow")
         frame.write_ipc(parts[-1])
 
     try:
         yield write
-        if parts:
-            pl.scan_ipc(parts, glob=False).sink_parquet(file)
-        else:
-            pl.DataFrame().write_parquet(file)
+        pl.scan_ipc(parts, glob=False).sink_parquet(file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,6 +23,9 @@ def row_number(first: int, row: int) -> str:
     return f"row {first + row + 1}"
 
 
+row_of_frame = partial(row_number, 0)
+
+
 @dataclass(frozen=True)
 class Preprocessor:
     """Raw rows to ids by the lines that encoded those of training; nothing of it changes, so threads may share it."""
@@ -39,8 +42,8 @@ class Preprocessor:
     @classmethod
     def open(cls, folder: Path) -> "Preprocessor":
         """UserError if something in ``folder`` is damaged, or of another format."""
-        meta = store.read_meta(folder, "train again with this version")
         try:
+            meta = store.read_meta(folder, "train again with this version")
             form, label = raw_of(meta["raw"])
             fields = meta["fields"]
             fitted = tuple(coders.read(field, folder) for field in fields)
@@ -56,7 +59,7 @@ class Preprocessor:
             }
             writing = {name: writing.get(name, Writing()) for name in columns}
             needed = {field["column"] for field in fields if not field["missing"]}
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{folder / 'meta.json'} is damaged ({error}); train again with this version") from None
         return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed), writing)
 
@@ -133,7 +136,7 @@ class Preprocessor:
             f"{file}, line 1: no header, and {cells} columns where {len(every)} belong, or {len(without)} without label"
         )
 
-    def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = partial(row_number, 0)) -> np.ndarray:
+    def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> np.ndarray:
         """int32 ids [rows, C] of raw rows. Columns may come in any order, with others between, of any fitting types.
 
         An empty or missing value, NaN among them, is what it was in training; unseen and rare values have id 0.
@@ -155,7 +158,7 @@ class Preprocessor:
         check_sizes(typed, names, where)
         return coders.encode(self.coders, typed)[0]
 
-    def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = partial(row_number, 0)) -> tuple[np.ndarray, np.ndarray]:
+    def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""
         name, without = self.label.column, self.label.without
         frame = conform(frame, {name: pl.Float64}, self.form.missing, where, "rows")

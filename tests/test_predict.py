@@ -1,0 +1,172 @@
+"""``predict`` scores files of any form, keeps what it is told to, and leaves a whole output or none."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from test_commands import assert_refused, files
+
+from eulernet import Predictor
+from eulernet.data import output
+from eulernet.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def wanted(trained):
+    return Predictor.load(trained.run).predict(trained.rows)
+
+
+def read(file):
+    name = str(file)
+    return (
+        pl.read_parquet(file)
+        if name.endswith("parquet")
+        else pl.read_csv(file, separator="\t" if "tsv" in name else ",")
+    )
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.csv.gz", "out.tsv", "out.parquet"])
+def test_a_row_has_its_columns_and_its_probability(run_command, trained, wanted, name):
+    ended = run_command("predict", f"run={trained.run}", f"input={trained.file}", f"output={name}", "keep=[user,city]")
+    assert ended.code == 0, ended.err
+    assert "2,000 rows" in ended.out.strip().splitlines()[-1]
+    found = read(name)
+    assert found.columns == ["user", "city", "probability"]
+    np.testing.assert_allclose(found["probability"].to_numpy(), wanted, atol=1e-12)
+    assert found["city"].to_list() == trained.rows["city"].to_list()
+    assert files(Path.cwd()) == [name]
+
+
+def test_pieces_of_files_are_one_output(run_command, trained, wanted, monkeypatch):
+    monkeypatch.setattr("eulernet.data.raw.SMALLEST_BLOCK", 1 << 12)
+    monkeypatch.setattr("eulernet.inference.MEMORY", 1 << 14)
+    folder = Path("in")
+    folder.mkdir()
+    trained.rows[:700].write_csv(folder / "a.csv")
+    trained.rows[:0].write_csv(folder / "b.csv")
+    (folder / "c.csv.gz").write_bytes(gzip.compress(trained.rows[700:].drop("click").write_csv().encode()))
+    for name in ("out.csv", "out.parquet"):
+        assert run_command("predict", f"run={trained.run}", "input=in", f"output={name}").code == 0
+        np.testing.assert_allclose(read(name)["probability"].to_numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_no_rows_make_an_output_without_rows(run_command, trained, name):
+    trained.rows[:0].write_csv("in.csv")
+    assert run_command("predict", f"run={trained.run}", "input=in.csv", f"output={name}", "keep=[user]").code == 0
+    assert (read(name).columns, len(read(name))) == (["user", "probability"], 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"run": "nowhere"}, "nowhere: no such folder"),
+        ({"run": ""}, "run=: give the folder of a finished run"),
+        ({"input": "nothing.csv"}, "input=nothing.csv: no such file"),
+        ({"output": "out.xls"}, "should end in .csv"),
+        ({"output": "no/out.csv"}, "there is no folder no"),
+        ({"keep": "[usr]"}, "no column 'usr'"),
+        ({"keep": "user"}, "keep=[user]"),
+        ({"batch_size": "0"}, "batch_size=0"),
+        ({"device": "tpu"}, "tpu"),
+        ({"inptu": "x"}, "inptu"),
+    ],
+)
+def test_a_mistake_is_one_line(run_command, trained, given, message):
+    keys = {"run": trained.run, "input": trained.file, "output": "out.csv", **given}
+    assert_refused(run_command("predict", *(f"{key}={value}" for key, value in keys.items())), message)
+
+
+def test_a_wrong_row_leaves_the_old_output(run_command, trained):
+    rows = trained.rows.with_columns(pl.col("price").cast(pl.String))
+    rows[1500, "price"] = "cheap"
+    rows.write_csv("in.csv")
+    Path("out.csv").write_text("old")
+    ended = run_command("predict", f"run={trained.run}", "input=in.csv", "output=out.csv")
+    assert ended.code != 0
+    assert "in.csv, line 1502: price is 'cheap', not a number" in ended.err
+    assert Path("out.csv").read_text() == "old"
+    assert files(Path.cwd()) == ["in.csv", "out.csv"]
+
+
+def test_an_output_is_not_an_input(run_command, trained):
+    trained.rows.write_csv("in.csv")
+    ended = run_command("predict", f"run={trained.run}", "input=in.csv", "output=./in.csv")
+    assert "is an input too" in ended.err
+    assert len(read("in.csv")) == 2000
+
+
+def test_parts_of_other_types_are_no_parquet_file(tmp_path):
+    with output.writer(tmp_path / "out.parquet") as write:
+        write(pl.DataFrame({"a": [1]}))
+        with pytest.raises(UserError, match="column a is Int64 in one file and String in another"):
+            write(pl.DataFrame({"a": ["x"]}))
+
+
+def test_rows_are_scored_without_a_header_where_training_had_none(run_command, criteo_sample):
+    lines = criteo_sample.read_text().splitlines(keepends=True)[:3000]
+    Path("train.txt").write_text("".join(lines))
+    small = ["model=lr", "train.max_epochs=1", "dataset.min_count=2", "hydra.run.dir=run"]
+    assert run_command("train", "dataset=criteo", "raw=train.txt", *small).code == 0
+    Path("new.txt").write_text("".join(line.split("\t", 1)[1] for line in lines[:100]))
+    for source in ("train.txt", "new.txt"):
+        assert run_command("predict", "run=run", f"input={source}", f"output={source}.csv").code == 0
+    assert read("train.txt.csv")[:100].equals(read("new.txt.csv"))
+    Path("odd.txt").write_text("1\t2\t3\n")
+    ended = run_command("predict", "run=run", "input=odd.txt", "output=odd.csv")
+    assert "no header, and 3 columns where 40 belong, or 39 without label" in ended.err
+
+
+# evaluate
+
+
+def test_a_split_and_its_raw_rows_are_measured_alike(run_command, copy_of_run, trained):
+    trained.test()[0].write_csv("test.csv")
+    common = [f"run={copy_of_run}", "resamples=50"]
+    split = run_command("evaluate", *common, "group=user", "predictions=rows.parquet")
+    assert split.code == 0, split.err
+    raw = run_command("evaluate", *common, "input=test.csv", "group=user")
+    assert raw.code == 0, raw.err
+    found = json.loads((copy_of_run / "evaluation.json").read_text())
+    assert set(found) == {"test", "test.csv"}
+    report = json.loads((copy_of_run / "report.json").read_text())
+    for one in found.values():
+        assert one["metrics"]["auc"]["value"] == pytest.approx(report["test"]["auc"], abs=1e-6)
+        assert one["metrics"]["logloss"]["value"] == pytest.approx(report["test"]["logloss"], abs=1e-6)
+        for metric in one["metrics"].values():
+            assert metric["low"] <= metric["value"] + 0.02
+            assert metric["low"] <= metric["high"]
+    assert found["test"]["metrics"].keys() == found["test.csv"]["metrics"].keys()
+    last = split.out.strip().splitlines()[-1]
+    assert all(f"{name}=" in last for name in ("auc", "logloss", "gauc", "pr_auc", "ece", "ne"))
+    rows = pl.read_parquet("rows.parquet")
+    assert rows["row"].to_list() == trained.data.test.order.tolist()
+    assert rows["label"].to_list() == trained.data.test.labels.tolist()
+    assert Predictor.load(copy_of_run).report["evaluation"] == found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["split=tset"], "unknown split 'tset'"),
+        (["group=usr"], "no such field; did you mean 'user'"),
+        (["data_dir=elsewhere"], "is not there"),
+        (["resamples=-1"], "resamples=-1"),
+        (["input=none.csv"], "input=none.csv: no such file"),
+        (["run="], "run=: give the folder"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(run_command, copy_of_run, given, message):
+    assert_refused(run_command("evaluate", f"run={copy_of_run}", *given), message)
+
+
+def test_rows_without_labels_cannot_be_evaluated(run_command, copy_of_run, trained):
+    trained.rows.drop("click").write_csv("in.csv")
+    ended = run_command("evaluate", f"run={copy_of_run}", "input=in.csv")
+    assert "no column 'click'" in ended.err
+    trained.rows.with_columns(click=2).write_csv("in.csv")
+    ended = run_command("evaluate", f"run={copy_of_run}", "input=in.csv")
+    assert "in.csv, line 2: the label is 2, it should be 0 or 1" in ended.err
