@@ -167,8 +167,8 @@ def test_what_a_store_holds(toy, tmp_path):
     folder = build(make_recipe(), [toy], tmp_path / "data", **CHOICES)
     meta, x, y = store.read_meta(folder), np.load(folder / "x.npy"), np.load(folder / "y.npy")
     assert meta["fields"] == [
-        {"name": name, "kind": "category", "size": 4, "column": name, "transform": "as_is", "missing": 0.0}
-        for name in "ab"
+        {"name": name, "kind": "category", "size": 4, "column": name, "transform": transform, "missing": 0.0}
+        for name, transform in (("a", "as_is"), ("b", "third"))
     ]
     assert meta["source"]["files"] == disk.checksums([toy], tmp_path)
     assert (x.dtype, y.dtype, x.shape) == (np.int32, np.uint8, (60, 2))
