@@ -1,6 +1,7 @@
 """Finished runs read from their folders, and gathered into settings: the runs that differ in their seed alone."""
 
 import csv
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from eulernet.errors import UserError, require
 from eulernet.training.checkpoint import LAST
 
+REPORT = "report.json"
 # What a report must have to be shown; older versions may lack the rest.
 NEEDED = ("dataset", "model", "seed", "parameters", "best_epoch", "epochs", "valid", "test", "seconds", "config")
 COLUMNS = ("epoch", "train_loss", "valid_auc", "valid_logloss")
@@ -53,7 +55,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
     UserError where there is none, for one that has not finished if it is the one asked for, and for a damaged file.
     """
     require(folder.is_dir(), f"run={folder}: no such folder; give that of a run, or one with runs in it")
-    reports = [folder / "report.json"] if (folder / "report.json").is_file() else sorted(folder.rglob("report.json"))
+    reports = [folder / REPORT] if (folder / REPORT).is_file() else sorted(folder.rglob(REPORT))
     finished = [file.parent for file in reports]
     unfinished = sorted(file.parent for file in folder.rglob(LAST) if file.parent not in finished)
     if not finished and unfinished:
@@ -65,7 +67,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
 
 def read_run(folder: Path) -> Run:
     """UserError if report.json or metrics.csv is damaged, or made by something else."""
-    file = folder / "report.json"
+    file = folder / REPORT
     try:
         report = json.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -113,6 +115,16 @@ def seed_of(run: Run) -> int:
 def essence(run: Run) -> dict[str, Any]:
     """The flat configuration without what may differ between seeds."""
     return {key: value for key, value in flatten(run.report["config"]).items() if key not in INCIDENTAL}
+
+
+def identity(config: dict[str, Any]) -> tuple[str, int, int]:
+    """Names the run that a configuration describes, wherever and on whatever device it is made.
+
+    A digest of the experiment, then the seed, and that of the row order.
+    """
+    kept = {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    return digest, config["seed"], config["train"]["shuffle_seed"]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,237 @@
+"""A table of the paper, or of conf/table, from the question to the evidence, in one command:
+
+    python scripts/reproduce.py table=overall datasets=[movielens_1m] seeds=5 jobs=2
+
+``table`` is overall, ablation, layers, orders, embedding, efficiency, benchmarks, or a file of your own in
+``--config-dir`` FOLDER/table. What is missing is trained, ``jobs`` runs at a time; a finished run is known by its
+configuration and never repeated. Kill it and start it again: it goes on. A run that fails is reported and the others
+go on. The table is written as Markdown, LaTeX and CSV: mean and standard deviation over seeds, the best against the
+second, published figures beside ours.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from eulernet.cli import command, config_folders, to_plain
+from eulernet.data.dataset import Dataset
+from eulernet.errors import UserError, choose, require
+from eulernet.prepare import prepare
+from eulernet.reporting.build import score_all
+from eulernet.reporting.runs import Run, Setting, identity
+from eulernet.reproducing.campaign import Job, finished, run_missing
+from eulernet.reproducing.cost import cost_table, costs
+from eulernet.reproducing.tables import Block, as_csv, latex, long_csv, markdown, read_published
+from eulernet.training.device import pick_device, shared_out
+from eulernet.training.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+RESULTS = Path(__file__).parents[1] / "results"
+OURS = ("table", "datasets", "models", "seeds", "jobs", "missing", "overrides", "out", "reuse", "publish")
+PASSED_ON = ("data_dir", "accept_terms", "memory")  # to every run, as they are
+
+
+@command("reproduce")
+def main(cfg: DictConfig) -> None:
+    """Train what is missing, and write the table."""
+    plain = to_plain(cfg, OURS)
+    name, out = HydraConfig.get().runtime.choices["table"], Path(plain["out"])
+    check(plain)
+    wanted = [job for dataset in as_list(plain["datasets"]) for job in plan(plain, str(dataset), out)]
+    others = [Path(str(folder)) for folder in as_list(plain["reuse"])]
+    for folder in others:
+        require(folder.is_dir(), f"reuse={folder}: no such folder")
+    folders = [out, *others]
+    known, failures = finished(folders), dict[Job, str]()
+    missing = {job.identity: job for job in reversed(wanted) if job.identity not in known}  # of twins the first
+    if missing and plain["missing"] == "train":
+        done = {job: known[job.identity] for job in wanted if job.identity in known}
+        log.info("%s: %d runs are there, %d to train", name, len(done), len(missing))
+        for dataset in dict.fromkeys(job.dataset for job in missing.values()):
+            prepare(composed(next(job for job in missing.values() if job.dataset == dataset).overrides))
+        device = lambda slot: shared_out(str(plain["device"]), slot)  # noqa: E731
+        try:
+            failures = run_missing(list(reversed(missing.values())), done, plain["jobs"], device)
+        except KeyboardInterrupt:
+            log.info("stopped; the same command goes on")
+            raise
+        known = finished(folders)
+    blocks = [block(plain, dataset, [job for job in wanted if job.dataset == dataset], known)
+              for dataset in dict.fromkeys(job.dataset for job in wanted)]  # fmt: skip
+    blocks = [one for one in blocks if one.settings]
+    require(bool(blocks), f"{name}: there is no finished run to make a table of" + told(failures))
+    files = write(name, blocks, plain, out / "tables")
+    if plain["publish"] is not None:
+        publish(blocks, files, Path(plain["publish"]))
+    print("\n" + files[0].read_text())
+    there = sum(len(setting.runs) for one in blocks for setting in one.settings)
+    print(f"{name}: {there} of {len(wanted)} runs, table: {files[0]} (.tex, .csv)")
+    if failures:
+        raise UserError(f"{len(failures)} runs failed" + told(failures))
+
+
+def told(failures: Mapping[Job, str]) -> str:
+    return "".join(f"; {job}: {said}" for job, said in failures.items())
+
+
+def check(cfg: Mapping[str, Any]) -> None:
+    """UserError for a value that cannot be meant."""
+    require(type(cfg["jobs"]) is int and cfg["jobs"] >= 1, f"jobs={cfg['jobs']}: give a whole number, 1 or more")
+    pick_device(str(cfg["device"]))
+    several = len(as_list(cfg["datasets"])) > 1
+    require(
+        cfg["raw"] is None or isinstance(cfg["raw"], dict) or not several,
+        "raw= is one set's path, but datasets= names several; write raw={criteo: PATH, avazu: PATH}",
+    )
+    choose(dict.fromkeys(("train", "skip")), str(cfg["missing"]), "missing")
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def seeds(cfg: Mapping[str, Any]) -> list[int]:
+    given = cfg["seeds"]
+    if isinstance(given, list):
+        require(bool(given) and all(type(seed) is int for seed in given), f"seeds={given}: give whole numbers")
+        return list(dict.fromkeys(given))
+    require(type(given) is int and given >= 1, f"seeds={given}: how many, 1 or more, or a list of them")
+    return [cfg["table"]["first_seed"] + i for i in range(given)]
+
+
+def plan(cfg: Mapping[str, Any], dataset: str, out: Path) -> list[Job]:
+    """The runs that the table needs of ``dataset``."""
+    table = cfg["table"]
+    known = {file.stem: file for folder in config_folders() for file in (folder / "dataset").glob("*.yaml")}
+    choose(known, dataset, "datasets")
+    raw = cfg["raw"].get(dataset) if isinstance(cfg["raw"], dict) else cfg["raw"]
+    shared = [f"dataset={dataset}", *(["raw=" + quoted(raw)] if raw is not None else [])]
+    shared += [f"{key}={quoted(cfg[key])}" for key in PASSED_ON] + as_list(table["common"])
+    named = as_list(cfg["models"]) if cfg["models"] is not None else []
+    for setting in named:
+        choose(table["settings"], str(setting), "models")
+    jobs = []
+    for setting in named or table["settings"]:
+        overrides = [fill(one, dataset, table) for one in [*shared, *as_list(table["settings"][setting])]]
+        cell, there = tuned_cell(latest(overrides))
+        if not there and table.get("only_tuned") and not named:
+            continue
+        asked = any(one.startswith("tuned=") for one in overrides)
+        require(
+            there or not asked, f"{setting} on {dataset}: there is no conf/tuned/{cell}.yaml; try table.recipe=eulernet"
+        )
+        if any("{width}" in one for one in overrides):
+            width = first_width(latest([one for one in overrides if "{width}" not in one]))
+            overrides = [one.replace("{width}", str(width)) for one in overrides]
+        line = [*overrides, *map(str, as_list(cfg["overrides"]))]
+        config = composed(latest(line))
+        for seed in seeds(cfg):
+            order = config["train"]["shuffle_seed"] if any("shuffle_seed" in one for one in line) else seed
+            key = identity({**config, "seed": seed, "train": {**config["train"], "shuffle_seed": order}})
+            folder = out / dataset / f"{setting}.{key[0]}" / str(seed)
+            jobs.append(Job(dataset, str(setting), seed, latest([*line, f"seed={seed}"]), key, folder))
+    return jobs
+
+
+def quoted(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def latest(overrides: Sequence[str]) -> tuple[str, ...]:
+    """One override a key, the last: Hydra takes a group only once."""
+    return tuple({one.partition("=")[0]: one for one in overrides}.values())
+
+
+def fill(override: str, dataset: str, table: Mapping[str, Any]) -> str:
+    """``override`` with the dataset and the recipe in their places; {width} waits for what they give."""
+    return override.format(dataset=dataset, recipe=table.get("recipe"), width="{width}")
+
+
+def tuned_cell(overrides: Sequence[str]) -> tuple[str, bool]:
+    """The tuned cell that ``overrides`` ask for, by name or as dataset and model, and whether it is there."""
+    given = dict(one.split("=", 1) for one in overrides)
+    cell = given.get("tuned", f"{given['dataset']}/{given['model']}")
+    return cell, any((folder / "tuned" / f"{cell}.yaml").is_file() for folder in config_folders())
+
+
+def first_width(overrides: Sequence[str]) -> int:
+    orders = composed(overrides)["model"]["orders"]
+    require(bool(orders), "{width} of a table needs a tuned setting with model.orders")
+    return int(orders[0])
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of ``eulernet.train`` with these overrides, as the run's report will have it."""
+    plain: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    return plain
+
+
+def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mapping[tuple[str, int, int], Run]) -> Block:
+    """What there is of the table for ``dataset``, the test rows of the two best settings scored."""
+    by_setting: dict[str, list[Run]] = {}
+    for job in jobs:
+        if job.identity in runs:
+            by_setting.setdefault(job.setting, []).append(runs[job.identity])
+    settings = [Setting(name, of) for name, of in by_setting.items()]
+    stores = {run.store for setting in settings for run in setting.runs}
+    if len(stores) > 1:
+        log.warning("%s: runs of %d different stores are compared: %s", dataset, len(stores), ", ".join(sorted(stores)))
+    entries = yaml.safe_load((RESULTS / "published.yaml").read_text())
+    plain = Block(dataset, settings, read_published(entries.get(dataset, [])))
+    verdict = plain.verdict()
+    if verdict is None or len(stores) > 1:
+        return plain
+    data_dir = Path(cfg["data_dir"])
+    scores, unscored = score_all([*verdict.best.runs, *verdict.second.runs], data_dir, pick_device(str(cfg["device"])))
+    for why in dict.fromkeys(one for each in unscored.values() for one in each):
+        log.warning("not tested over rows: %s", why)
+    return Block(dataset, settings, plain.published, next(iter(scores.values()), None))
+
+
+def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The table in three formats; their files."""
+    if name == "efficiency":
+        text, lines = "", []
+        for one in blocks:
+            store = Path(cfg["data_dir"]) / one.settings[0].runs[0].store
+            costing = costs(one.settings, Dataset.open(store), str(cfg["device"]))
+            text += f"{one.dataset}\n\n{cost_table(costing)}\n"
+            lines += [{"dataset": one.dataset, **line} for line in costing]
+        formats = {"md": text, "csv": as_csv(lines)}
+    else:
+        formats = {"md": "\n".join(map(markdown, blocks)), "tex": latex(blocks), "csv": long_csv(blocks)}
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{suffix}" for suffix in formats]
+    for file, content in zip(files, formats.values(), strict=True):
+        write_atomically(file, lambda path, content=content: path.write_text(content))
+    return files
+
+
+def publish(blocks: Sequence[Block], files: Sequence[Path], folder: Path) -> None:
+    """Copy the tables, and report.json and metrics.csv of every run that is not there yet."""
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / "tables" / file.name)
+    there = set(finished([folder]))
+    for one in blocks:
+        for setting in one.settings:
+            for run in setting.runs:
+                if identity(run.report["config"]) in there:
+                    continue
+                there.add(identity(run.report["config"]))
+                into = folder / one.dataset / setting.name / str(run.report["seed"])
+                into.mkdir(parents=True, exist_ok=True)
+                for name in ("report.json", "metrics.csv"):
+                    shutil.copyfile(run.folder / name, into / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""scripts/reproduce.py trains what is missing, once, goes on where it was killed, and reports what failed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+TABLE = """
+datasets: [synthetic]
+seeds: 2
+first_seed: 5
+common:
+  - dataset.rows=3000
+  - dataset.field_sizes=[9,9]
+  - "dataset.interactions=[{{f0:1,f1:1}}]"
+  - train.batch_size=500
+  - train.max_epochs=2
+  - device=cpu
+settings:
+  small: [model=eulernet, model.embedding_dim=2]
+  same: [model=eulernet, model.embedding_dim=2, seed=1]
+  linear: [model=lr]
+"""
+
+
+def reproduce(cwd, *args):
+    table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "reproduce.py"), f"--config-dir={cwd / 'conf'}", *table]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *args], cwd=cwd, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    (folder / "conf" / "table").mkdir(parents=True)
+    (folder / "conf" / "table" / "toy.yaml").write_text(TABLE)
+    return folder, reproduce(folder, "jobs=2")
+
+
+def runs(folder):
+    return {file.parent: file.stat().st_mtime_ns for file in (folder / "outputs").rglob("report.json")}
+
+
+def test_every_run_is_trained_once(campaign):
+    folder, done = campaign
+    assert done.returncode == 0, done.stderr
+    seeds = sorted((path.parent.name.partition(".")[0], path.name) for path in runs(folder))
+    assert seeds == [("linear", "5"), ("linear", "6"), ("small", "5"), ("small", "6")]  # "same" is the same
+    assert "6 of 6 runs" in done.stdout
+    assert "| `small` | 2 |" in done.stdout
+    assert "| `same` | 2 |" in done.stdout
+    assert re.search(r"small against linear|linear against small", done.stdout)
+    assert "DeLong" in done.stdout
+    tables = folder / "outputs" / "reproduce" / "tables"
+    assert sorted(file.name for file in tables.iterdir()) == ["toy.csv", "toy.md", "toy.tex"]
+    assert not list((folder / "outputs").rglob("failed.log"))
+
+
+def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
+    folder, _ = campaign
+    before = runs(folder)
+    (cut,) = [path for path in before if path.match("small.*/5")]
+    report = json.loads((cut / "report.json").read_text())
+    (cut / "report.json").unlink()  # as if it had been killed before its last file
+    (empty,) = [path for path in before if path.match("linear.*/6")]
+    for file in ("report.json", "last.ckpt"):
+        (empty / file).unlink()  # as if it had been killed in its first epoch
+    done = reproduce(folder, "jobs=1", "publish=paper")
+    assert done.returncode == 0, done.stderr
+    after = runs(folder)
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} == {cut, empty}
+    again = json.loads((cut / "report.json").read_text())
+    assert again["test"] == report["test"]
+    published = [str(file.relative_to(folder / "paper")) for file in sorted((folder / "paper").rglob("*.*"))]
+    assert "synthetic/small/5/report.json" in published
+    assert "synthetic/small/5/metrics.csv" in published
+    assert "tables/toy.md" in published
+    assert not any("/same/" in file for file in published)
+
+
+def test_finished_runs_of_another_folder_count(campaign):
+    folder, _ = campaign
+    done = reproduce(folder, "out=elsewhere", "reuse=outputs", "missing=skip")
+    assert done.returncode == 0, done.stderr
+    assert "6 of 6 runs" in done.stdout
+    assert not list((folder / "elsewhere").rglob("report.json"))
+
+
+def test_failures_are_collected_not_fatal(campaign):
+    folder, _ = campaign
+    args = ("models=[linear,small]", "seeds=[5]", 'overrides=["+train.nonsense=1"]', "out=broken")
+    done = reproduce(folder, *args)
+    assert done.returncode == 1
+    assert done.stderr.count("unknown key train.nonsense") >= 2
+    assert len(list((folder / "broken").rglob("failed.log"))) == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["table=nowhere"], "unknown table 'nowhere'"),
+        (["models=[smal]"], "small"),
+        (["reuse=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_end_with_one_line(campaign, args, told):
+    folder, _ = campaign
+    done = reproduce(folder, *args)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,108 @@
+"""The tables say what the reports say: means, places, and the best against the second."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from eulernet.reporting.compare import Scores
+from eulernet.reporting.runs import Run, Setting
+from eulernet.reproducing.tables import Block, latex, long_csv, markdown, read_published
+from eulernet.statistics import delong_over_seeds
+
+AUC = {"weak": (0.60, 0.62, 0.61), "good": (0.71, 0.70, 0.72), "near": (0.70, 0.69, 0.715)}
+
+
+def setting(name, tmp_path, parameters=10):
+    runs = []
+    for seed, auc in enumerate(AUC[name]):
+        report = {
+            "dataset": {"name": "toy", "digest": "0"}, "model": name, "seed": seed, "parameters": parameters,
+            "commit": "c", "best_epoch": 1, "epochs": 2, "seconds": 3.0, "samples_per_second": 4.0,
+            "peak_memory_bytes": 5, "valid": {"auc": auc - 0.01, "logloss": 0.5},
+            "test": {"auc": auc, "logloss": 1 - auc},
+        }  # fmt: skip
+        runs.append(Run(tmp_path / name / str(seed), report, {}))
+    return Setting(name, runs)
+
+
+@pytest.fixture
+def block(tmp_path):
+    published = read_published(
+        [
+            {"setting": "good", "name": "Good, the paper", "source": "Book, p. 3", "auc": [0.7], "logloss": [0.3]},
+            {"setting": "weak", "name": "Weak, the paper", "source": "Book, p. 4", "auc": None, "logloss": None},
+        ]
+    )
+    return Block("toy", [setting(name, tmp_path) for name in AUC], published)
+
+
+def test_best_is_bold_second_underlined_and_published_beside(block):
+    lines = {line.split("`")[1]: line for line in markdown(block).splitlines() if line.startswith("| `")}
+    assert "**0.71000 ± 0.01000**" in lines["good"]
+    assert "**0.29000 ± 0.01000**" in lines["good"]
+    assert lines["near"].count("<u>0.70167 ± 0.01258</u>") == 1
+    assert "<u>0.29833 ± 0.01258</u>" in lines["near"]
+    assert "*" not in lines["weak"]
+    assert "<u>" not in lines["weak"]
+    assert lines["good"].endswith("| 0.70000, 0.30000 |")
+    assert lines["weak"].endswith("| not transcribed |")
+    assert "Book, p. 3" in markdown(block)
+
+
+def test_the_best_is_tested_against_the_second_over_seeds(block):
+    verdict = block.verdict()
+    assert (verdict.best.name, verdict.second.name) == ("good", "near")
+    assert verdict.over_seeds.p == pytest.approx(ttest_rel(AUC["good"], AUC["near"]).pvalue)
+    assert verdict.improvement == pytest.approx((0.71 - 0.5) / (np.mean(AUC["near"]) - 0.5) - 1)
+    assert verdict.over_rows is None
+    assert f"p = {verdict.over_seeds.p:.3f}".replace("0.", ".") in verdict.text()
+
+
+def test_the_best_is_tested_against_the_second_over_rows(block):
+    draw = np.random.default_rng(0)
+    labels = (draw.random(400) < 0.4).astype(int)
+    logits = {run.folder: labels + draw.normal(0, 2, 400) for one in block.settings for run in one.runs}
+    verdict = Block("toy", block.settings, [], Scores(labels, logits)).verdict()
+    sides = [np.stack([logits[run.folder] for run in one.runs]) for one in (verdict.best, verdict.second)]
+    assert verdict.over_rows == delong_over_seeds(labels, *sides)
+
+
+def test_a_setting_under_two_names_is_not_its_own_second(block):
+    twin = Setting("same as good", next(one for one in block.settings if one.name == "good").runs)
+    both = Block("toy", [*block.settings, twin], [])
+    assert both.verdict().second.name == "near"
+    assert markdown(both).count("**0.71000 ± 0.01000**") == 2
+
+
+def test_one_setting_of_one_seed_is_a_table_too(block):
+    one = Block("toy", [Setting("good", block.settings[1].runs[:1])], [])
+    assert one.verdict() is None
+    assert "**0.71000**" in markdown(one)
+    assert "$\\mathbf{.71000}$" in latex([one])
+
+
+def test_latex_has_a_row_a_setting_and_two_columns_a_dataset(block):
+    other = Block("toy_2", block.settings[:1], [])
+    text = latex([block, other])
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert all(line.count("&") in (2, 4) for line in rows)
+    assert r"toy\_2" in text
+    near = next(line for line in rows if line.startswith("near"))
+    assert near.split("&")[1].strip() == r"$\underline{.70167}_{\pm .01258}$"
+    assert [cell.strip(" \\") for cell in near.split("&")[3:]] == ["--", "--"]
+    assert len(re.findall(r"\\begin|\\end", text)) == 2
+
+
+def test_csv_has_every_figure(block):
+    rows = {row["setting"]: row for row in csv.DictReader(io.StringIO(long_csv([block])))}
+    assert float(rows["near"]["test_auc"]) == pytest.approx(np.mean(AUC["near"]))
+    assert float(rows["near"]["test_auc_std"]) == pytest.approx(np.std(AUC["near"], ddof=1))
+    assert rows["good"]["seeds"] == "0 1 2"
+    assert [rows[name]["place"] for name in AUC] == ["3", "1", "2"]
+    assert float(rows["good"]["p_over_seeds_to_second"]) == pytest.approx(ttest_rel(AUC["good"], AUC["near"]).pvalue)
+    assert rows["weak"]["p_over_seeds_to_second"] == ""
+    assert rows["weak"]["published_auc"] == "not transcribed"
