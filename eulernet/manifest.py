@@ -17,8 +17,11 @@ def write_manifest(folder: Path) -> None:
     sums = {name: checksum(folder / name) for name in parts(folder)}
     manifest = {"format": FORMAT, "eulernet": eulernet.__version__, "sha256": sums}
     temporary = folder / f".{MANIFEST}"
-    temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-    temporary.replace(folder / MANIFEST)
+    try:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+        temporary.replace(folder / MANIFEST)
+    finally:
+        temporary.unlink(missing_ok=True)  # of a full disk
 
 
 def check_manifest(folder: Path) -> None:

@@ -25,6 +25,7 @@ from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, choose, require
 from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
+from eulernet.reporting.compare import order
 from eulernet.reporting.runs import Run, Setting, identity
 from eulernet.reproducing.campaign import Job, finished, run_missing
 from eulernet.reproducing.cost import cost_table, costs
@@ -181,6 +182,8 @@ def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mappi
         if job.identity in runs:
             by_setting.setdefault(job.setting, []).append(runs[job.identity])
     settings = [Setting(name, of) for name, of in by_setting.items()]
+    if cfg["table"].get("by_auc"):
+        settings = [settings[i] for i in order(settings, "auc")]
     stores = {run.store for setting in settings for run in setting.runs}
     if len(stores) > 1:
         log.warning("%s: runs of %d different stores are compared: %s", dataset, len(stores), ", ".join(sorted(stores)))

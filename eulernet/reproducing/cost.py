@@ -8,64 +8,85 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from eulernet.data.dataset import Dataset
+from eulernet.data.dataset import Dataset, Split
 from eulernet.errors import choose
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.reporting.runs import Setting
+from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
+from eulernet.training.loop import progress, score, train_epoch
+from eulernet.training.state import State
 
-ROUNDS, BATCHES = 5, 8
-
-
-def costs(settings: Sequence[Setting], data: Dataset, device: str) -> list[dict[str, Any]]:
-    """A line a setting. Training time and memory are the runs' own; inference is timed now, all settings in turn.
-
-    Inference: median samples/s of ROUNDS rounds over BATCHES batches of validation rows. FLOP: of the
-    matrix products in a forward pass, a multiply-add being two, as torch counts them.
-    """
-    where = pick_device(device)
-    size = settings[0].runs[0].report["config"]["train"]["eval_batch_size"]
-    x = next(iter(data.valid.batches(min(size, len(data.valid)))))[0].to(where)
-    models = [build(setting, data).to(where).eval() for setting in settings]
-    seconds: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode():
-        for round_ in range(ROUNDS + 1):
-            for model, taken in zip(models, seconds, strict=True):
-                began = time.perf_counter()
-                for _ in range(BATCHES if round_ else 1):
-                    logits = model(x)
-                logits.sum().item()  # waits for the device
-                taken += [time.perf_counter() - began] * (round_ > 0)  # the first is to warm up
-    lines = []
-    for setting, model, taken in zip(settings, models, seconds, strict=True):
-        reports = [run.report for run in setting.runs]
-        lines.append(
-            {
-                "setting": setting.name,
-                "parameters": reports[0]["parameters"],
-                "MFLOP a sample": flops(model, x) / len(x) / 1e6,
-                "training samples/s": means.median(report["samples_per_second"] for report in reports),
-                "training minutes": means.mean(report["seconds"] for report in reports) / 60,
-                "epochs": means.mean(report["epochs"] for report in reports),
-                "inference samples/s": BATCHES * len(x) / means.median(taken),
-                "peak memory MiB": means.mean(report["peak_memory_bytes"] for report in reports) / 2**20,
-                "threads": reports[0]["threads"],
-            }
-        )
-    return lines
+ROUNDS, STEPS = 5, 8
 
 
-def build(setting: Setting, data: Dataset) -> CTRModel:
-    """The setting's model, with fresh weights."""
-    hyperparameters = dict(setting.runs[0].report["config"]["model"])
-    return choose(MODELS, hyperparameters.pop("name"), "model")(field_sizes=data.field_sizes, **hyperparameters)
+class Measured:
+    """A setting with a fresh model, and the samples/s that it was seen to train and score."""
+
+    def __init__(self, setting: Setting, data: Dataset, device: torch.device) -> None:
+        config = setting.runs[0].report["config"]
+        hyperparameters = dict(config["model"])
+        make = choose(MODELS, hyperparameters.pop("name"), "model")
+        self.setting = setting
+        self.model: CTRModel = make(field_sizes=data.field_sizes, **hyperparameters)
+        self.config = TrainConfig(**config["train"])
+        self.state = State(self.model, self.config, device)
+        self.some = first_rows(data.train, STEPS * self.config.batch_size)
+        self.training: list[float] = []
+        self.inference: list[float] = []
+
+    def take_turn(self) -> None:
+        """Train on STEPS batches, then score their rows."""
+        self.state.begin_epoch()
+        began = time.perf_counter()
+        train_epoch(self.state, self.some, self.config, lambda: None)
+        trained = time.perf_counter()
+        with torch.inference_mode():
+            score(self.model, self.some, self.config.eval_batch_size, self.config.precision, "").sum().item()
+        scored = time.perf_counter()
+        self.training.append(len(self.some) / (trained - began))
+        self.inference.append(len(self.some) / (scored - trained))
+
+    def line(self) -> dict[str, Any]:
+        reports = [run.report for run in self.setting.runs]
+        x = next(iter(self.some.batches(1)))[0].to(next(self.model.parameters()).device)
+        return {
+            "setting": self.setting.name,
+            "parameters": reports[0]["parameters"],
+            "kFLOP a sample": flops(self.model, x) / 1e3,
+            "training samples/s": means.median(self.training[1:]),
+            "inference samples/s": means.median(self.inference[1:]),
+            "best epoch": means.mean(report["best_epoch"] for report in reports),
+            "peak memory MiB": means.mean(report["peak_memory_bytes"] for report in reports) / 2**20,
+        }
+
+
+def first_rows(split: Split, rows: int) -> Split:
+    order = torch.arange(len(split)) if split.order is None else split.order
+    return Split(split.x, split.y, order[:rows], split.mapped)
 
 
 def flops(model: CTRModel, x: torch.Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(x)
+    """Of the matrix products in a forward pass, a multiply-add being two, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(x)
     return counter.get_total_flops()
+
+
+def costs(settings: Sequence[Setting], data: Dataset, device: str) -> list[dict[str, Any]]:
+    """A line a setting. Memory and epochs are the runs' own; speed is measured now, all settings in turn.
+
+    Samples/s, on as many threads as torch is given: the median of ROUNDS rounds over STEPS batches of training rows,
+    each setting with its own batch sizes and optimizer. A round before them does not count.
+    """
+    measured = [Measured(setting, data, pick_device(device)) for setting in settings]
+    with progress((ROUNDS + 1) * len(measured), "measuring") as bar:
+        for _ in range(ROUNDS + 1):
+            for each in measured:
+                each.take_turn()
+                bar.update(1)
+    return [each.line() for each in measured]
 
 
 def cost_table(lines: Sequence[dict[str, Any]]) -> str:

@@ -93,8 +93,8 @@ def p_text(p: float) -> str:
 def markdown(block: Block) -> str:
     """A row a setting, best figure bold and second underlined, published figures beside them."""
     has = any(block.of(setting.name) for setting in block.settings)
-    heads = [block.dataset, "seeds", "test AUC", "test logloss", "valid AUC", "parameters", "samples/s"]
-    lines = [row([*heads, *(["published AUC, logloss"] if has else [])]), row(["---", *["--:"] * (6 + has)])]
+    heads = [block.dataset, "seeds", "test AUC", "test logloss", "valid AUC", "parameters"]
+    lines = [row([*heads, *(["published AUC, logloss"] if has else [])]), row(["---", *["--:"] * (5 + has)])]
     places = {metric: block.ranks(metric) for metric in ("auc", "logloss")}
     for setting in block.settings:
         cells = [f"`{setting.name}`", str(len(setting.runs))]
@@ -103,7 +103,6 @@ def markdown(block: Block) -> str:
             cells.append({0: f"**{text}**", 1: f"<u>{text}</u>"}.get(places[metric][setting.name], text))
         reports = [run.report for run in setting.runs]
         cells += [mean_and_deviation(setting.values("valid", "auc")), f"{reports[0]['parameters']:,}"]
-        cells.append(f"{means.median(report['samples_per_second'] for report in reports):,.0f}")
         lines.append(row(cells + [published_text(block.of(setting.name))] * has))
     verdict = block.verdict()
     notes = [verdict.text()] if verdict else []
