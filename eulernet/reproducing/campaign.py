@@ -96,7 +96,7 @@ def run_missing(
     total, pace = len(jobs) + len(done), Pace()
     for job, run in done.items():
         pace.learn(job, run.report["seconds"])
-    form = "{n_fmt}/{total_fmt} runs |{bar:20}| {elapsed} gone, {postfix}"
+    form = "{n_fmt}/{total_fmt} runs |{bar:20}| {elapsed} gone{postfix}"
     with (
         tqdm(total=total, initial=len(done), bar_format=form, leave=False, disable=None, dynamic_ncols=True)
         as bar, logging_redirect_tqdm(),
