@@ -84,6 +84,23 @@ def of_split(
     predictor: Predictor, run: Path, split: str, group: str | None, data_dir: str | None, batch_size: int
 ) -> Scores:
     """The rows of a split of the store that ``run`` was trained on; a group is then the id of a field."""
+    data = store_of(predictor, run, data_dir)
+    part, groups = data.splits[split], None
+    if group is not None:
+        require(group in data.fields, f"group={group}: no such field; {nearest(group, data.fields)}")
+        before = data.meta["fields"][: data.fields.index(group)]
+        column = sum(field.get("length", 1) for field in before)
+        groups = np.concatenate([x[:, column].numpy() for x, _ in part.batches(batch_size)])
+    precision = str(predictor.config.get("train", {}).get("precision", "fp32"))
+    choose(PRECISIONS, precision, "precision")
+    logits = score(predictor.model, part, batch_size, precision, split).double().cpu().numpy()
+    first = 0 if part.order is not None else data.meta["split"][split][0]
+    rows = np.arange(first, first + len(part)) if part.order is None else part.order.numpy().astype(np.int64)
+    return Scores(part.labels.numpy(), logits, groups, rows)
+
+
+def store_of(predictor: Predictor, run: Path, data_dir: str | None) -> Dataset:
+    """The store that ``run`` was trained on."""
     report = predictor.report or {}
     about = report.get("dataset", {})
     where = data_dir or predictor.config.get("data_dir")
@@ -97,18 +114,7 @@ def of_split(
     )
     data = Dataset.open(folder)
     require(data.meta == predictor.preprocessor.meta, f"the store {folder} is not the one that {run} was trained on")
-    part, groups = data.splits[split], None
-    if group is not None:
-        require(group in data.fields, f"group={group}: no such field; {nearest(group, data.fields)}")
-        before = data.meta["fields"][: data.fields.index(group)]
-        column = sum(field.get("length", 1) for field in before)
-        groups = np.concatenate([x[:, column].numpy() for x, _ in part.batches(batch_size)])
-    precision = str(predictor.config.get("train", {}).get("precision", "fp32"))
-    choose(PRECISIONS, precision, "precision")
-    logits = score(predictor.model, part, batch_size, precision, split).double().cpu().numpy()
-    first = 0 if part.order is not None else data.meta["split"][split][0]
-    rows = np.arange(first, first + len(part)) if part.order is None else part.order.numpy().astype(np.int64)
-    return Scores(part.labels.numpy(), logits, groups, rows)
+    return data
 
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Scores:

@@ -75,9 +75,7 @@ def make_synthetic(
         return folder
 
     orders = np.array([[planted.get(name, 0.0) for name in names] for planted in interactions])  # alpha [K, F]
-    seeds = np.random.SeedSequence(data_seed)
-    hidden = np.random.default_rng(seeds.spawn(1)[0])
-    log_values = [spread * hidden.standard_normal(size) for size in field_sizes]  # log z_f
+    log_values = hidden_logs(field_sizes, spread, data_seed)
 
     def moment(power: int) -> np.ndarray:
         """E[T_k^power] [K]: a product over the independent fields."""
@@ -107,7 +105,7 @@ def make_synthetic(
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (rows,))
         starts = range(0, rows, CHUNK)
         bar = tqdm(total=rows, desc="drawing rows", unit="row", unit_scale=True, leave=False, delay=2, disable=None)
-        for start, seed in zip(starts, seeds.spawn(len(starts)), strict=True):
+        for start, seed in zip(starts, np.random.SeedSequence(data_seed).spawn(1 + len(starts))[1:], strict=True):
             draw = np.random.default_rng(seed)
             stop = min(start + CHUNK, rows)
             ids = np.stack([draw.integers(size, size=stop - start) for size in field_sizes], axis=1)
@@ -153,3 +151,9 @@ def make_synthetic(
     log.info("prepared synthetic: %s rows, best possible test auc=%.6f logloss=%.6f (%s)",
              f"{rows:,}", bayes["test"]["auc"], bayes["test"]["logloss"], folder)  # fmt: skip
     return folder
+
+
+def hidden_logs(field_sizes: Sequence[int], spread: float, data_seed: int) -> list[np.ndarray]:
+    """log z_f(v) of the values v = 0, 1, ... of each field, whose ids are v + 1: what the clicks were drawn from."""
+    draw = np.random.default_rng(np.random.SeedSequence(data_seed).spawn(1)[0])
+    return [spread * draw.standard_normal(size) for size in field_sizes]

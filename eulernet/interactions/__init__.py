@@ -1,0 +1,1 @@
+"""Which feature interactions an EulerNet learned, and what they are worth."""
