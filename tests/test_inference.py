@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -199,6 +200,12 @@ def test_threads_share_a_predictor(predictor, tested):
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(predictor.predict, [rows] * 16):
             np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_rows_may_come_while_another_thread_is_importing_pandas(predictor, tested, monkeypatch):
+    rows = tested[0][:3].to_dicts()
+    monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))  # begun, but nothing in it yet
+    assert len(predictor.frame(rows)) == 3
 
 
 def test_predicting_leaves_rows_and_random_state_alone(trained, tested):
@@ -420,3 +427,4 @@ def test_importing_takes_little_more_than_torch():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     loaded = set(found.stdout.split())
     assert not loaded & {"pandas", "hydra", "omegaconf", "sklearn", "scipy", "torch._dynamo"}
+    assert not loaded & {"onnx", "onnxruntime", "onnxscript", "starlette", "uvicorn"}

@@ -21,8 +21,9 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> p
     """
     if isinstance(rows, pl.DataFrame):
         return rows.select(name for name in columns if name in rows.columns)
-    pandas = sys.modules.get("pandas")  # who hands in a frame has imported it
-    if pandas is not None and isinstance(rows, pandas.DataFrame):
+    # Who hands in a frame has imported pandas; what another thread is still importing has no such name yet.
+    frame_of_pandas = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    if frame_of_pandas is not None and isinstance(rows, frame_of_pandas):
         return frame_from(lambda name: column_of_pandas(rows[name], name), columns, rows.columns, len(rows))
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         for i, row in enumerate(rows):
