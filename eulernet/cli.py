@@ -29,6 +29,7 @@ T = TypeVar("T")
 KEYS = (
     "dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume",
     "logger", "run", "input", "output", "keep", "batch_size", "split", "group", "resamples", "predictions",
+    "format", "host", "port", "workers", "max_rows", "max_body", "body_seconds", "max_connections", "shutdown_seconds",
 )  # fmt: skip  # of all entry configs
 FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 Task = Callable[[DictConfig], float | None]
@@ -126,24 +127,25 @@ def config_folders() -> list[Path]:
 def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
     """Call ``make(**settings, **given)`` after checking ``settings`` against the annotations of its parameters.
 
-    Unknown keys, missing keys and values of another type are UserErrors that name the key; whether a value is
-    possible is for ``make`` to check.
+    Unknown keys, missing keys and values of another type are UserErrors that name the key, which is in ``section``
+    unless that is empty; whether a value is possible is for ``make`` to check.
     """
+    prefix = f"{section}." if section else ""
     hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
     names = [name for name in inspect.signature(make).parameters if name not in given]
     for key in settings:
-        require(key in names, f"unknown key {section}.{key}; {nearest(key, names)}")
+        require(key in names, f"unknown key {prefix}{key}; {nearest(key, names)}")
     schema = OmegaConf.structured(make_dataclass("Settings", [(name, _plain(hints[name])) for name in names]))
     for name in names:
-        require(name in settings, f"{section}.{name} is missing")
+        require(name in settings, f"{prefix}{name} is missing")
         try:
             schema[name] = settings[name]
         except OmegaConfBaseException:
             kind = hints[name].__name__ if inspect.isclass(hints[name]) else str(hints[name])
             kind = kind.replace("collections.abc.Sequence", "list").replace("collections.abc.Mapping", "dict")
-            raise UserError(f"{section}.{name}={settings[name]}: should be of type {kind}") from None
+            raise UserError(f"{prefix}{name}={settings[name]}: should be of type {kind}") from None
         if typing.get_origin(hints[name]) is typing.Literal:
-            choose(dict.fromkeys(typing.get_args(hints[name])), schema[name], f"{section}.{name}")
+            choose(dict.fromkeys(typing.get_args(hints[name])), schema[name], f"{prefix}{name}")
     checked = typing.cast("dict[str, Any]", OmegaConf.to_container(schema))
     return make(**checked, **given)
 

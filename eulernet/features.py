@@ -79,13 +79,14 @@ class FieldEmbedding(nn.Module):
         if self.only_ids:
             return self.look_up(x + self.first_row)
         x = x.int()
+        # Below, x.shape[0] and not len(x): an exported graph takes any number of rows.
         members = (x >= 0).to(self.table.weight.dtype)  # 0 after the last member of a bag
         weight = torch.where(self.is_number, x.view(torch.float32).to(members.dtype), members)
-        count = members.new_zeros(len(x), self.fields).index_add(1, self.field, members)
+        count = members.new_zeros(x.shape[0], self.fields).index_add(1, self.field, members)
         weight = weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
         rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
         vectors = self.look_up(rows) * weight.unsqueeze(2)  # [B, C, D]
-        return vectors.new_zeros(len(x), self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+        return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
 
     def planes(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "F D B"]:
         """The same vectors with the batch last, where matrix products over fields are fastest."""

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jaxtyping
@@ -46,6 +47,20 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def onnx_registry():
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    return cache(ONNXRegistry.from_torchlib)
+
+
+@pytest.fixture
+def quick_onnx(monkeypatch, onnx_registry):
+    """The exporter makes its table of all operators anew each time: half the time of a small model."""
+    registry = "torch.onnx._internal.exporter._registration.ONNXRegistry"
+    monkeypatch.setattr(f"{registry}.from_torchlib", lambda *_, **given: onnx_registry(**given))
 
 
 @pytest.fixture(scope="session")

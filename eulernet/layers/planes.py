@@ -49,9 +49,9 @@ def masks(layer: EulerInteractionLayer, plane: Float[Tensor, "N D B"]) -> Masks:
 
 def between(layer: EulerInteractionLayer, planes: Planes) -> Planes:
     """The products of a layer, from (log|z|, arg z, r, p), and the way back to rectangular form."""
-    (n, d, batch), dtype, m = planes[0].shape, planes[0].dtype, len(layer.log_modulus_bias)
+    (n, d, batch), dtype, m = planes[1].shape, planes[1].dtype, len(layer.log_modulus_bias)
     orders, mix = layer.orders.to(dtype), layer.mix.weight.to(dtype)
-    log_modulus, phase = ((orders.T @ plane.view(n, d * batch)).view(m, d, batch) for plane in planes[:2])
+    log_modulus, phase = ((orders.T @ plane.flatten(1)).view(m, *plane.shape[1:]) for plane in planes[:2])
     mixed_r, mixed_p = ((mix @ plane.view(n * d, batch)).view(m, d, batch) for plane in planes[2:])
     biases = (layer.log_modulus_bias.unsqueeze(2), layer.phase_bias.unsqueeze(2), layer.mix.bias.view(m, d, 1))
     norms = [weight.unsqueeze(1) for norm in (layer.norm_r, layer.norm_p) for weight in norm.parameters()]
@@ -91,7 +91,9 @@ class AngleToPolar(torch.autograd.Function):
         ctx.save_for_backward(cos, sin, mu, *masks)
         phase = e - (mu < 0).to(e.dtype) * math.pi  # minus, as atan2 says for e = 0: a missing number, an empty bag
         phase.sub_((phase / math.tau).round_(), alpha=math.tau)
-        log_modulus = (0.5 * torch.log(mu * mu + EPS)).expand_as(e)
+        log_modulus = 0.5 * torch.log(mu * mu + EPS)
+        if not torch.compiler.is_exporting():  # an exported graph has what follows from it as a constant
+            log_modulus = log_modulus.expand_as(e)
         return masked((log_modulus, phase, cos * mu, sin * mu), masks, dtype)
 
     @staticmethod

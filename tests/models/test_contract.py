@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from eulernet.cli import conf_dir, construct
 from eulernet.errors import UserError
+from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
 from eulernet.features import Bag, Number
 from eulernet.models import MODELS
 
@@ -121,11 +122,19 @@ def test_works_in_bfloat16(preset):
     assert all(w.grad.isfinite().all() for w in model.parameters())
 
 
-def test_exports_for_any_batch_size(preset):
-    model, (x, _) = make_model(preset).eval(), make_rows()
-    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("B")},)).module()
-    more, _ = make_rows(rows=33)
-    torch.testing.assert_close(exported(more), model(more), rtol=1e-5, atol=1e-5)
+@pytest.mark.usefixtures("quick_onnx")
+def test_exports_for_any_batch_size(preset, tmp_path):
+    """Both formats, written and read back, repeat the logits."""
+    model = make_model(preset).eval().requires_grad_(False)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    graph = trace(model, len(SIZES))
+    save_onnx(graph, tmp_path / "model.onnx")
+    save_torch(graph, tmp_path / "model.pt2")
+    for run in (load_onnx(tmp_path / "model.onnx"), load_torch(tmp_path / "model.pt2")):
+        for rows in (1, 7, 1000):
+            x, _ = make_rows(rows=rows)
+            torch.testing.assert_close(torch.from_numpy(run(x.numpy())), model(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""A trained run as a folder that scores raw rows without eulernet."""
