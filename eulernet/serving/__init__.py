@@ -1,0 +1,1 @@
+"""A trained run behind HTTP: JSON rows in, click probabilities out."""
