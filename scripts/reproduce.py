@@ -9,6 +9,7 @@ go on. The table is written as Markdown, LaTeX and CSV: mean and standard deviat
 second, published figures beside ours.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from eulernet.errors import UserError, choose, require
 from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
-from eulernet.reporting.runs import Run, Setting, identity
+from eulernet.reporting.runs import REPORT, Run, Setting, identity
 from eulernet.reproducing.campaign import Job, finished, run_missing
 from eulernet.reproducing.cost import cost_table, costs
 from eulernet.reproducing.tables import Block, as_csv, latex, long_csv, markdown, read_published
@@ -219,7 +220,7 @@ def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Pa
 
 
 def publish(blocks: Sequence[Block], files: Sequence[Path], folder: Path) -> None:
-    """Copy the tables, and report.json and metrics.csv of every run that is not there yet."""
+    """Copy the tables, and the figures of every run that is not there yet: report.json and metrics.csv."""
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, folder / "tables" / file.name)
@@ -232,8 +233,14 @@ def publish(blocks: Sequence[Block], files: Sequence[Path], folder: Path) -> Non
                 there.add(identity(run.report["config"]))
                 into = folder / one.dataset / setting.name / str(run.report["seed"])
                 into.mkdir(parents=True, exist_ok=True)
-                for name in ("report.json", "metrics.csv"):
-                    shutil.copyfile(run.folder / name, into / name)
+                (into / REPORT).write_text(json.dumps(without_paths(run.report), indent=2) + "\n")
+                shutil.copyfile(run.folder / "metrics.csv", into / "metrics.csv")
+
+
+def without_paths(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as others may see it: not where the files were on the machine that made it."""
+    kept = [one for one in report["overrides"] if one.partition("=")[0] not in ("raw", "data_dir", "hydra.run.dir")]
+    return {**report, "overrides": kept, "config": {**report["config"], "raw": None, "data_dir": "data"}}
 
 
 if __name__ == "__main__":

@@ -140,12 +140,15 @@ def _tensor(values: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's notes: on packages that are not there, and on weights that share memory."""
-    logger = logging.getLogger("torch.onnx")
-    before, logger.level = logger.level, logging.ERROR
+    """Without notes on packages that are not there, on weights that share memory, and on nodes that were left out."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.level = before
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -81,6 +81,7 @@ def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
     assert "synthetic/small/5/report.json" in published
     assert "synthetic/small/5/metrics.csv" in published
     assert "tables/toy.md" in published
+    assert not any(str(folder) in file.read_text() for file in (folder / "paper").rglob("*.json"))
     assert not any("/same/" in file for file in published)
 
 
