@@ -150,6 +150,15 @@ def test_whole_numbers_may_come_as_floats_or_text_and_text_as_numbers(predictor,
         assert np.array_equal(predictor.encode(changed), ids)
 
 
+def test_a_row_does_not_depend_on_how_others_write_theirs(predictor, tested):
+    rows = tested[0].head(4).to_dicts()
+    for value in (5, 5.0, "5"):
+        mixed = [{**rows[0], "store": value}, {**rows[1], "store": "3"}, {**rows[2], "store": 2.0}, rows[3]]
+        alone = np.concatenate([predictor.encode([row]) for row in mixed])
+        np.testing.assert_array_equal(predictor.encode(mixed), alone)
+        np.testing.assert_array_equal(predictor.encode(mixed)[0], predictor.encode([{**rows[0], "store": "5"}])[0])
+
+
 def test_values_that_training_never_saw_share_id_0(predictor, tested):
     row = dict(tested[0].row(0, named=True), user=10**9, city="Atlantis", store="-1", tags="no|such|tag")
     ids = predictor.encode([row])[0].tolist()

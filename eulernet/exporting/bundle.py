@@ -121,7 +121,9 @@ def describe(predictor: Predictor, form: Format) -> dict[str, Any]:
         "dataset": {key: prepare.meta[key] for key in ("name", "protocol")},
         "raw": {key: value for key, value in prepare.meta["raw"].items() if key != "label"},
         "fields": [
-            {key: field[key] for key in kept if key in field} | asdict(prepare.writing[field["column"]])
+            {key: field[key] for key in kept if key in field}
+            | {"required": field["column"] not in prepare.optional}
+            | asdict(prepare.writing[field["column"]])
             for field in prepare.meta["fields"]
         ],
     }

@@ -1,10 +1,12 @@
 """Raw rows to the ids that the graph takes, as ``fields.json`` says: the standard library and numpy alone."""
 
+import csv
 import json
 from bisect import bisect_right
 from datetime import date
 from math import ceil, floor, log
 from pathlib import Path
+from re import fullmatch
 
 import numpy as np
 
@@ -15,15 +17,29 @@ VALUES = json.loads((HERE / "vocabularies.json").read_text("utf-8"))
 IDS = {name: {value: i for i, value in enumerate(values, 1)} for name, values in VALUES.items()}
 
 
+def read(file):
+    """The rows of a file in the form of the training data."""
+    quoting = {"quotechar": RAW["quote"]} if RAW["quote"] else {"quoting": csv.QUOTE_NONE}
+    with Path(file).open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines, RAW["names"], delimiter=RAW["separator"], **quoting))
+    for i, row in enumerate(rows, 1):
+        if None in row.values():
+            raise ValueError(f"{file}, row {i}: too few cells")
+    return rows
+
+
 def encode(rows):
-    """int32 [rows, C] of dictionaries {column: value}; a column that is left out is missing."""
+    """int32 [rows, C] of dictionaries {column: value}; a column that is left out is missing, if it may be."""
     x = [[number for field in FIELDS for number in columns_of(field, row)] for row in rows]
-    return np.array(x, dtype=np.int32)
+    return np.array(x, dtype=np.int32).reshape(len(rows), sum(field.get("length", 1) for field in FIELDS))
 
 
 def columns_of(field, row):
     """What a field has of x."""
+    if field["required"] and field["column"] not in row:
+        raise ValueError(f"a row has no {field['column']}")
     value = row.get(field["column"])
+    value = value.item() if isinstance(value, np.generic) else value
     if value is None or value != value or value == "" or value in RAW["missing"]:
         value = None
     else:
@@ -42,13 +58,18 @@ def columns_of(field, row):
 
 
 def whole(value, field):
-    if isinstance(value, float) and value % 1:
-        raise ValueError(f"{field['column']} is {value}, not a whole number")
+    if isinstance(value, str):
+        is_whole = fullmatch(r"[+-]?[0-9]+(\.0*)?", value)
+        value = int(value.partition(".")[0]) if is_whole else value
+    if not isinstance(value, int | float) or value % 1 or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{field['column']} is {value!r}, not a whole number")
     return int(value)
 
 
 def text(value, field):
     """As training's text wrote numbers and truth values."""
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{field['column']} is {value!r}, not text")
     if isinstance(value, bool):
         return field["words"][value]
     if isinstance(value, int | float) and not field["decimals"] and value % 1 == 0:

@@ -1,6 +1,5 @@
 """Score raw rows with onnxruntime and numpy: ``python example.py rows.csv``, or ``score(rows)`` of dictionaries."""
 
-import csv
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from encode import RAW, encode
+from encode import encode, read
 
 HERE, THREADS = Path(__file__).parent, os.cpu_count() or 1
 ONE = onnxruntime.SessionOptions()
@@ -22,13 +21,12 @@ def logits(x):
 
 def score(rows):
     """The click probability of each row."""
+    if not rows:
+        return np.empty(0, np.float32)
     parts = np.array_split(encode(rows), min(THREADS, len(rows) // 256 + 1))
     with ThreadPoolExecutor(THREADS) as pool:
         return 1 / (1 + np.exp(-np.concatenate(list(pool.map(logits, parts)))))
 
 
 if __name__ == "__main__":
-    quoting = {"quotechar": RAW["quote"]} if RAW["quote"] else {"quoting": csv.QUOTE_NONE}
-    with Path(sys.argv[1]).open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines, RAW["names"], delimiter=RAW["separator"], **quoting))
-    print(*score(rows), sep="\n")
+    print(*score(read(sys.argv[1])), sep="\n")

@@ -127,7 +127,7 @@ def read_rows(body: bytes, columns: Sequence[str], predictor: Predictor, limits:
         require(isinstance(row, dict), f"row {i} is {kind(row)}; a row is an object, {{name: value}}")
         if not known.issuperset(row):
             name = next(name for name in row if name not in known)
-            raise UserError(f"row {i}: unknown field {name!r}; {nearest(name, columns)}")
+            raise UserError(f"row {i}: unknown field {json.dumps(name)}; {nearest(name, columns)}")
     return predictor.frame(rows)
 
 
@@ -141,8 +141,8 @@ def explain(message: str, columns: Sequence[str]) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": message}
     if row := re.match(r"row (\d+)", message):
         answer["row"] = int(row[1])
-    if unknown := re.match(r"row \d+: unknown field '(.*)'; ", message):
-        answer["field"] = unknown[1]
+    if unknown := re.match(r"row \d+: unknown field ", message):
+        answer["field"] = json.JSONDecoder().raw_decode(message, unknown.end())[0]
         return answer
     places = {name: re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) for name in columns}
     found = {name: place.span() for name, place in places.items() if place}

@@ -33,6 +33,7 @@ class Serving:
     shutdown_seconds: int
 
     def __post_init__(self) -> None:
+        require(bool(self.host), "host=: give the address to listen on, such as 127.0.0.1")
         require(0 <= self.port < 65536, f"port={self.port}: should lie between 0 and 65535")
         for name in ("workers", "max_connections", "shutdown_seconds"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
@@ -63,7 +64,7 @@ def run(predictor: Predictor, folder: Path, listening: socket.socket, serving: S
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
-        "limit_concurrency": serving.max_connections,
+        "limit_concurrency": serving.max_connections + 1,  # uvicorn counts the one that asks, and refuses from there on
         "timeout_graceful_shutdown": serving.shutdown_seconds,
     }
     if serving.workers == 1:

@@ -74,7 +74,7 @@ def test_the_folder(scorer):
     assert sorted(file.name for file in scorer.iterdir()) == [
         "encode.py", "example.py", "fields.json", "model.onnx", "vocabularies.json",
     ]  # fmt: skip
-    assert len((scorer / "example.py").read_text().splitlines()) <= 34
+    assert len((scorer / "example.py").read_text().splitlines()) <= 32
 
 
 def test_raw_rows_without_eulernet_or_torch(trained, predictor, scorer):
@@ -206,3 +206,14 @@ def test_the_command(trained, predictor, run_command, tmp_path):
 )
 def test_the_command_refuses_in_one_line(run_command, arguments, message):
     assert_refused(run_command("export", *arguments), message)
+
+
+def test_the_example_refuses_what_is_no_row_of_training(scorer, tmp_path):
+    header = ",".join(json.loads((scorer / "fields.json").read_text())["raw"]["columns"])
+    for text, said in ((f"{header}\n", ""), ("who,age\n1,2\n", "a row has no"), (f"{header}\n1,2\n", "too few cells")):
+        (tmp_path / "rows.csv").write_text(text)
+        command = [sys.executable, str(scorer / "example.py"), str(tmp_path / "rows.csv")]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert said in ended.stderr
+        assert bool(ended.returncode) == bool(said)
+        assert ended.stdout.strip() == ""
