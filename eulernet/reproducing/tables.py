@@ -73,13 +73,10 @@ class Verdict:
 
     def text(self) -> str:
         first, second = (means.mean(setting.values("test", "auc")) for setting in (self.best, self.second))
-        tests = [
-            f"{p_text(test.p)} {what}" for test, what in (
-                (self.over_seeds, "over seeds (paired t-test)"),
-                (self.over_rows, "over rows (DeLong)" if len(self.best.runs) == 1 else "over seeds and rows (DeLong)"),
-            ) if test is not None
-        ]  # fmt: skip
-        said = ", ".join(tests) or "not tested: it takes two seeds, or the scores of the test rows"
+        rows = "rows, one seed" if self.over_seeds is None else "seeds and rows"
+        tests = ((self.over_seeds, "seeds (paired t-test)"), (self.over_rows, f"{rows} (DeLong)"))
+        found = [f"{p_text(test.p)} over {what}" for test, what in tests if test is not None]
+        said = ", ".join(found) or "not tested: it takes two seeds, or the scores of the test rows"
         return (
             f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}, "
             f"a relative improvement of {self.improvement:.2%}; {said}."
@@ -92,7 +89,7 @@ def p_text(p: float) -> str:
 
 def markdown(block: Block) -> str:
     """A row a setting, best figure bold and second underlined, published figures beside them."""
-    has = any(block.of(setting.name) for setting in block.settings)
+    has = any(published_text(block.of(setting.name)) != UNKNOWN for setting in block.settings)
     heads = [block.dataset, "seeds", "test AUC", "test logloss", "valid AUC", "parameters"]
     lines = [row([*heads, *(["published AUC, logloss"] if has else [])]), row(["---", *["--:"] * (5 + has)])]
     places = {metric: block.ranks(metric) for metric in ("auc", "logloss")}
