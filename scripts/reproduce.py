@@ -19,8 +19,11 @@ from typing import Any
 import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from eulernet.callbacks import discard_unless_started
 from eulernet.cli import command, config_folders, to_plain
 from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, choose, require
@@ -44,8 +47,17 @@ PASSED_ON = ("data_dir", "accept_terms", "memory")  # to every run, as they are
 @command("reproduce")
 def main(cfg: DictConfig) -> None:
     """Train what is missing, and write the table."""
-    plain = to_plain(cfg, OURS)
-    name, out = HydraConfig.get().runtime.choices["table"], Path(plain["out"])
+    out = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        reproduce(to_plain(cfg, OURS), HydraConfig.get().runtime.choices["table"])
+    finally:
+        if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
+            discard_unless_started(out)
+
+
+def reproduce(plain: dict[str, Any], name: str) -> None:
+    """The table called ``name`` that the plain configuration describes."""
+    out = Path(plain["out"])
     check(plain)
     wanted = [job for dataset in as_list(plain["datasets"]) for job in plan(plain, str(dataset), out)]
     others = [Path(str(folder)) for folder in as_list(plain["reuse"])]
@@ -86,6 +98,8 @@ def told(failures: Mapping[Job, str]) -> str:
 
 def check(cfg: Mapping[str, Any]) -> None:
     """UserError for a value that cannot be meant."""
+    lacks = {"datasets", "seeds", "first_seed", "common", "settings"} - cfg["table"].keys()
+    require(not lacks, f"the table lacks {', '.join(sorted(lacks))}; conf/table/layers.yaml shows one")
     require(type(cfg["jobs"]) is int and cfg["jobs"] >= 1, f"jobs={cfg['jobs']}: give a whole number, 1 or more")
     pick_device(str(cfg["device"]))
     several = len(as_list(cfg["datasets"])) > 1
@@ -154,12 +168,17 @@ def latest(overrides: Sequence[str]) -> tuple[str, ...]:
 
 def fill(override: str, dataset: str, table: Mapping[str, Any]) -> str:
     """``override`` with the dataset and the recipe in their places; {width} waits for what they give."""
-    return override.format(dataset=dataset, recipe=table.get("recipe"), width="{width}")
+    try:
+        return override.format(dataset=dataset, recipe=table.get("recipe"), width="{width}")
+    except (KeyError, ValueError, IndexError):
+        names = "{dataset}, {recipe} and {width}"
+        raise UserError(f"{override!r} of the table: only {names} are replaced; write {{{{ }}}} for braces") from None
 
 
 def tuned_cell(overrides: Sequence[str]) -> tuple[str, bool]:
     """The tuned cell that ``overrides`` ask for, by name or as dataset and model, and whether it is there."""
     given = dict(one.split("=", 1) for one in overrides)
+    require("model" in given, f"the table names no model= beside {', '.join(overrides)}")
     cell = given.get("tuned", f"{given['dataset']}/{given['model']}")
     return cell, any((folder / "tuned" / f"{cell}.yaml").is_file() for folder in config_folders())
 
@@ -172,7 +191,10 @@ def first_width(overrides: Sequence[str]) -> int:
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration of ``eulernet.train`` with these overrides, as the run's report will have it."""
-    plain: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    try:
+        plain: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     return plain
 
 

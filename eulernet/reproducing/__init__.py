@@ -1,0 +1,1 @@
+"""Tables: the runs that they need, trained where they are missing, and what they say."""

@@ -109,6 +109,7 @@ def test_failures_are_collected_not_fatal(campaign):
         (["table=nowhere"], "unknown table 'nowhere'"),
         (["models=[smal]"], "small"),
         (["reuse=nowhere"], "nowhere"),
+        (['overrides=["train.nonsense=1"]', "out=new"], "train.nonsense"),
     ],
 )
 def test_mistakes_end_with_one_line(campaign, args, told):
@@ -117,3 +118,4 @@ def test_mistakes_end_with_one_line(campaign, args, told):
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (folder / "new").exists()
