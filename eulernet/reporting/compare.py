@@ -80,13 +80,16 @@ def over_seeds_test(a: Setting, b: Setting) -> Comparison | None:
     return paired_t_test(*zip(*((x.report["test"]["auc"], y.report["test"]["auc"]) for x, y in pairs), strict=True))
 
 
+def scored_pairs(a: Setting, b: Setting, scores: Scores | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The logits of two settings for each seed of which both have them."""
+    known = {} if scores is None else scores.logits
+    return [(known[x.folder], known[y.folder]) for x, y in shared_seeds(a, b) if {x.folder, y.folder} <= known.keys()]
+
+
 def over_rows_test(a: Setting, b: Setting, scores: Scores | None) -> Comparison | None:
     """None where no seed of both has scores."""
-    if scores is None:
-        return None
-    known = scores.logits
-    pairs = [(known[x.folder], known[y.folder]) for x, y in shared_seeds(a, b) if {x.folder, y.folder} <= known.keys()]
-    if not pairs:
+    pairs = scored_pairs(a, b, scores)
+    if scores is None or not pairs:
         return None
     ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
     return (

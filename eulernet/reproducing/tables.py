@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eulernet.reporting.compare import Scores, mean_and_deviation, order, over_rows_test, over_seeds_test
+from eulernet.reporting.compare import (
+    Scores,
+    mean_and_deviation,
+    order,
+    over_rows_test,
+    over_seeds_test,
+    scored_pairs,
+)
 from eulernet.reporting.runs import Setting, seed_of
 from eulernet.statistics import Comparison
 
@@ -53,7 +60,9 @@ class Block:
         first, second = (next((s for s in self.settings if places[s.name] == place), None) for place in (0, 1))
         if first is None or second is None:
             return None
-        return Verdict(first, second, over_seeds_test(first, second), over_rows_test(first, second, self.scores))
+        scored = len(scored_pairs(first, second, self.scores))
+        over_rows = over_rows_test(first, second, self.scores)
+        return Verdict(first, second, over_seeds_test(first, second), over_rows, scored)
 
 
 @dataclass(frozen=True)
@@ -64,22 +73,26 @@ class Verdict:
     second: Setting
     over_seeds: Comparison | None
     over_rows: Comparison | None
+    scored: int  # seeds whose scores ``over_rows`` rests on
 
     @property
-    def improvement(self) -> float:
-        """Relative: of the part of the AUC above 1/2, which a coin reaches (RelaImpr; Yan et al., ICML 2014)."""
+    def improvement(self) -> float | None:
+        """Relative: of the part of the AUC above 1/2, which a coin reaches (RelaImpr; Yan et al., ICML 2014).
+
+        None where the second has no such part.
+        """
         first, second = (means.mean(setting.values("test", "auc")) for setting in (self.best, self.second))
-        return (first - 0.5) / (second - 0.5) - 1
+        return (first - 0.5) / (second - 0.5) - 1 if second > 0.5 else None
 
     def text(self) -> str:
         first, second = (means.mean(setting.values("test", "auc")) for setting in (self.best, self.second))
-        rows = "rows, one seed" if self.over_seeds is None else "seeds and rows"
+        rows = "rows, one seed" if self.scored == 1 else "seeds and rows"
+        improved = "" if self.improvement is None else f", a relative improvement of {self.improvement:.2%}"
         tests = ((self.over_seeds, "seeds (paired t-test)"), (self.over_rows, f"{rows} (DeLong)"))
         found = [f"{p_text(test.p)} over {what}" for test, what in tests if test is not None]
         said = ", ".join(found) or "not tested: it takes two seeds, or the scores of the test rows"
         return (
-            f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}, "
-            f"a relative improvement of {self.improvement:.2%}; {said}."
+            f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}{improved}; {said}."
         )
 
 

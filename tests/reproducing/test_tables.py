@@ -71,6 +71,24 @@ def test_the_best_is_tested_against_the_second_over_rows(block):
     assert verdict.over_rows == delong_over_seeds(labels, *sides)
 
 
+def test_a_test_over_the_rows_of_one_seed_says_so_though_the_figures_are_of_several(block):
+    draw = np.random.default_rng(0)
+    labels = (draw.random(400) < 0.4).astype(int)
+    logits = {one.runs[0].folder: labels + draw.normal(0, 2, 400) for one in block.settings}
+    verdict = Block("toy", block.settings, [], Scores(labels, logits)).verdict()
+    assert verdict.over_seeds is not None
+    assert "over rows, one seed (DeLong)" in verdict.text()
+
+
+def test_nothing_is_relative_to_what_is_no_better_than_a_coin(block, monkeypatch):
+    monkeypatch.setitem(AUC, "weak", (0.4, 0.4, 0.4))
+    folder = block.settings[0].runs[0].folder.parents[1]
+    two = Block("toy", [setting("weak", folder), setting("good", folder)], [])
+    assert two.verdict().improvement is None
+    assert "relative" not in markdown(two)
+    assert "-" not in long_csv([two]).split("relative_improvement")[1].splitlines()[1]
+
+
 def test_a_setting_under_two_names_is_not_its_own_second(block):
     twin = Setting("same as good", next(one for one in block.settings if one.name == "good").runs)
     both = Block("toy", [*block.settings, twin], [])
