@@ -17,7 +17,6 @@
 All write to docs/figures; output=FOLDER is another place. Nothing here is chosen by a test split.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -27,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from drawing import DULL, GOOD, INK, heat_map, new, number, save
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -40,10 +38,15 @@ from eulernet.inference import Predictor
 from eulernet.interactions.permutation import carried
 from eulernet.interactions.recovery import Recovery, by_chance, learned_directions, match
 from eulernet.interactions.terms import Explicit, Fields
-from eulernet.reporting.runs import Run, essence, read_run
+from eulernet.reporting.runs import Run, essence, read_report, read_run
 from eulernet.train import set_up, train
 from eulernet.training.checkpoint import load_weights
 from eulernet.training.files import write_atomically
+
+try:
+    from drawing import DULL, GOOD, INK, heat_map, new, number, save
+except ImportError as missing:
+    sys.exit(f"error: figures need {missing.name}: pip install 'eulernet[tune]'")
 
 PLANTED = ("dataset=synthetic", "tuned=synthetic/eulernet_planted", "device=cpu")
 ROWS = 200_000  # of the validation split, which are enough for any AUC here
@@ -65,6 +68,8 @@ def main() -> None:
         draw(options(words, NAMES[what]))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def options(words: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -93,7 +98,7 @@ def planted(asked: dict[str, str]) -> None:
     found = []
     for seed in asked["seeds"].split(","):
         require(seed.isdecimal(), f"seeds={asked['seeds']}: should be whole numbers, as in seeds=11,12")
-        overrides = [*PLANTED, f"seed={seed}", f"dataset.data_seed={seed}", f"data_dir={asked['data_dir']}"]
+        overrides = [*PLANTED, f"seed={seed}", f"dataset.data_seed={seed}", f"data_dir='{asked['data_dir']}'"]
         found.append(recovery(overrides, Path(asked["runs"]).expanduser() / seed))
     folder = Path(asked["output"])
     draw_planted([(run.report["seed"], end) for run, _, end, _ in found], folder / "planted")
@@ -275,7 +280,7 @@ def curves(asked: dict[str, str]) -> None:
     folder = Path(asked["results"]).expanduser()
     require(folder.is_dir(), f"results={folder}: no such folder")
     settings = {
-        place.name: [json.loads(file.read_text()) for file in sorted(place.glob("*/report.json"))]
+        place.name: [read_report(file.parent) for file in sorted(place.glob("*/report.json"))]
         for place in sorted(folder.iterdir())
         if place.is_dir()
     }

@@ -100,6 +100,14 @@ def test_curves_need_more_than_one_setting(figures, tmp_path):
     assert "no setting beside eulernet_averaged" in figures("curves", f"results={tmp_path / 'results'}")
 
 
+def test_a_damaged_report_ends_in_one_line(figures, tmp_path):
+    (tmp_path / "results" / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "results" / "broken" / "1" / "report.json").write_text('{"dataset": ')
+    ended = figures("curves", f"results={tmp_path / 'results'}", "base=broken")
+    assert ended.startswith("error: ")
+    assert "report.json cannot be read" in ended
+
+
 def test_the_tables_of_the_case_study_are_those_that_the_script_wrote():
     told = (REPOSITORY / "docs" / "results.md").read_text()
     for name in ("planted", "interactions"):

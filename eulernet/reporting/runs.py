@@ -67,11 +67,16 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
 
 def read_run(folder: Path) -> Run:
     """UserError if report.json or metrics.csv is damaged, or made by something else."""
+    return Run(folder, read_report(folder), read_history(folder / "metrics.csv"))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """UserError if report.json is damaged, or made by something else."""
     file = folder / REPORT
     try:
-        report = json.loads(file.read_text())
+        report: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); train that run again") from None
+        raise UserError(f"{file} cannot be read ({error}); delete it, and train that run again") from None
     missing = [key for key in NEEDED if not isinstance(report, dict) or key not in report]
     require(not missing, f"{file} lacks {', '.join(missing)}: not a report of eulernet.train")
     for part, key in (
@@ -84,7 +89,7 @@ def read_run(folder: Path) -> Run:
         require(
             isinstance(report[part], dict) and key in report[part], f"{file} lacks {part}.{key}; train that run again"
         )
-    return Run(folder, report, read_history(folder / "metrics.csv"))
+    return report
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
