@@ -129,9 +129,7 @@ def check(out: Path) -> list[str]:
         load_file(run / "model.safetensors")
         epochs = [int(line["epoch"]) for line in csv.DictReader((run / "metrics.csv").open(newline=""))]
         faults += [f"{run}: epochs {epochs}"] * (epochs != list(range(1, 9)))
-    faults += [
-        f"left behind: {file}" for file in out.rglob("*") if file.suffix in (".tmp", ".log") and file.stem[0].isdigit()
-    ]
+    faults += [f"left behind: {file}" for file in (*out.rglob(".*"), *out.rglob("failed.log"))]
     return faults
 
 
