@@ -95,7 +95,7 @@ def to_plain(cfg: DictConfig, more_keys: tuple[str, ...] = ()) -> dict[str, Any]
     (``+foo=1``), a key taken away (``~seed``), a group's file by another spelling (``model=eulernet.yaml``), which
     finds no tuned cell, and a cell of the optional group ``tuned`` that has no file.
     """
-    for group in ("dataset", "model", "train", "sweep"):
+    for group in ("dataset", "model", "train", "sweep", "table"):
         if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
             choose(
                 {file.stem: file for folder in config_folders() for file in (folder / group).glob("*.yaml")},

@@ -32,7 +32,7 @@ from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
 from eulernet.reporting.runs import REPORT, Run, Setting, identity
 from eulernet.reproducing.campaign import Job, finished, run_missing
-from eulernet.reproducing.cost import cost_table, costs
+from eulernet.reproducing.cost import cost_latex, cost_table, costs
 from eulernet.reproducing.tables import Block, as_csv, latex, long_csv, markdown, read_published
 from eulernet.training.device import pick_device, shared_out
 from eulernet.training.files import write_atomically
@@ -59,21 +59,24 @@ def reproduce(plain: dict[str, Any], name: str) -> None:
     """The table called ``name`` that the plain configuration describes."""
     out = Path(plain["out"])
     check(plain)
-    wanted = [job for dataset in as_list(plain["datasets"]) for job in plan(plain, str(dataset), out)]
+    wanted = [job for dataset in named(plain["datasets"]) for job in plan(plain, dataset, out)]
     others = [Path(str(folder)) for folder in as_list(plain["reuse"])]
     for folder in others:
         require(folder.is_dir(), f"reuse={folder}: no such folder")
     folders = [out, *others]
     known, failures = finished(folders), dict[Job, str]()
     missing = {job.identity: job for job in reversed(wanted) if job.identity not in known}  # of twins the first
+    if plain["missing"] == "train":
+        for dataset in dict.fromkeys(job.dataset for job in wanted):
+            require_same_rows([job for job in wanted if job.dataset == dataset], known, raw_of(plain, dataset))
     if missing and plain["missing"] == "train":
         done = {job: known[job.identity] for job in wanted if job.identity in known}
         log.info("%s: %d runs are there, %d to train", name, len(done), len(missing))
         for dataset in dict.fromkeys(job.dataset for job in missing.values()):
-            prepare(composed(next(job for job in missing.values() if job.dataset == dataset).overrides))
+            prepare(composed_as(next(job for job in missing.values() if job.dataset == dataset)))
         device = lambda slot: shared_out(str(plain["device"]), slot)  # noqa: E731
         try:
-            failures = run_missing(list(reversed(missing.values())), done, plain["jobs"], device)
+            failures = run_missing(list(reversed(missing.values())), done, plain["jobs"], device, own_folder())
         except KeyboardInterrupt:
             log.info("stopped; the same command goes on")
             raise
@@ -98,20 +101,66 @@ def told(failures: Mapping[Job, str]) -> str:
 
 def check(cfg: Mapping[str, Any]) -> None:
     """UserError for a value that cannot be meant."""
-    lacks = {"datasets", "seeds", "first_seed", "common", "settings"} - cfg["table"].keys()
-    require(not lacks, f"the table lacks {', '.join(sorted(lacks))}; conf/table/layers.yaml shows one")
+    check_table(cfg["table"])
+    require(bool(str(cfg["out"] or "").strip()), "out=: give the folder for the runs and the table")
     require(type(cfg["jobs"]) is int and cfg["jobs"] >= 1, f"jobs={cfg['jobs']}: give a whole number, 1 or more")
     pick_device(str(cfg["device"]))
-    several = len(as_list(cfg["datasets"])) > 1
+    several = len(named(cfg["datasets"])) > 1
     require(
         cfg["raw"] is None or isinstance(cfg["raw"], dict) or not several,
         "raw= is one set's path, but datasets= names several; write raw={criteo: PATH, avazu: PATH}",
     )
+    for dataset in cfg["raw"] if isinstance(cfg["raw"], dict) else ():
+        choose(dict.fromkeys(named(cfg["datasets"])), str(dataset), "dataset in raw=")
     choose(dict.fromkeys(("train", "skip")), str(cfg["missing"]), "missing")
+
+
+def check_table(table: Mapping[str, Any]) -> None:
+    shows = "conf/table/layers.yaml shows one"
+    lacks = {"datasets", "seeds", "first_seed", "common", "settings"} - table.keys()
+    require(not lacks, f"the table lacks {', '.join(sorted(lacks))}; {shows}")
+    require(type(table["first_seed"]) is int, f"first_seed={table['first_seed']}: give a whole number; {shows}")
+    settings = table["settings"]
+    require(isinstance(settings, dict) and bool(settings), f"the table's settings name none; {shows}")
+    for place, overrides in {"common": table["common"], **settings}.items():
+        require(
+            all(isinstance(one, str) for one in as_list(overrides)),
+            f"{place}: {overrides} of the table is no list of overrides as one would type them, [model=lr]; {shows}",
+        )
 
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def named(value: Any) -> list[str]:
+    """One name or a list of them, each once; null is none."""
+    return list(dict.fromkeys(map(str, as_list(value)))) if value is not None else []
+
+
+def raw_of(cfg: Mapping[str, Any], dataset: str) -> Any:
+    return cfg["raw"].get(dataset) if isinstance(cfg["raw"], dict) else cfg["raw"]
+
+
+def own_folder() -> list[str]:
+    """The --config-dir that was given, as options for the runs."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
+
+
+def require_same_rows(jobs: Sequence[Job], known: Mapping[tuple[str, int, int], Run], raw: Any) -> None:
+    """UserError where finished runs were trained on other rows than those of the raw files that were given.
+
+    A configuration does not tell: it is the same wherever the files lie, and whatever is in them.
+    """
+    there = [known[job.identity] for job in jobs if job.identity in known]
+    if raw is None or not there:
+        return
+    config = composed_as(jobs[0])
+    store = "/".join(prepare(config).parts[-2:])
+    for run in there:
+        if run.report["config"]["dataset"] == config["dataset"]:
+            require(run.store == store, f"{run.folder} was trained on other rows than raw={raw} has; give another out=")
 
 
 def seeds(cfg: Mapping[str, Any]) -> list[int]:
@@ -128,31 +177,29 @@ def plan(cfg: Mapping[str, Any], dataset: str, out: Path) -> list[Job]:
     table = cfg["table"]
     known = {file.stem: file for folder in config_folders() for file in (folder / "dataset").glob("*.yaml")}
     choose(known, dataset, "datasets")
-    raw = cfg["raw"].get(dataset) if isinstance(cfg["raw"], dict) else cfg["raw"]
+    raw = raw_of(cfg, dataset)
     shared = [f"dataset={dataset}", *(["raw=" + quoted(raw)] if raw is not None else [])]
     shared += [f"{key}={quoted(cfg[key])}" for key in PASSED_ON] + as_list(table["common"])
-    named = as_list(cfg["models"]) if cfg["models"] is not None else []
-    for setting in named:
-        choose(table["settings"], str(setting), "models")
+    models = named(cfg["models"])
+    for setting in models:
+        choose(table["settings"], setting, "models")
     jobs = []
-    for setting in named or table["settings"]:
+    for setting in models or table["settings"]:
         overrides = [fill(one, dataset, table) for one in [*shared, *as_list(table["settings"][setting])]]
-        cell, there = tuned_cell(latest(overrides))
-        if not there and table.get("only_tuned") and not named:
+        if table.get("only_tuned") and not models and not tuned_cell(latest(overrides))[1]:
             continue
-        asked = any(one.startswith("tuned=") for one in overrides)
-        require(
-            there or not asked, f"{setting} on {dataset}: there is no conf/tuned/{cell}.yaml; try table.recipe=eulernet"
-        )
-        if any("{width}" in one for one in overrides):
-            width = first_width(latest([one for one in overrides if "{width}" not in one]))
-            overrides = [one.replace("{width}", str(width)) for one in overrides]
-        line = [*overrides, *map(str, as_list(cfg["overrides"]))]
-        config = composed(latest(line))
-        for seed in seeds(cfg):
-            order = config["train"]["shuffle_seed"] if any("shuffle_seed" in one for one in line) else seed
-            key = identity({**config, "seed": seed, "train": {**config["train"], "shuffle_seed": order}})
-            folder = out / dataset / f"{setting}.{key[0]}" / str(seed)
+        line = latest([*overrides, *map(str, as_list(cfg["overrides"]))])
+        cell, there = tuned_cell(line)
+        asked = any(one.startswith("tuned=") for one in line)
+        hint = "; try table.recipe=eulernet" if "recipe" in table else ""
+        require(there or not asked, f"{setting} on {dataset}: there is no conf/tuned/{cell}.yaml{hint}")
+        if any("{width}" in one for one in line):
+            width = first_width([one for one in line if "{width}" not in one])
+            line = tuple(one.replace("{width}", str(width)) for one in line)
+        for seed, config in zip(seeds(cfg), composed(line, seeds(cfg)), strict=True):
+            key = identity(config)
+            name = str(seed) if key[2] == seed else f"{seed}.{key[2]}"
+            folder = out / dataset / f"{setting}.{key[0]}" / name
             jobs.append(Job(dataset, str(setting), seed, latest([*line, f"seed={seed}"]), key, folder))
     return jobs
 
@@ -162,8 +209,8 @@ def quoted(value: Any) -> str:
 
 
 def latest(overrides: Sequence[str]) -> tuple[str, ...]:
-    """One override a key, the last: Hydra takes a group only once."""
-    return tuple({one.partition("=")[0]: one for one in overrides}.values())
+    """One override a key, the last: Hydra takes a group only once, and none that is left out."""
+    return tuple({one.removeprefix("~").partition("=")[0]: one for one in overrides}.values())
 
 
 def fill(override: str, dataset: str, table: Mapping[str, Any]) -> str:
@@ -177,25 +224,35 @@ def fill(override: str, dataset: str, table: Mapping[str, Any]) -> str:
 
 def tuned_cell(overrides: Sequence[str]) -> tuple[str, bool]:
     """The tuned cell that ``overrides`` ask for, by name or as dataset and model, and whether it is there."""
-    given = dict(one.split("=", 1) for one in overrides)
+    given = dict(one.split("=", 1) for one in overrides if "=" in one)
     require("model" in given, f"the table names no model= beside {', '.join(overrides)}")
     cell = given.get("tuned", f"{given['dataset']}/{given['model']}")
     return cell, any((folder / "tuned" / f"{cell}.yaml").is_file() for folder in config_folders())
 
 
 def first_width(overrides: Sequence[str]) -> int:
-    orders = composed(overrides)["model"]["orders"]
+    (config,) = composed(overrides, [0])
+    orders = config["model"].get("orders")
     require(bool(orders), "{width} of a table needs a tuned setting with model.orders")
     return int(orders[0])
 
 
-def composed(overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of ``eulernet.train`` with these overrides, as the run's report will have it."""
+def composed(overrides: Sequence[str], of_seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The configuration of ``eulernet.train`` with these overrides and each seed, as the run's report will have it."""
+    found: list[Any] = []
     try:
-        plain: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+        cfg = compose("train", list(overrides))
+        for seed in of_seeds:
+            cfg.seed = seed  # what else is made of the seed follows it
+            found.append(OmegaConf.to_container(cfg, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
-    return plain
+    return found
+
+
+def composed_as(job: Job) -> dict[str, Any]:
+    (config,) = composed(job.overrides, [job.seed])
+    return config
 
 
 def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mapping[tuple[str, int, int], Run]) -> Block:
@@ -225,13 +282,14 @@ def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mappi
 def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Path) -> list[Path]:
     """The table in three formats; their files."""
     if name == "efficiency":
-        text, lines = "", []
+        text, tex, lines = "", "", []
         for one in blocks:
-            store = Path(cfg["data_dir"]) / one.settings[0].runs[0].store
+            store = Path(cfg["data_dir"]).expanduser() / one.settings[0].runs[0].store
             costing = costs(one.settings, Dataset.open(store), str(cfg["device"]))
             text += f"{one.dataset}\n\n{cost_table(costing)}\n"
+            tex += f"% {one.dataset}\n{cost_latex(costing)}"
             lines += [{"dataset": one.dataset, **line} for line in costing]
-        formats = {"md": text, "csv": as_csv(lines)}
+        formats = {"md": text, "tex": tex, "csv": as_csv(lines)}
     else:
         formats = {"md": "\n".join(map(markdown, blocks)), "tex": latex(blocks), "csv": long_csv(blocks)}
     folder.mkdir(parents=True, exist_ok=True)

@@ -85,11 +85,15 @@ class Worker:
 
 
 def run_missing(
-    jobs: Sequence[Job], done: Mapping[Job, Run], slots: int, device: Callable[[int], str]
+    jobs: Sequence[Job],
+    done: Mapping[Job, Run],
+    slots: int,
+    device: Callable[[int], str],
+    options: Sequence[str],
 ) -> dict[Job, str]:
     """Train ``jobs``, ``slots`` at a time, each on ``device(slot)``; what the failed ones said last.
 
-    ``done`` are the table's finished runs. What is at work when this is interrupted is stopped, and goes on from its
+    ``done`` are the table's finished runs, ``options`` what every run is started with. What is at work when this is interrupted is stopped, and goes on from its
     last epoch next time.
     """
     waiting, working, failures = list(jobs), dict[int, Worker](), dict[Job, str]()
@@ -104,7 +108,7 @@ def run_missing(
         try:
             while waiting or working:
                 for slot in range(slots):
-                    if slot not in working and (worker := next_worker(waiting, device(slot), slots)):
+                    if slot not in working and (worker := next_worker(waiting, device(slot), slots, options)):
                         working[slot] = worker
                 time.sleep(LOOK)
                 for slot, worker in list(working.items()):
@@ -123,11 +127,11 @@ def run_missing(
             for worker in working.values():
                 worker.process.terminate()
             for worker in working.values():
-                conclude(worker)
+                conclude(worker, stopped=True)
     return failures
 
 
-def next_worker(waiting: list[Job], device: str, slots: int) -> Worker | None:
+def next_worker(waiting: list[Job], device: str, slots: int, options: Sequence[str]) -> Worker | None:
     """Start the first of ``waiting`` that nobody else has at work, and take it off the list; None if there is none."""
     for job in list(waiting):
         lock = claim(job.folder)
@@ -135,7 +139,7 @@ def next_worker(waiting: list[Job], device: str, slots: int) -> Worker | None:
             continue
         waiting.remove(job)
         if not (job.folder / REPORT).exists():  # else another process was faster
-            return start(job, lock, device, slots)
+            return start(job, lock, device, slots, options)
         os.close(lock)
     return None
 
@@ -152,9 +156,11 @@ def claim(folder: Path) -> int | None:
     return lock
 
 
-def start(job: Job, lock: int, device: str, slots: int) -> Worker:
+def start(job: Job, lock: int, device: str, slots: int, options: Sequence[str]) -> Worker:
     """Begin to train ``job``, or go on from its checkpoint, with a share of the CPU's threads."""
     if (job.folder / LAST).exists():
+        for half in job.folder.glob(".*"):  # written when the run was killed
+            half.unlink()
         args = [f"resume='{job.folder}'", f"device={device}"]
     else:
         for rest in job.folder.iterdir():  # of a run that was killed before its first epoch was over
@@ -163,7 +169,7 @@ def start(job: Job, lock: int, device: str, slots: int) -> Worker:
     threads = str(max(1, (os.cpu_count() or 1) // slots))
     said = tempfile.TemporaryFile()  # noqa: SIM115 (conclude closes it)
     process = subprocess.Popen(
-        [sys.executable, "-m", "eulernet.train", *args],
+        [sys.executable, "-m", "eulernet.train", *options, *args],
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
@@ -174,10 +180,10 @@ def start(job: Job, lock: int, device: str, slots: int) -> Worker:
     return Worker(job, process, lock, said)
 
 
-def conclude(worker: Worker) -> str | None:
+def conclude(worker: Worker, stopped: bool = False) -> str | None:
     """Wait for the end of the process and free the run; None if it came to its end, else what it said last.
 
-    All that it said is then in ``failed.log`` in its folder.
+    All that it said is then in ``failed.log`` in its folder, unless it was ``stopped`` by us.
     """
     code = worker.process.wait()
     worker.said.seek(0)
@@ -186,7 +192,7 @@ def conclude(worker: Worker) -> str | None:
     file = worker.job.folder / "failed.log"
     if code == 0:
         file.unlink(missing_ok=True)  # of an earlier attempt
-    else:
+    elif not stopped:
         worker.job.folder.mkdir(parents=True, exist_ok=True)  # a run that never began takes its folder back
         file.write_bytes(said)
     os.close(worker.lock)

@@ -13,6 +13,7 @@ from eulernet.errors import choose
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.reporting.runs import Setting
+from eulernet.reproducing.tables import escape
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
 from eulernet.training.loop import progress, score, train_epoch
@@ -96,6 +97,15 @@ def cost_table(lines: Sequence[dict[str, Any]]) -> str:
     for line in lines:
         rows.append([f"`{line['setting']}`", *(amount(line[head]) for head in heads[1:])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
+
+
+def cost_latex(lines: Sequence[dict[str, Any]]) -> str:
+    """As a ``tabular`` (needs booktabs)."""
+    heads = list(lines[0])
+    body = [[escape(line["setting"]), *(amount(line[head]) for head in heads[1:])] for line in lines]
+    rows = [" & ".join(cells) + r" \\" for cells in (heads, *body)]
+    frame = (r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}", r"\toprule", rows[0], r"\midrule")
+    return "\n".join([*frame, *rows[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def amount(value: float) -> str:

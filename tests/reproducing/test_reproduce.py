@@ -93,6 +93,25 @@ def test_finished_runs_of_another_folder_count(campaign):
     assert not list((folder / "elsewhere").rglob("report.json"))
 
 
+def test_what_is_named_twice_counts_once(campaign):
+    folder, _ = campaign
+    done = reproduce(folder, "missing=skip", "datasets=[synthetic,synthetic]", "models=[small,small]")
+    assert "2 of 2 runs" in done.stdout, done.stderr
+
+
+def test_another_order_of_rows_is_another_run_and_settings_of_ones_own_reach_the_runs(campaign):
+    folder, _ = campaign
+    (folder / "conf" / "model").mkdir()
+    (folder / "conf" / "model" / "mine.yaml").write_text((REPOSITORY / "conf" / "model" / "lr.yaml").read_text())
+    (folder / "conf" / "table" / "own.yaml").write_text(TABLE.replace("model=lr", "model=mine, ~tuned"))
+    overrides = 'overrides=["train.shuffle_seed=7"]'
+    done = reproduce(folder, "table=own", "models=linear", "seeds=[5]", overrides)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 runs" in done.stdout
+    (new,) = [path for path in runs(folder) if path.name == "5.7"]
+    assert json.loads((new / "report.json").read_text())["config"]["train"]["shuffle_seed"] == 7
+
+
 def test_failures_are_collected_not_fatal(campaign):
     folder, _ = campaign
     args = ("models=[linear,small]", "seeds=[5]", 'overrides=["+train.nonsense=1"]', "out=broken")
@@ -109,6 +128,12 @@ def test_failures_are_collected_not_fatal(campaign):
         (["table=nowhere"], "unknown table 'nowhere'"),
         (["models=[smal]"], "small"),
         (["reuse=nowhere"], "nowhere"),
+        (["out="], "out=: give the folder"),
+        (["table=toy.yaml"], "unknown table 'toy.yaml'"),
+        (["table.common=null"], "common: None"),
+        (["table.first_seed=five"], "first_seed=five"),
+        (["raw={synthetc: x}"], "unknown dataset in raw= 'synthetc'"),
+        (['overrides=["tuned=synthetic/nowhere"]', "out=new"], "no conf/tuned/synthetic/nowhere.yaml"),
         (['overrides=["train.nonsense=1"]', "out=new"], "train.nonsense"),
     ],
 )
