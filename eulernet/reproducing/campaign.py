@@ -93,8 +93,8 @@ def run_missing(
 ) -> dict[Job, str]:
     """Train ``jobs``, ``slots`` at a time, each on ``device(slot)``; what the failed ones said last.
 
-    ``done`` are the table's finished runs, ``options`` what every run is started with. What is at work when this is interrupted is stopped, and goes on from its
-    last epoch next time.
+    ``done`` are the table's finished runs, ``options`` what every run is started with. What is at work when this is
+    interrupted is stopped, and goes on from its last epoch next time.
     """
     waiting, working, failures = list(jobs), dict[int, Worker](), dict[Job, str]()
     total, pace = len(jobs) + len(done), Pace()

@@ -91,9 +91,7 @@ class Verdict:
         tests = ((self.over_seeds, "seeds (paired t-test)"), (self.over_rows, f"{rows} (DeLong)"))
         found = [f"{p_text(test.p)} over {what}" for test, what in tests if test is not None]
         said = ", ".join(found) or "not tested: it takes two seeds, or the scores of the test rows"
-        return (
-            f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}{improved}; {said}."
-        )
+        return f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}{improved}; {said}."
 
 
 def p_text(p: float) -> str:
