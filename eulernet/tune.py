@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -71,6 +72,7 @@ def tune(cfg: dict[str, Any], folder: Path) -> float:
         require_whole(given[key], key)
     minutes = given["timeout"]
     require(minutes is None or (isinstance(minutes, int | float) and minutes > 0), f"timeout={minutes}: give minutes")
+    require(isinstance(given["test"], bool), f"test={given['test']}: give true or false")
     pruner = construct(make_pruner, given["prune"], "prune")
     data = set_up(base).data  # what is wrong with the setting around the space is said now; the store is made once
     owner = f"{socket.gethostname()}:{folder.absolute()}" if given["storage"] else ""
@@ -131,8 +133,9 @@ def conclude(
         test_once(folder, best, cfg)
     elif test:
         log.info("test   by the search that has trial %d: %s", best.number, best.user_attrs["owner"])
-    groups = f"dataset={chosen['dataset']} model={chosen['model']} tuned={cell}"
-    log.info("use    python -m eulernet.train --config-dir %s %s", folder, groups)
+    of_data = [one for one in chosen["overrides"] if one.lstrip("+").startswith(("dataset.", "raw=", "data_dir="))]
+    words = [f"dataset={chosen['dataset']}", f"model={chosen['model']}", f"tuned={cell}", *of_data]
+    log.info("use    python -m eulernet.train --config-dir %s %s", folder, shlex.join(words))
     log.info("files  %s: trials.csv, *.png, %s", folder, file.relative_to(folder))
     return best.value
 

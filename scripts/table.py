@@ -4,6 +4,7 @@ README.md and docs/results.md have a place for each: between ``<!-- table: NAME 
 """
 
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +20,12 @@ def main() -> None:
 
 
 def table(place: re.Match[str]) -> str:
-    return place[1] + (ROOT / "results" / "tables" / f"{place[2]}.md").read_text() + place[3]
+    file = ROOT / "results" / "tables" / f"{place[2]}.md"
+    if not file.is_file():
+        sys.exit(
+            f"error: no results/tables/{file.name}; scripts/reproduce.py table={place[2]} publish=results makes it"
+        )
+    return place[1] + file.read_text() + place[3]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -34,8 +35,7 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
 
     # The line that it prints, as it is.
     (line,) = [line for line in ended.out.splitlines() if line.startswith("use    python -m eulernet.train ")]
-    dataset = [arg for arg in SYNTHETIC if arg.startswith("dataset.")]
-    ended = run_command("train", *line.split()[4:], *dataset, "device=cpu", "hydra.run.dir=run")
+    ended = run_command("train", *shlex.split(line)[4:], "device=cpu", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
     assert json.loads(Path("run/report.json").read_text())["valid"]["auc"] == best
 
@@ -55,6 +55,7 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
         (["sweep=eulernett"], "unknown sweep 'eulernett'; did you mean 'eulernet'?"),
         (["trials=0"], "trials=0: should be a whole number, 1 or more"),
         (["workers=1.5"], "workers=1.5: should be a whole number"),
+        (["test=maybe"], "test=maybe: give true or false"),
         (["timeout=-1"], "timeout=-1: give minutes"),
         (["prune.keep=2"], "prune.keep must lie in (0, 1], got 2"),
         (["prune.warmup=many"], "prune.warmup=many: should be of type int"),

@@ -1,5 +1,6 @@
 """From folders of runs to the page."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from eulernet.errors import UserError, nearest, require
 from eulernet.reporting.compare import Scores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
-from eulernet.reporting.runs import Run, base_name, find_runs
+from eulernet.reporting.runs import Run, base_name, distinct, find_runs
 from eulernet.reporting.scores import Scored, score_run
 from eulernet.reporting.single import single
 from eulernet.reporting.slices import user_field
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -31,7 +34,9 @@ def build(
         runs, more = find_runs(folder)
         found |= {run.folder.absolute(): run for run in runs}
         unfinished += more
-    runs, made_by = list(found.values()), f"Made by eulernet {eulernet.__version__}: python -m eulernet.report"
+    runs, made_by = distinct(found.values()), f"Made by eulernet {eulernet.__version__}: python -m eulernet.report"
+    if twice := len(found) - len(runs):
+        log.info("%d of %d are runs that are there already, and count once", twice, len(found))
     if len(runs) > 1:
         scores, unscored = score_all(runs, data_dir, device)
         return page("Comparison of runs", *many(runs, scores, unscored, unfinished), made_by=made_by), len(runs)

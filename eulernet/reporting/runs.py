@@ -4,13 +4,13 @@ import csv
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, require
-from eulernet.training.checkpoint import LAST
+from eulernet.training.checkpoint import LAST, WEIGHTS
 
 REPORT = "report.json"
 # What a report must have to be shown; older versions may lack the rest.
@@ -36,6 +36,10 @@ class Run:
     def store(self) -> str:
         """Names the exact rows and ids that were trained on and tested with."""
         return f"{self.dataset}/{self.report['dataset']['digest']}"
+
+    @property
+    def has_weights(self) -> bool:
+        return (self.folder / WEIGHTS).is_file()
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,16 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
     return sorted(found, key=lambda setting: -sum(setting.values("test", "auc")) / len(setting.runs))
 
 
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Each run once. A published copy, or the same seed trained again, is no other seed; the one with weights stays."""
+    found: dict[tuple[str, tuple[str, int, int]], Run] = {}
+    for run in runs:
+        key = run.store, identity(run.report["config"])
+        if key not in found or (run.has_weights and not found[key].has_weights):
+            found[key] = run
+    return list(found.values())
+
+
 def seed_of(run: Run) -> int:
     return run.report["seed"]
 
@@ -129,7 +143,7 @@ def identity(config: dict[str, Any]) -> tuple[str, int, int]:
     """
     kept = {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
-    return digest, config["seed"], config["train"]["shuffle_seed"]
+    return digest, config["seed"], config["train"].get("shuffle_seed", config["seed"])  # older reports lack it
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

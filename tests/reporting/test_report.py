@@ -102,6 +102,13 @@ def test_the_page_of_many_runs(run_command):
         assert f"{sum(pair) / 2:.5f} ± " in page
     again = page_of(run_command("report", "run=[runs/euler,runs/fm/1,runs/fm]", "output=deep/er/page.html"))
     assert "4 runs, 2 settings." in again
+    Path("runs/a_copy").mkdir()
+    for file in ("report.json", "metrics.csv"):
+        shutil.copy(f"runs/euler/1/{file}", "runs/a_copy")
+    ended = run_command("report", "run=runs", "output=page.html")
+    assert "1 of 5 are runs that are there already, and count once" in ended.out
+    assert "4 runs, 2 settings." in page_of(ended)
+    assert "not scored" not in Path("page.html").read_text()  # of the two the one with weights was taken
     run_command("train", *ONE, "dataset.data_seed=5", "hydra.run.dir=runs/another_store")
     page = page_of(run_command("report", "run=runs"))
     assert headings(page).count("Results") == 2
