@@ -13,7 +13,7 @@ train: $(VENV)/.installed
 	@$(BIN)/python -m eulernet.train $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q -n auto $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

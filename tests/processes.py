@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import runpy
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import traceback
 from dataclasses import replace
 from datetime import timedelta
@@ -43,6 +47,17 @@ def run(world: int, work, *args, folder: Path) -> None:
     assert codes == [0] * world, "".join(printed(folder, rank) for rank in range(world))
 
 
+def run_script(script: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess:
+    """python script args, in ``cwd``."""
+    folder = Path(tempfile.mkdtemp(dir=cwd.parent))
+    script_process = CONTEXT.Process(target=enter_script, args=(script, args, cwd, folder))
+    script_process.start()
+    (code,) = finish([script_process], folder)
+    ended = subprocess.CompletedProcess([str(script), *args], code, printed(folder, 0, "out"), printed(folder, 0))
+    shutil.rmtree(folder)
+    return ended
+
+
 def printed(folder: Path, rank: int, what: str = "err") -> str:
     return (folder / f"{rank}.{what}").read_text()
 
@@ -52,6 +67,19 @@ def enter(rank: int, world: int, port: int, folder: Path, work, args) -> None:
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
     )  # fmt: skip
+    alone(rank, folder, work, args)
+
+
+def enter_script(script: Path, args: tuple[str, ...], cwd: Path, folder: Path) -> None:
+    os.environ.update(PYTHONPATH=str(script.parents[1]), OMP_NUM_THREADS="1")  # of the processes that it starts
+    os.chdir(cwd)
+    sys.argv = [str(script), *args]
+    sys.path.insert(0, str(script.parent))
+    alone(0, folder, runpy.run_path, (str(script), None, "__main__"))
+
+
+def alone(rank: int, folder: Path, work, args) -> None:
+    """``work(*args)`` as all that this process does: its output goes to ``folder``, and it ends as Python would."""
     for stream, what in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{rank}.{what}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     code = 1
@@ -61,6 +89,10 @@ def enter(rank: int, world: int, port: int, folder: Path, work, args) -> None:
         torch.set_num_threads(1)
         work(*args)
         code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

@@ -27,20 +27,19 @@ CRITEO = dict(**SETTINGS, accept_terms=False)
 def assert_equals_transcription(data, rows, thresholds):
     """Membership, order and labels equal the reference's; ids are a bijection of the values that are not rare."""
     parts = dict(zip(("train", "valid", "test"), reference.paper_split(rows, 2021), strict=True))
-    counts = [Counter(values[f] for values, _ in rows) for f in range(len(thresholds))]
-    id_of = [{} for _ in thresholds]
     for part, wanted in parts.items():
-        split = data.splits[part]
-        assert split.labels.tolist() == [label for _, label in wanted]
-        columns = rows_of(split).T.tolist()
-        for f, threshold in enumerate(thresholds):
-            for (values, _), got in zip(wanted, columns[f], strict=True):
-                rare = values[f] is None or counts[f][values[f]] < threshold
-                assert (got == 0) == rare
-                if not rare:
-                    assert id_of[f].setdefault(values[f], got) == got
-    for seen, size in zip(id_of, data.field_sizes, strict=True):
-        assert sorted(seen.values()) == list(range(1, size))
+        assert data.splits[part].labels.tolist() == [label for _, label in wanted]
+    columns = [rows_of(data.splits[part]).T.tolist() for part in parts]
+    for f, (threshold, size) in enumerate(zip(thresholds, data.field_sizes, strict=True)):
+        counts = Counter(values[f] for values, _ in rows)
+        pairs = set()
+        for wanted, ids in zip(parts.values(), columns, strict=True):
+            pairs.update(zip((values[f] for values, _ in wanted), ids[f], strict=True))
+        known = {value for value, count in counts.items() if value is not None and count >= threshold}
+        assert {value for value, got in pairs if got} == known
+        assert sorted(got for _, got in pairs if got) == list(range(1, size))
+        assert len(known) == size - 1
+        assert not {value for value, got in pairs if not got} & known
 
 
 def test_criteo_equals_the_row_by_row_transcription(criteo_sample, tmp_path):

@@ -47,16 +47,17 @@ def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
         "test": 73_901,
     }
     parts = reference.paper_split(reference.movielens_1m_rows(ml_1m), 2021)
-    id_of = [{} for _ in movielens.FIELDS]
+    columns = []
     for part, rows in zip(("train", "valid", "test"), parts, strict=True):
         split = data.splits[part]
         assert split.labels.tolist() == [label for _, label in rows]
-        columns = rows_of(split).T.tolist()
-        for field, seen in enumerate(id_of):
-            for (raw, _), got in zip(rows, columns[field], strict=True):
-                assert seen.setdefault(raw[field], got) == got
-    for seen, size in zip(id_of, data.field_sizes, strict=True):
-        assert sorted(seen.values()) == list(range(1, size))
+        columns.append(rows_of(split).T.tolist())
+    for field, size in enumerate(data.field_sizes):
+        pairs = set()
+        for rows, ids in zip(parts, columns, strict=True):
+            pairs.update(zip((raw[field] for raw, _ in rows), ids[field], strict=True))
+        assert sorted(got for _, got in pairs) == list(range(1, size))
+        assert len({raw for raw, _ in pairs}) == len(pairs)
 
 
 def test_leak_free_vocabulary_knows_training_rows_only(ml_100k, tmp_path):

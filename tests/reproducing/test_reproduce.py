@@ -1,11 +1,9 @@
 """scripts/reproduce.py trains what is missing, once, goes on where it was killed, and reports what failed."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
+import processes
 import pytest
 from conftest import REPOSITORY
 
@@ -29,9 +27,8 @@ settings:
 
 def reproduce(cwd, *args):
     table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "reproduce.py"), f"--config-dir={cwd / 'conf'}", *table]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *args], cwd=cwd, env=env, capture_output=True, text=True)
+    script = REPOSITORY / "scripts" / "reproduce.py"
+    return processes.run_script(script, f"--config-dir={cwd / 'conf'}", *table, *args, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def one(store, tmp_path_factory):
     return folder, results
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def several(request, store, tmp_path_factory):
     """The same of 2 and of 4 processes: how many, and their folder."""
     world, folder = request.param, tmp_path_factory.mktemp("several")
