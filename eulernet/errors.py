@@ -36,6 +36,12 @@ def require_rate(value: float, key: str) -> None:
     require(0 <= value < 1, f"model.{key} must lie in [0, 1), got {value}")
 
 
+def require_option(value: str, options: Iterable[str], key: str) -> None:
+    """UserError unless the hyperparameter ``key`` is one of ``options``."""
+    known = list(options)
+    require(value in known, f"unknown model.{key} {value!r}; {nearest(str(value), known)}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of ``known`` the user may have meant by ``name``."""
     known = list(known)

@@ -321,7 +321,12 @@ def fuxictr(root: Path) -> Iterator[Row]:
     b.fignn.gru.load_state_dict(a.gru.state_dict())
     put_layers(b.fc.mlp1, a.score)
     put_layers(b.fc.mlp2, a.attend)
-    yield "Fi-GNN", a, Logits(b), "theirs lacks the paper's self-attention and sums A[i, j] where the paper has A[j, i]"
+    yield (
+        "Fi-GNN",
+        a,
+        Logits(b),
+        "theirs lacks the self-attention, sums A[i, j], its softmax is over j != i; the paper: A[j, i], over all j",
+    )
 
     for hidden in (HIDDEN, None):
         a = ours("deepim", order=4, **dim, **MLP | dict(hidden_units=hidden))

@@ -1,5 +1,8 @@
 """The configuration tree: every tuned cell composes, says something, and builds its model."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -9,6 +12,8 @@ from eulernet.models import MODELS
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
+ABLATIONS = [cell for cell in CELLS if re.match("eulernet_(without|phase|modulus)", cell.name)]
+ML_1M = Path("movielens_1m")
 PRESETS = sorted(file.stem for file in conf_dir().glob("model/*.yaml"))
 DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))
 
@@ -31,6 +36,16 @@ def test_every_tuned_cell_changes_the_configuration_and_builds(cell):
 
 def test_the_cell_of_dataset_and_model_is_taken_unasked():
     assert composed("dataset=movielens_1m") == composed("dataset=movielens_1m", "tuned=movielens_1m/eulernet")
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=str)
+def test_an_ablation_is_the_whole_model_in_its_setting_but_for_one_key(ablation):
+    dataset, name = ablation.parent, ablation.name
+    whole = composed(f"dataset={dataset}", f"tuned={dataset}/{'eulernet_averaged' if dataset == ML_1M else 'eulernet'}")
+    cut = composed(f"dataset={dataset}", f"model={name}")
+    model = {"eulernet_without_norm": {"norm": False}}.get(name, {"without": cut["model"]["without"]})
+    assert cut["model"] == whole["model"] | model
+    assert cut["train"] == whole["train"]
 
 
 def test_an_override_beats_a_tuned_cell():

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eulernet.errors import choose
+from eulernet.errors import choose, require_option
 from eulernet.layers.dropout import Dropout
 
 EPS = 1e-8  # the published code's: keeps log|z|^2 finite at z = 0
@@ -86,7 +86,7 @@ class EulerInteractionLayer(nn.Module):
         One-hot is softmax(randn / .01) over the features: nearly one-hot columns, a random feature each.
         """
         n_in, n_out = self.orders.shape
-        choose(dict.fromkeys(get_args(Init)), init, "model.init")
+        require_option(init, get_args(Init), "init")
         with torch.no_grad():
             if n_in == n_out and init != "recbole":
                 self.orders.copy_(torch.eye(n_in))

@@ -1,17 +1,19 @@
 """DCNv2 (Wang et al., "DCN V2: Improved Deep & Cross Network", WWW 2021)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require, require_count
+from eulernet.errors import require, require_count, require_option
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
+
+Structure = Literal["stacked", "parallel", "cross"]
 
 
 class DCNv2(CTRModel):
@@ -29,7 +31,7 @@ class DCNv2(CTRModel):
         field_sizes: Sequence[FieldSize],
         *,
         embedding_dim: int,
-        structure: Literal["stacked", "parallel", "cross"],
+        structure: Structure,
         cross_layers: int,
         rank: int | None,
         hidden_units: Sequence[int],
@@ -40,6 +42,7 @@ class DCNv2(CTRModel):
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
         require_count(cross_layers, "cross_layers")
+        require_option(structure, get_args(Structure), "structure")
         require(
             structure != "cross" or not hidden_units, "model.structure=cross has no MLP: give model.hidden_units=[]"
         )

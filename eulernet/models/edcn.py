@@ -1,4 +1,4 @@
-"""EDCN (Chen et al., "Enhancing Explicit and Implicit Feature Interactions via Information Sharing", KDD 2021)."""
+"""EDCN (Chen et al., "Enhancing Explicit and Implicit Feature Interactions via Information Sharing ...", CIKM 2021)."""
 
 from collections.abc import Sequence
 

@@ -20,7 +20,9 @@ class FiGNN(CTRModel):
     * each step a_i = sum_j A[j, i] W_in^i W_out^j h_j + b, h_i <- GRU(h_i, a_i) + h^1_i, the same weights in all steps;
     * logit = sum_i sigmoid(U [h_1 .. h_F])_i <u, h_i>.
 
-    Published ports leave out the self-attention, sum A[i, j] and may have weights per step; this is the paper's.
+    Published ports leave out the self-attention, sum A[i, j], take the softmax over j != i and may have weights per
+    step. This is the paper's but for U, which weighs a node by the states of all, as the ports do: the paper has
+    MLP(h_i).
     """
 
     others: Float[Tensor, "F F"]

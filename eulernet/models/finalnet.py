@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import choose, require, require_count, require_counts, require_rate
+from eulernet.errors import choose, require, require_count, require_counts, require_option, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
@@ -79,6 +79,7 @@ class FinalNet(CTRModel):
     ) -> None:
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
+        require_option(residual, get_args(Residual), "residual")
         require_counts(hidden_units_1, "hidden_units_1")
         require_counts(hidden_units_2, "hidden_units_2")
         require_rate(dropout_1, "dropout_1")

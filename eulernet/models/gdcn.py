@@ -1,17 +1,19 @@
 """GDCN (Wang et al., "Towards Deeper, Lighter and Interpretable Cross Network for CTR Prediction", CIKM 2023)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require_count
+from eulernet.errors import require_count, require_option
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP
 from eulernet.models.base import CTRModel
+
+Structure = Literal["stacked", "parallel"]
 
 
 class GDCN(CTRModel):
@@ -25,7 +27,7 @@ class GDCN(CTRModel):
         field_sizes: Sequence[FieldSize],
         *,
         embedding_dim: int,
-        structure: Literal["stacked", "parallel"],
+        structure: Structure,
         cross_layers: int,
         hidden_units: Sequence[int],
         activation: str,
@@ -35,6 +37,7 @@ class GDCN(CTRModel):
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
         require_count(cross_layers, "cross_layers")
+        require_option(structure, get_args(Structure), "structure")
         n = len(field_sizes) * embedding_dim
         n_deep = [n, *hidden_units][-1]
         self.structure = structure

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require, require_count, require_counts
+from eulernet.errors import require, require_count, require_counts, require_option
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
+
+Structure = Literal["serial", "parallel"]
 
 
 class MaskBlock(nn.Module):
@@ -44,7 +46,7 @@ class MaskNet(CTRModel):
         field_sizes: Sequence[FieldSize],
         *,
         embedding_dim: int,
-        structure: Literal["serial", "parallel"],
+        structure: Structure,
         block_units: Sequence[int],
         reduction: float,
         hidden_units: Sequence[int],
@@ -54,6 +56,7 @@ class MaskNet(CTRModel):
     ) -> None:
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
+        require_option(structure, get_args(Structure), "structure")
         require_counts(block_units, "block_units")
         require(len(block_units) > 0, "model.block_units must name at least one block")
         require(reduction > 0, f"model.reduction must be above 0, got {reduction}")

@@ -1,17 +1,19 @@
 """PNN (Qu et al., "Product-based Neural Networks for User Response Prediction", ICDM 2016)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require_count
+from eulernet.errors import require_count, require_option
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.mlp import LogitMLP
 from eulernet.layers.products import InnerProducts
 from eulernet.models.base import CTRModel
+
+Product = Literal["inner", "outer"]
 
 
 class PNN(CTRModel):
@@ -31,7 +33,7 @@ class PNN(CTRModel):
         field_sizes: Sequence[FieldSize],
         *,
         embedding_dim: int,
-        product: Literal["inner", "outer"],
+        product: Product,
         product_units: int,
         hidden_units: Sequence[int],
         activation: str,
@@ -40,6 +42,7 @@ class PNN(CTRModel):
     ) -> None:
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
+        require_option(product, get_args(Product), "product")
         require_count(product_units, "product_units")
         fields = len(field_sizes)
         shape = (product_units, fields) if product == "inner" else (product_units, embedding_dim, embedding_dim)

@@ -15,6 +15,13 @@ def test_flop_are_those_of_the_products():
     assert flops(model, torch.tensor([[1, 2], [3, 4], [0, 0]])) == 3 * 2 * (8 * 8 + 8 * 3 + 3)
 
 
+def test_attention_counts():
+    model = MODELS["fignn"](field_sizes=[5, 7], embedding_dim=4, heads=2, steps=1)
+    attention = 2 * 2 * 2 * 4  # q k', and its softmax times v: 2 x 2 of 4 numbers each
+    linear = 2 * 3 * 16 + 2 * 2 * 4 + 2 * 2 * 16 + 2 * 2 * 4 + 2 * 2 * 3 * 16 + 2 * 4 + 8 * 2
+    assert flops(model, torch.tensor([[1, 2]])) == 2 * (attention + linear)
+
+
 @pytest.mark.parametrize(("value", "shown"), [(1234567.8, "1,234,568"), (3.0, "3"), (3.14159, "3.14"), (0, "0")])
 def test_amounts_are_short(value, shown):
     assert amount(value) == shown
