@@ -87,10 +87,12 @@ class Verdict:
     def text(self) -> str:
         first, second = (means.mean(setting.values("test", "auc")) for setting in (self.best, self.second))
         rows = "rows, one seed" if self.scored == 1 else "seeds and rows"
-        improved = "" if self.improvement is None else f", a relative improvement of {self.improvement:.2%}"
+        improved = "" if self.improvement is None else f", {self.improvement:+.3%} of what lies above 1/2 (RelaImpr)"
         tests = ((self.over_seeds, "seeds (paired t-test)"), (self.over_rows, f"{rows} (DeLong)"))
         found = [f"{p_text(test.p)} over {what}" for test, what in tests if test is not None]
         said = ", ".join(found) or "not tested: it takes two seeds, or the scores of the test rows"
+        if self.over_seeds is not None and self.over_rows is None:
+            said += ", not tested over rows, which takes the weights of both"
         return f"{self.best.name} against {self.second.name}, the second: AUC {first - second:+.5f}{improved}; {said}."
 
 
@@ -114,6 +116,8 @@ def markdown(block: Block) -> str:
         lines.append(row(cells + [published_text(block.of(setting.name))] * has))
     verdict = block.verdict()
     notes = [verdict.text()] if verdict else []
+    if verdict and len(block.settings) > 2:
+        notes[0] += " The two were picked by the figures that are tested: a small p is no proof of a lead."
     notes += [f"{entry.name}: {published_text(entry)} ({entry.source.strip()})." for entry in block.published]
     return "\n".join([*lines, "", *(f"* {note}" for note in notes)]).rstrip() + "\n"
 

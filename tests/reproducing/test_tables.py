@@ -60,6 +60,8 @@ def test_the_best_is_tested_against_the_second_over_seeds(block):
     assert verdict.improvement == pytest.approx((0.71 - 0.5) / (np.mean(AUC["near"]) - 0.5) - 1)
     assert verdict.over_rows is None
     assert f"p = {verdict.over_seeds.p:.3f}".replace("0.", ".") in verdict.text()
+    assert "not tested over rows" in verdict.text()
+    assert "picked by the figures" in markdown(block)  # two of three
 
 
 def test_the_best_is_tested_against_the_second_over_rows(block):
@@ -78,6 +80,7 @@ def test_a_test_over_the_rows_of_one_seed_says_so_though_the_figures_are_of_seve
     verdict = Block("toy", block.settings, [], Scores(labels, logits)).verdict()
     assert verdict.over_seeds is not None
     assert "over rows, one seed (DeLong)" in verdict.text()
+    assert "not tested" not in verdict.text()
 
 
 def test_nothing_is_relative_to_what_is_no_better_than_a_coin(block, monkeypatch):
@@ -85,7 +88,8 @@ def test_nothing_is_relative_to_what_is_no_better_than_a_coin(block, monkeypatch
     folder = block.settings[0].runs[0].folder.parents[1]
     two = Block("toy", [setting("weak", folder), setting("good", folder)], [])
     assert two.verdict().improvement is None
-    assert "relative" not in markdown(two)
+    assert "RelaImpr" not in markdown(two)
+    assert "picked" not in markdown(two)  # there was no choice
     assert "-" not in long_csv([two]).split("relative_improvement")[1].splitlines()[1]
 
 
