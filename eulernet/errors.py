@@ -38,8 +38,7 @@ def require_rate(value: float, key: str) -> None:
 
 def require_option(value: str, options: Iterable[str], key: str) -> None:
     """UserError unless the hyperparameter ``key`` is one of ``options``."""
-    known = list(options)
-    require(value in known, f"unknown model.{key} {value!r}; {nearest(str(value), known)}")
+    choose(dict.fromkeys(options), value, f"model.{key}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
