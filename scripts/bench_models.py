@@ -1,7 +1,6 @@
 """Every model of conf/model beside the same model of FuxiCTR: samples per second in training and in evaluation.
 
     python scripts/bench_models.py --fuxictr CHECKOUT --python PEER/bin/python [--models fm,edcn] [--json models.json]
-    python scripts/bench_models.py --ours-only --dataset movielens_1m --raw PATH --json throughput.json
 
 The Criteo setting (39 fields, D 16, 1,327,180 drawn ids of realistic skew, batch 1024, Adam), layers as conf/model
 has them on both sides, weight decay and FuxiCTR's regularisers off. Each pair alternates in one run, each side in a
@@ -9,7 +8,7 @@ process of its own that stays, FuxiCTR's as installed. It takes the steps and th
 batches in memory, ours the whole loop. PEER is an environment with FuxiCTR, e.g. the one that bench_peers.py makes.
 
 ``--ids 50000`` makes the tables small: then the models' own arithmetic is compared, not their optimizers.
-``--ours-only`` measures our models alone, on real data with their tuned cells.
+``scripts/reproduce.py table=efficiency`` measures ours alone, on real data.
 """
 
 import argparse
@@ -100,34 +99,27 @@ PAIRS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fuxictr", type=Path, metavar="CHECKOUT")
-    parser.add_argument("--python", type=Path, help="an interpreter that has FuxiCTR")
+    parser.add_argument("--fuxictr", type=Path, metavar="CHECKOUT", required=True)
+    parser.add_argument("--python", type=Path, required=True, help="an interpreter that has FuxiCTR")
     parser.add_argument("--models", help="names of conf/model, with commas (default: all that both have)")
-    parser.add_argument("--batch-size", type=int, help="default: 1024; with --ours-only 4096")
+    parser.add_argument("--batch-size", type=int, default=1024, help="default: 1024")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ids", type=int, help="so many ids in place of the paper's 1,327,180")
     parser.add_argument("--runs", type=int, default=5, help="turns of each; medians are reported (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="least length of a turn (default: 1)")
-    parser.add_argument("--ours-only", action="store_true")
-    parser.add_argument("--dataset", default="movielens_1m", help="with --ours-only: a key of conf/dataset")
-    parser.add_argument("--raw", help="with --ours-only: its raw files")
-    parser.add_argument("--data-dir", type=Path, help="with --ours-only: where its store is or goes")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
-    if not args.ours_only and not (args.fuxictr and args.python):
-        parser.error("give --fuxictr CHECKOUT and --python of an environment that has FuxiCTR, or --ours-only")
-    known = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")) if args.ours_only else list(PAIRS)
-    args.models = args.models.split(",") if args.models else known
-    if unknown := [name for name in args.models if name not in known]:
-        parser.error(f"{unknown[0]}: there are {', '.join(known)}")
+    args.models = args.models.split(",") if args.models else list(PAIRS)
+    if unknown := [name for name in args.models if name not in PAIRS]:
+        parser.error(f"{unknown[0]}: there are {', '.join(PAIRS)}")
     try:
-        ours_only(args) if args.ours_only else pairs(args)
+        measure_pairs(args)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def pairs(args: argparse.Namespace) -> None:
-    batch_size = args.batch_size or 1024
+def measure_pairs(args: argparse.Namespace) -> None:
+    batch_size = args.batch_size
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="eulernet-models-") as folder:
         store, overrides = make_store("criteo", 400 * batch_size, Path(folder) / "data", args.ids)
@@ -155,22 +147,6 @@ def pairs(args: argparse.Namespace) -> None:
     print(markdown([head, *(line(name, result) for name, result in results.items())]))
 
 
-def ours_only(args: argparse.Namespace) -> None:
-    """Each model alone, with its tuned cell."""
-    batch_size = args.batch_size or 4096
-    about = {**machine(), "threads": args.threads, "batch_size": batch_size, "dataset": args.dataset}
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="eulernet-models-") as folder:
-        where = [f"data_dir={args.data_dir or Path(folder) / 'data'}", *([f"raw={args.raw}"] if args.raw else [])]
-        for name in args.models:
-            overrides = [f"dataset={args.dataset}", f"model={name}", f"train.batch_size={batch_size}", *where]
-            results[name] = measure([contestant("ours", overrides, args.threads)], args, Path(folder))
-            say(f"{name}: {' '.join(line(name, results[name])[1:])}")
-            write(args.json, about | {"models": {name: result.get("ours", result) for name, result in results.items()}})
-    print(markdown([["model", "training samples/s", "evaluation samples/s"],
-                    *([name, *line(name, result)[1:5:3]] for name, result in results.items())]))  # fmt: skip
-
-
 def contestant(name: str, overrides: list[str], threads: int) -> Contestant:
     job = {"threads": threads, "overrides": overrides}
     return Contestant(name, Path(sys.executable), "ours_train.py", job, {"PYTHONPATH": str(ROOT)})
@@ -192,11 +168,8 @@ def line(name: str, result: dict[str, Any]) -> list[str]:
         return [name, f"failed: {result['error']}", *[""] * 5]
     cells = [name]
     for work in ("train", "evaluate"):
-        speeds = [
-            result[side][f"{work}_samples_per_second"]["median"] for side in ("ours", "fuxictr") if side in result
-        ]
-        cells += [f"{speed:,.0f}" for speed in speeds]
-        cells += [f"{speeds[0] / speeds[1]:.2f}"] if len(speeds) == 2 else ["", ""]
+        ours, theirs = (result[side][f"{work}_samples_per_second"]["median"] for side in ("ours", "fuxictr"))
+        cells += [f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}"]
     return cells
 
 

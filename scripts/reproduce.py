@@ -30,7 +30,7 @@ from eulernet.errors import UserError, choose, require
 from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
-from eulernet.reporting.runs import REPORT, Run, Setting, identity
+from eulernet.reporting.runs import REPORT, Run, Setting, identity, read_report
 from eulernet.reproducing.campaign import Job, finished, run_missing
 from eulernet.reproducing.cost import cost_latex, cost_table, costs
 from eulernet.reproducing.tables import Block, as_csv, latex, long_csv, markdown, read_published
@@ -264,13 +264,13 @@ def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mappi
     settings = [Setting(name, of) for name, of in by_setting.items()]
     if cfg["table"].get("by_auc"):
         settings = [settings[i] for i in order(settings, "auc")]
-    stores = {run.store for setting in settings for run in setting.runs}
-    if len(stores) > 1:
-        log.warning("%s: runs of %d different stores are compared: %s", dataset, len(stores), ", ".join(sorted(stores)))
     entries = yaml.safe_load((RESULTS / "published.yaml").read_text())
     plain = Block(dataset, settings, read_published(entries.get(dataset, [])))
+    if not plain.comparable:
+        stores = sorted({run.store for setting in settings for run in setting.runs})
+        log.warning("%s: runs of %d different stores are not ranked: %s", dataset, len(stores), ", ".join(stores))
     verdict = plain.verdict()
-    if verdict is None or len(stores) > 1:
+    if verdict is None:
         return plain
     data_dir = Path(cfg["data_dir"])
     scores, unscored = score_all([*verdict.best.runs, *verdict.second.runs], data_dir, pick_device(str(cfg["device"])))
@@ -300,13 +300,23 @@ def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Pa
 
 
 def publish(blocks: Sequence[Block], files: Sequence[Path], folder: Path) -> None:
-    """Copy the tables, and the figures of every run that is not there yet: report.json and metrics.csv."""
+    """Copy the tables, and the figures of every run that is not there yet: report.json and metrics.csv.
+
+    Published runs of another configuration that bore a setting's name are removed: they are not in the table.
+    """
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, folder / "tables" / file.name)
     there = set(finished([folder]))
     for one in blocks:
         for setting in one.settings:
+            digests = {identity(run.report["config"])[0] for run in setting.runs}
+            for file in (folder / one.dataset / setting.name).glob(f"*/{REPORT}"):
+                old = identity(read_report(file.parent)["config"])
+                if old[0] not in digests:
+                    log.info("removed: %s, of another configuration", file.parent)
+                    shutil.rmtree(file.parent)
+                    there.discard(old)
             for run in setting.runs:
                 if identity(run.report["config"]) in there:
                     continue

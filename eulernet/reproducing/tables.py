@@ -42,9 +42,19 @@ class Block:
     published: Sequence[Published]
     scores: Scores | None = None
 
+    @property
+    def comparable(self) -> bool:
+        """Whether all runs were tested on the same rows."""
+        return len({run.store for setting in self.settings for run in setting.runs}) == 1
+
     def ranks(self, metric: str) -> dict[str, int]:
-        """The place of each setting, from 0, by its mean over seeds; settings with the same runs share one."""
+        """The place of each setting, from 0, by its mean over seeds; settings with the same runs share one.
+
+        Empty where the rows were not the same.
+        """
         places: dict[str, int] = {}
+        if not self.comparable:
+            return places
         of_runs: dict[tuple[Path, ...], int] = {}
         for i in order(self.settings, metric):
             runs = tuple(run.folder for run in self.settings[i].runs)
@@ -55,9 +65,9 @@ class Block:
         return next((entry for entry in self.published if entry.setting == setting), None)
 
     def verdict(self) -> "Verdict | None":
-        """The best setting by mean test AUC against the second; None where there are not two."""
+        """The best setting by mean test AUC against the second; None where there are not two of the same rows."""
         places = self.ranks("auc")
-        first, second = (next((s for s in self.settings if places[s.name] == place), None) for place in (0, 1))
+        first, second = (next((s for s in self.settings if places.get(s.name) == place), None) for place in (0, 1))
         if first is None or second is None:
             return None
         scored = len(scored_pairs(first, second, self.scores))
@@ -110,16 +120,20 @@ def markdown(block: Block) -> str:
         cells = [f"`{setting.name}`", str(len(setting.runs))]
         for metric in ("auc", "logloss"):
             text = mean_and_deviation(setting.values("test", metric))
-            cells.append({0: f"**{text}**", 1: f"<u>{text}</u>"}.get(places[metric][setting.name], text))
+            cells.append({0: f"**{text}**", 1: f"<u>{text}</u>"}.get(places[metric].get(setting.name, -1), text))
         reports = [run.report for run in setting.runs]
         cells += [mean_and_deviation(setting.values("valid", "auc")), f"{reports[0]['parameters']:,}"]
         lines.append(row(cells + [published_text(block.of(setting.name))] * has))
-    verdict = block.verdict()
-    notes = [verdict.text()] if verdict else []
-    if verdict and len(block.settings) > 2:
-        notes[0] += " The two were picked by the figures that are tested: a small p is no proof of a lead."
-    notes += [f"{entry.name}: {published_text(entry)} ({entry.source.strip()})." for entry in block.published]
-    return "\n".join([*lines, "", *(f"* {note}" for note in notes)]).rstrip() + "\n"
+    return "\n".join([*lines, "", *(f"* {note}" for note in notes(block))]).rstrip() + "\n"
+
+
+def notes(block: Block) -> list[str]:
+    """What a table's rows do not say: the best against the second, and the published figures with their sources."""
+    found = [] if block.comparable else ["The runs were tested on different rows: they are not ranked."]
+    if verdict := block.verdict():
+        picked = " The two were picked by the figures that are tested: a small p is no proof of a lead."
+        found.append(verdict.text() + picked * (len(block.settings) > 2))
+    return found + [f"{one.name}: {published_text(one)} ({one.source.strip()})." for one in block.published]
 
 
 def row(cells: Sequence[str]) -> str:
@@ -133,7 +147,10 @@ def published_text(entry: Published | None) -> str:
 
 
 def latex(blocks: Sequence[Block]) -> str:
-    """One ``tabular`` of all datasets (needs booktabs): AUC and logloss of each, best bold and second underlined."""
+    """One ``tabular`` of all datasets (needs booktabs): AUC and logloss of each, best bold and second underlined.
+
+    Under it a paragraph a dataset: the best against the second, and the published figures.
+    """
     names = list(dict.fromkeys(setting.name for block in blocks for setting in block.settings))
     lines = [r"\begin{tabular}{l" + "cc" * len(blocks) + "}", r"\toprule"]
     lines.append("".join(f" & \\multicolumn{{2}}{{c}}{{{escape(block.dataset)}}}" for block in blocks) + r" \\")
@@ -144,9 +161,11 @@ def latex(blocks: Sequence[Block]) -> str:
         for block, ranks in zip(blocks, places, strict=True):
             setting = next((one for one in block.settings if one.name == name), None)
             for metric in ("auc", "logloss"):
-                cells.append("--" if setting is None else latex_cell(setting, metric, ranks[metric][name]))
+                cells.append("--" if setting is None else latex_cell(setting, metric, ranks[metric].get(name, -1)))
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    under = [rf"\par\smallskip\footnotesize {escape(f'{block.dataset}: ' + ' '.join(notes(block)))}"
+             for block in blocks if notes(block)]  # fmt: skip
+    return "\n".join(["{", *lines, r"\bottomrule", r"\end{tabular}", *under, r"\par}"]) + "\n"
 
 
 def latex_cell(setting: Setting, metric: str, place: int) -> str:
@@ -156,8 +175,15 @@ def latex_cell(setting: Setting, metric: str, place: int) -> str:
     return f"${mark}" + (f"_{{\\pm {means.stdev(values):.5f}}}$".replace("0.", ".") if len(values) > 1 else "$")
 
 
+ESCAPES: dict[str, str | int | None] = {
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "<": "$<$", ">": "$>$", "±": r"$\pm$",
+}  # fmt: skip
+
+
 def escape(text: str) -> str:
-    return text.replace("_", r"\_")
+    return text.translate(str.maketrans(ESCAPES))
 
 
 def long_csv(blocks: Sequence[Block]) -> str:
@@ -170,7 +196,7 @@ def long_csv(blocks: Sequence[Block]) -> str:
             line: dict[str, Any] = {
                 "dataset": block.dataset,
                 "setting": setting.name,
-                "place": places[setting.name] + 1,
+                "place": places[setting.name] + 1 if places else None,
             }
             line["seeds"] = " ".join(str(seed_of(run)) for run in setting.runs)
             for split, metric in (("test", "auc"), ("test", "logloss"), ("valid", "auc"), ("valid", "logloss")):
@@ -185,7 +211,7 @@ def long_csv(blocks: Sequence[Block]) -> str:
             first = verdict is not None and setting is verdict.best
             line["p_over_seeds_to_second"] = verdict.over_seeds.p if first and verdict and verdict.over_seeds else None
             line["p_over_rows_to_second"] = verdict.over_rows.p if first and verdict and verdict.over_rows else None
-            line["relative_improvement_to_second"] = verdict.improvement if first and verdict else None
+            line["relaimpr_to_second"] = verdict.improvement if first and verdict else None
             line["commits"] = " ".join(sorted({str(run.report["commit"]) for run in setting.runs}))
             rows.append(line)
     return as_csv(rows)

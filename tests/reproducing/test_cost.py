@@ -33,7 +33,7 @@ def test_costs_are_of_the_runs_and_measured_now(trained):
     assert line["parameters"] == setting.runs[0].report["parameters"]
     assert line["best epoch"] == 1
     assert line["kFLOP a sample"] > 0
-    assert line["inference samples/s"] > 1000
-    assert line["training samples/s"] > 1000
+    assert line["inference samples/s"] > 100
+    assert line["training samples/s"] > 100
     assert line["peak memory MiB"] == setting.runs[0].report["peak_memory_bytes"] / 2**20
     assert cost_table([line]).splitlines()[2].startswith("| `mine` |")

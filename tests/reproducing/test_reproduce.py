@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import processes
 import pytest
@@ -80,6 +81,14 @@ def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
     assert "tables/toy.md" in published
     assert not any(str(folder) in file.read_text() for file in (folder / "paper").rglob("*.json"))
     assert not any("/same/" in file for file in published)
+    old = folder / "paper" / "synthetic" / "small" / "4"  # as if published before the setting was changed
+    old.mkdir()
+    was = json.loads((folder / "paper" / "synthetic" / "small" / "5" / "report.json").read_text())
+    was["config"]["train"]["lr"] *= 2
+    (old / "report.json").write_text(json.dumps(was))
+    shutil.copy(old.parent / "5" / "metrics.csv", old)
+    assert reproduce(folder, "jobs=1", "publish=paper").returncode == 0
+    assert sorted(path.name for path in old.parent.iterdir()) == ["5", "6"]
 
 
 def test_finished_runs_of_another_folder_count(campaign):

@@ -10,17 +10,17 @@ from scipy.stats import ttest_rel
 
 from eulernet.reporting.compare import Scores
 from eulernet.reporting.runs import Run, Setting
-from eulernet.reproducing.tables import Block, latex, long_csv, markdown, read_published
+from eulernet.reproducing.tables import Block, escape, latex, long_csv, markdown, read_published
 from eulernet.statistics import delong_over_seeds
 
 AUC = {"weak": (0.60, 0.62, 0.61), "good": (0.71, 0.70, 0.72), "near": (0.70, 0.69, 0.715)}
 
 
-def setting(name, tmp_path, parameters=10):
+def setting(name, tmp_path, parameters=10, digest="0"):
     runs = []
     for seed, auc in enumerate(AUC[name]):
         report = {
-            "dataset": {"name": "toy", "digest": "0"}, "model": name, "seed": seed, "parameters": parameters,
+            "dataset": {"name": "toy", "digest": digest}, "model": name, "seed": seed, "parameters": parameters,
             "commit": "c", "best_epoch": 1, "epochs": 2, "seconds": 3.0, "samples_per_second": 4.0,
             "peak_memory_bytes": 5, "valid": {"auc": auc - 0.01, "logloss": 0.5},
             "test": {"auc": auc, "logloss": 1 - auc},
@@ -90,7 +90,7 @@ def test_nothing_is_relative_to_what_is_no_better_than_a_coin(block, monkeypatch
     assert two.verdict().improvement is None
     assert "RelaImpr" not in markdown(two)
     assert "picked" not in markdown(two)  # there was no choice
-    assert "-" not in long_csv([two]).split("relative_improvement")[1].splitlines()[1]
+    assert "-" not in long_csv([two]).split("relaimpr")[1].splitlines()[1]
 
 
 def test_a_setting_under_two_names_is_not_its_own_second(block):
@@ -98,6 +98,15 @@ def test_a_setting_under_two_names_is_not_its_own_second(block):
     both = Block("toy", [*block.settings, twin], [])
     assert both.verdict().second.name == "near"
     assert markdown(both).count("**0.71000 ± 0.01000**") == 2
+
+
+def test_runs_of_different_rows_are_not_ranked(block, tmp_path):
+    mixed = Block("toy", [*block.settings[:1], setting("good", tmp_path, digest="1")], [])
+    assert mixed.verdict() is None
+    for text in (markdown(mixed), latex([mixed])):
+        assert "different rows" in text
+        assert not any(mark in text for mark in ("**", "<u>", "mathbf", "underline"))
+    assert {row["place"] for row in csv.DictReader(io.StringIO(long_csv([mixed])))} == {""}
 
 
 def test_one_setting_of_one_seed_is_a_table_too(block):
@@ -117,6 +126,16 @@ def test_latex_has_a_row_a_setting_and_two_columns_a_dataset(block):
     assert near.split("&")[1].strip() == r"$\underline{.70167}_{\pm .01258}$"
     assert [cell.strip(" \\") for cell in near.split("&")[3:]] == ["--", "--"]
     assert len(re.findall(r"\\begin|\\end", text)) == 2
+    notes = [line for line in text.splitlines() if line.startswith(r"\par\smallskip")]
+    assert [note.split()[1] for note in notes] == ["toy:"]  # the other has one setting, and nothing to say of it
+    assert "Good, the paper: 0.70000, 0.30000 (Book, p. 3)." in notes[0]
+    assert re.search(r"\+\d\.\d+\\% of what", notes[0])
+
+
+def test_latex_escapes_what_tex_would_read():
+    assert escape("a_b 5% <1 ± #&$ {x}^~\\") == (
+        r"a\_b 5\% $<$1 $\pm$ \#\&\$ \{x\}\textasciicircum{}\textasciitilde{}\textbackslash{}"
+    )
 
 
 def test_csv_has_every_figure(block):
