@@ -45,7 +45,7 @@ class Block:
     @property
     def comparable(self) -> bool:
         """Whether all runs were tested on the same rows."""
-        return len({run.store for setting in self.settings for run in setting.runs}) == 1
+        return len({run.store for setting in self.settings for run in setting.runs}) <= 1
 
     def ranks(self, metric: str) -> dict[str, int]:
         """The place of each setting, from 0, by its mean over seeds; settings with the same runs share one.
