@@ -130,7 +130,7 @@ def conclude(
     log.info("%s", line)
     log.info("best   valid auc=%.6f  (trial %d: %s)", best.value, best.number, " ".join(as_overrides(drawn(best))))
     if test and best.user_attrs["owner"] == owner:
-        test_once(folder, best, cfg)
+        test_once(study, folder, best, cfg, owner)
     elif test:
         log.info("test   by the search that has trial %d: %s", best.number, best.user_attrs["owner"])
     of_data = [one for one in chosen["overrides"] if one.lstrip("+").startswith(("dataset.", "raw=", "data_dir="))]
@@ -140,13 +140,20 @@ def conclude(
     return best.value
 
 
-def test_once(folder: Path, best: "optuna.trial.FrozenTrial", cfg: dict[str, Any]) -> None:
+def test_once(
+    study: "optuna.Study", folder: Path, best: "optuna.trial.FrozenTrial", cfg: dict[str, Any], owner: str
+) -> None:
     """Test the weights of the best trial, as the run ``folder``/best.
 
-    The first call of a study does; later ones only repeat its figure, whatever was found since.
+    The first call of a study does, on whatever machine; later ones only repeat its figure, whatever was found since.
     """
     run, mark = folder / "best", folder / "best" / "report.json"
+    done = study.user_attrs.get("tested", {"owner": owner})
+    if done["owner"] != owner:
+        log.info("test   of trial %d, once, by the search in %s", done["trial"], done["owner"])
+        return
     if not mark.exists():
+        study.set_user_attr("tested", {"owner": owner, "trial": best.number})
         temporary = folder / ".best"
         for old in (run, temporary):
             shutil.rmtree(old, ignore_errors=True)

@@ -38,6 +38,7 @@ from eulernet.inference import Predictor
 from eulernet.interactions.permutation import carried
 from eulernet.interactions.recovery import Recovery, by_chance, learned_directions, match
 from eulernet.interactions.terms import Explicit, Fields
+from eulernet.reporting.compare import mean_and_deviation
 from eulernet.reporting.runs import Run, essence, read_report, read_run
 from eulernet.train import set_up, train
 from eulernet.training.checkpoint import load_weights
@@ -285,15 +286,16 @@ def curves(asked: dict[str, str]) -> None:
         if place.is_dir()
     }
     settings = {name: reports for name, reports in settings.items() if reports}
+    require(bool(settings), f"results={folder}: no run there; give a folder of settings, as results/movielens_1m is")
     base = choose(settings, asked["base"], "base")[0]
     panels = {name: panel(key, base, list(settings.values())) for name, key in AXES.items()}
     panels = {name: points for name, points in panels.items() if len(points) > 1}
     require(bool(panels), f"{folder} has no setting beside {asked['base']} that differs by layers, orders or dimension")
     draw_curves(panels, Path(asked["output"]) / "curves")
-    lines = ["| setting | seeds | test AUC |", "|---|--:|--:|"]
+    lines = ["| number of | | seeds | test AUC |", "|---|--:|--:|--:|"]
     for name, points in panels.items():
         for x, values in points.items():
-            lines.append(f"| {x} {name} | {len(values)} | {mean_of(values)} |")
+            lines.append(f"| {name} | {x} | {len(values)} | {mean_and_deviation(values)} |")
     write(Path(asked["output"]) / "curves.md", "\n".join(lines) + "\n")
 
 
@@ -335,16 +337,8 @@ def panel(
 
 
 def comparable(base: dict[str, Any], report: dict[str, Any], key: str) -> bool:
-    one, other = ({**essence_of(of), key: None} for of in (base, report))
+    one, other = ({**essence(of["config"]), key: None} for of in (base, report))
     return one == other and base["dataset"]["digest"] == report["dataset"]["digest"]
-
-
-def essence_of(report: dict[str, Any]) -> dict[str, Any]:
-    return essence(Run(Path(), report, {}))
-
-
-def mean_of(values: Sequence[float]) -> str:
-    return f"{mean(values):.5f}" + (f" ± {stdev(values):.5f}" if len(values) > 1 else "")
 
 
 def draw_curves(panels: dict[str, dict[int, list[float]]], file: Path) -> None:

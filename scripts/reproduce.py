@@ -9,10 +9,12 @@ go on. The table is written as Markdown, LaTeX and CSV: mean and standard deviat
 second, published figures beside ours.
 """
 
+import csv
 import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +61,10 @@ def reproduce(plain: dict[str, Any], name: str) -> None:
     """The table called ``name`` that the plain configuration describes."""
     out = Path(plain["out"])
     check(plain)
+    for folder in named(plain["reuse"]):
+        require(Path(folder).is_dir(), f"reuse={folder}: no such folder")
     wanted = [job for dataset in named(plain["datasets"]) for job in plan(plain, dataset, out)]
-    others = [Path(str(folder)) for folder in as_list(plain["reuse"])]
-    for folder in others:
-        require(folder.is_dir(), f"reuse={folder}: no such folder")
-    folders = [out, *others]
+    folders = [out, *map(Path, named(plain["reuse"]))]
     known, failures = finished(folders), dict[Job, str]()
     missing = {job.identity: job for job in reversed(wanted) if job.identity not in known}  # of twins the first
     if plain["missing"] == "train":
@@ -86,13 +87,15 @@ def reproduce(plain: dict[str, Any], name: str) -> None:
     blocks = [one for one in blocks if one.settings]
     require(bool(blocks), f"{name}: there is no finished run to make a table of" + told(failures))
     files = write(name, blocks, plain, out / "tables")
-    if plain["publish"] is not None:
-        publish(blocks, files, Path(plain["publish"]))
     print("\n" + files[0].read_text())
     there = sum(len(setting.runs) for one in blocks for setting in one.settings)
     print(f"{name}: {there} of {len(wanted)} runs, table: {files[0]} (.tex, .csv)")
+    if plain["publish"] is not None:
+        publish_runs(blocks, Path(plain["publish"]))
     if failures:
         raise UserError(f"{len(failures)} runs failed" + told(failures))
+    if plain["publish"] is not None:
+        publish_table(files, Path(plain["publish"]) / "tables")
 
 
 def told(failures: Mapping[Job, str]) -> str:
@@ -103,6 +106,8 @@ def check(cfg: Mapping[str, Any]) -> None:
     """UserError for a value that cannot be meant."""
     check_table(cfg["table"])
     require(bool(str(cfg["out"] or "").strip()), "out=: give the folder for the runs and the table")
+    require(cfg["publish"] is None or bool(str(cfg["publish"]).strip()), "publish=: give a folder, or null for none")
+    require(bool(named(cfg["datasets"])), f"datasets={cfg['datasets']}: give one, or a list of them")
     require(type(cfg["jobs"]) is int and cfg["jobs"] >= 1, f"jobs={cfg['jobs']}: give a whole number, 1 or more")
     pick_device(str(cfg["device"]))
     several = len(named(cfg["datasets"])) > 1
@@ -178,14 +183,15 @@ def plan(cfg: Mapping[str, Any], dataset: str, out: Path) -> list[Job]:
     known = {file.stem: file for folder in config_folders() for file in (folder / "dataset").glob("*.yaml")}
     choose(known, dataset, "datasets")
     raw = raw_of(cfg, dataset)
-    shared = [f"dataset={dataset}", *(["raw=" + quoted(raw)] if raw is not None else [])]
-    shared += [f"{key}={quoted(cfg[key])}" for key in PASSED_ON] + as_list(table["common"])
+    given = ["raw=" + quoted(raw)] if raw is not None else []
+    given += [f"{key}={quoted(cfg[key])}" for key in PASSED_ON]
     models = named(cfg["models"])
     for setting in models:
         choose(table["settings"], setting, "models")
     jobs = []
     for setting in models or table["settings"]:
-        overrides = [fill(one, dataset, table) for one in [*shared, *as_list(table["settings"][setting])]]
+        of_table = [*as_list(table["common"]), *as_list(table["settings"][setting])]
+        overrides = [f"dataset={dataset}", *given, *(fill(one, dataset, table) for one in of_table)]
         if table.get("only_tuned") and not models and not tuned_cell(latest(overrides))[1]:
             continue
         line = latest([*overrides, *map(str, as_list(cfg["overrides"]))])
@@ -198,10 +204,14 @@ def plan(cfg: Mapping[str, Any], dataset: str, out: Path) -> list[Job]:
             line = tuple(one.replace("{width}", str(width)) for one in line)
         for seed, config in zip(seeds(cfg), composed(line, seeds(cfg)), strict=True):
             key = identity(config)
-            name = str(seed) if key[2] == seed else f"{seed}.{key[2]}"
-            folder = out / dataset / f"{setting}.{key[0]}" / name
+            folder = out / dataset / f"{setting}.{key[0]}" / run_name(key)
             jobs.append(Job(dataset, str(setting), seed, latest([*line, f"seed={seed}"]), key, folder))
     return jobs
+
+
+def run_name(key: tuple[str, int, int]) -> str:
+    """The seed, and that of the row order where it is another."""
+    return str(key[1]) if key[1] == key[2] else f"{key[1]}.{key[2]}"
 
 
 def quoted(value: Any) -> str:
@@ -281,10 +291,12 @@ def block(cfg: Mapping[str, Any], dataset: str, jobs: Sequence[Job], runs: Mappi
 
 def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Path) -> list[Path]:
     """The table in three formats; their files."""
-    if name == "efficiency":
+    if cfg["table"].get("costs"):
         text, tex, lines = "", "", []
         for one in blocks:
             store = Path(cfg["data_dir"]).expanduser() / one.settings[0].runs[0].store
+            again = f"python -m eulernet.prepare dataset={one.dataset} makes it, or give data_dir="
+            require((store / "meta.json").is_file(), f"there is no store {store}; {again}")
             costing = costs(one.settings, Dataset.open(store), str(cfg["device"]))
             text += f"{one.dataset}\n\n{cost_table(costing)}\n"
             tex += f"% {one.dataset}\n{cost_latex(costing)}"
@@ -299,32 +311,62 @@ def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Pa
     return files
 
 
-def publish(blocks: Sequence[Block], files: Sequence[Path], folder: Path) -> None:
-    """Copy the tables, and the figures of every run that is not there yet: report.json and metrics.csv.
+def publish_runs(blocks: Sequence[Block], folder: Path) -> None:
+    """Copy report.json and metrics.csv of every run that is not there yet to ``folder``/dataset/setting/seed.
 
-    Published runs of another configuration that bore a setting's name are removed: they are not in the table.
+    Published runs of another configuration that bore a setting's name are removed, unless the table has them under
+    another one.
     """
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, folder / "tables" / file.name)
-    there = set(finished([folder]))
+    there = finished([folder]) if folder.is_dir() else {}
+    wanted = {identity(run.report["config"]) for one in blocks for setting in one.settings for run in setting.runs}
     for one in blocks:
         for setting in one.settings:
-            digests = {identity(run.report["config"])[0] for run in setting.runs}
-            for file in (folder / one.dataset / setting.name).glob(f"*/{REPORT}"):
+            place = folder / one.dataset / setting.name
+            of_setting = {identity(run.report["config"])[0] for run in setting.runs}
+            for file in place.glob(f"*/{REPORT}"):
                 old = identity(read_report(file.parent)["config"])
-                if old[0] not in digests:
+                if old[0] not in of_setting and old not in wanted:
                     log.info("removed: %s, of another configuration", file.parent)
                     shutil.rmtree(file.parent)
-                    there.discard(old)
+                    there.pop(old, None)
             for run in setting.runs:
-                if identity(run.report["config"]) in there:
-                    continue
-                there.add(identity(run.report["config"]))
-                into = folder / one.dataset / setting.name / str(run.report["seed"])
-                into.mkdir(parents=True, exist_ok=True)
-                (into / REPORT).write_text(json.dumps(without_paths(run.report), indent=2) + "\n")
-                shutil.copyfile(run.folder / "metrics.csv", into / "metrics.csv")
+                key = identity(run.report["config"])
+                if key not in there:
+                    into = place / run_name(key)
+                    taken = (into / REPORT).exists()
+                    there[key] = copy_run(run, place / f"{into.name}.{key[0]}" if taken else into)
+
+
+def copy_run(run: Run, into: Path) -> Run:
+    """``run`` in the folder ``into``; it is there once its report is."""
+    into.mkdir(parents=True, exist_ok=True)
+    metrics, report = (run.folder / "metrics.csv").read_bytes(), json.dumps(without_paths(run.report), indent=2) + "\n"
+    write_atomically(into / "metrics.csv", lambda file: file.write_bytes(metrics))
+    write_atomically(into / REPORT, lambda file: file.write_text(report))
+    return replace(run, folder=into)
+
+
+def publish_table(files: Sequence[Path], folder: Path) -> None:
+    """Copy the table to ``folder``; UserError where it lacks runs that the one there has."""
+    (figures,) = (file for file in files if file.suffix == ".csv")
+    old, new = seeds_of(folder / figures.name), seeds_of(figures)
+    lost = [f"{setting} on {dataset}" for (dataset, setting), n in old.items() if new.get((dataset, setting), 0) < n]
+    more = f" and {len(lost) - 3} more" * (len(lost) > 3)
+    table = folder / f"{figures.stem}.md"
+    require(not lost, f"{table} stays: this one lacks runs of {', '.join(lost[:3])}{more}; delete it to lose them")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        write_atomically(folder / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))
+
+
+def seeds_of(table: Path) -> dict[tuple[str, str], int]:
+    """How many seeds a table has of a dataset's setting; one if it does not say."""
+    if not table.is_file():
+        return {}
+    with table.open(newline="") as file:
+        return {
+            (line["dataset"], line["setting"]): line.get("seeds", "").count(" ") + 1 for line in csv.DictReader(file)
+        }
 
 
 def without_paths(report: dict[str, Any]) -> dict[str, Any]:

@@ -57,10 +57,12 @@ def test_curves_take_x_from_the_configurations(figures, tmp_path, capsys):
     settings(tmp_path / "results")
     assert figures("curves", f"results={tmp_path / 'results'}", "output=out") is None
     table = (tmp_path / "work" / "out" / "curves.md").read_text()
-    lines = [line.split(" | ")[0].lstrip("| ") for line in table.splitlines()[2:]]
-    assert lines == ["1 layers", "2 layers", "7 order vectors", "14 order vectors", "8 dimensions", "16 dimensions"]
-    assert "| 2 layers | 3 | 0.90100 ± 0.00100 |" in table
-    assert "| 1 layers | 3 | 0.90100 ± 0.00100 |" in table
+    points = [tuple(line.strip("| ").split(" | ")[:2]) for line in table.splitlines()[2:]]
+    assert points == [
+        *zip(["layers"] * 2 + ["order vectors"] * 2 + ["dimensions"] * 2, ["1", "2", "7", "14", "8", "16"])
+    ]
+    assert "| layers | 2 | 3 | 0.90100 ± 0.00100 |" in table
+    assert "| layers | 1 | 3 | 0.90100 ± 0.00100 |" in table
     assert made(tmp_path / "work" / "out") == ["curves.md", "curves.png", "curves.svg"]
 
 
@@ -84,6 +86,7 @@ def test_interactions_of_a_run(figures, trained, tmp_path, capsys):
         (("interactions", "nowhere"), "cannot read 'nowhere'; write key=value"),
         (("planted", "seeds=two"), "seeds=two: should be whole numbers"),
         (("curves", "results=nowhere"), "results=nowhere: no such folder"),
+        (("curves", f"results={BASE.parents[1]}"), "no run there; give a folder of settings"),
         (("curves", f"results={BASE.parent}", "base=eulernt"), "unknown base 'eulernt'; did you mean 'eulernet'?"),
     ],
 )

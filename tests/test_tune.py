@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 from test_commands import SYNTHETIC, assert_refused
 
@@ -43,6 +44,13 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
     ended = run_command("tune", "resume=study")
     assert ended.code == 0, ended.err
     assert f"test  {test}  (as reported before" in ended.out
+    shared = optuna.load_study(study_name=None, storage=f"sqlite:///{study / 'study.db'}")
+    assert shared.user_attrs["tested"]["owner"] == ""
+    shared.set_user_attr("tested", {"owner": "box:/elsewhere", "trial": 0})
+    shutil.move(study / "best", "kept")
+    ended = run_command("tune", "resume=study")
+    assert "test   of trial 0, once, by the search in box:/elsewhere" in ended.out
+    assert not (study / "best").exists()
     ended = run_command("tune", "resume=study", "train.lr=1")
     assert "a resumed run keeps its settings: train.lr cannot change; only trials, workers, timeout" in ended.err
     ended = run_command("tune", *TUNE, "hydra.run.dir=study")

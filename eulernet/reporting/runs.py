@@ -15,7 +15,12 @@ from eulernet.training.checkpoint import LAST, WEIGHTS
 REPORT = "report.json"
 # What a report must have to be shown; older versions may lack the rest.
 NEEDED = ("dataset", "model", "seed", "parameters", "best_epoch", "epochs", "valid", "test", "seconds", "config")
+PARTS = (
+    ("valid", "auc"), ("valid", "logloss"), ("test", "auc"), ("test", "logloss"),
+    ("dataset", "name"), ("dataset", "digest"), ("dataset", "rows"),
+)  # fmt: skip
 COLUMNS = ("epoch", "train_loss", "valid_auc", "valid_logloss")
+ABSENT = object()  # a key that a configuration lacks
 # Settings that do not make it another experiment.
 INCIDENTAL = ("seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger")
 
@@ -83,13 +88,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read ({error}); delete it, and train that run again") from None
     missing = [key for key in NEEDED if not isinstance(report, dict) or key not in report]
     require(not missing, f"{file} lacks {', '.join(missing)}: not a report of eulernet.train")
-    for part, key in (
-        ("valid", "auc"),
-        ("test", "auc"),
-        ("test", "logloss"),
-        ("dataset", "name"),
-        ("dataset", "digest"),
-    ):
+    for part, key in PARTS:
         require(
             isinstance(report[part], dict) and key in report[part], f"{file} lacks {part}.{key}; train that run again"
         )
@@ -111,7 +110,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
     """The runs by setting, the best mean test AUC first."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        groups[json.dumps([run.store, essence(run)], sort_keys=True)].append(run)
+        groups[json.dumps([run.store, essence(run.report["config"])], sort_keys=True)].append(run)
     names = name_settings([group[0] for group in groups.values()])
     found = [Setting(name, sorted(group, key=seed_of)) for name, group in zip(names, groups.values(), strict=True)]
     return sorted(found, key=lambda setting: -sum(setting.values("test", "auc")) / len(setting.runs))
@@ -131,9 +130,9 @@ def seed_of(run: Run) -> int:
     return run.report["seed"]
 
 
-def essence(run: Run) -> dict[str, Any]:
+def essence(config: dict[str, Any]) -> dict[str, Any]:
     """The flat configuration without what may differ between seeds."""
-    return {key: value for key, value in flatten(run.report["config"]).items() if key not in INCIDENTAL}
+    return {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
 
 
 def identity(config: dict[str, Any]) -> tuple[str, int, int]:
@@ -141,8 +140,7 @@ def identity(config: dict[str, Any]) -> tuple[str, int, int]:
 
     A digest of the experiment, then the seed, and that of the row order.
     """
-    kept = {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(essence(config), sort_keys=True).encode()).hexdigest()[:8]
     return digest, config["seed"], config["train"].get("shuffle_seed", config["seed"])  # older reports lack it
 
 
@@ -157,16 +155,19 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def name_settings(runs: Sequence[Run]) -> list[str]:
-    """The model of each as it was asked for, with the settings that tell apart those of one model."""
-    bases = [base_name(run) for run in runs]
-    names = []
+    """The model of each as it was asked for, with the settings that tell apart those of one model; no two are equal."""
+    models: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        models[base_name(run)].add(run.report["model"])
+    bases = [f"{run.report['model']} " * (len(models[base_name(run)]) > 1) + base_name(run) for run in runs]
+    names: list[str] = []
     for run, base in zip(runs, bases, strict=True):
-        rivals = [essence(other) for other, name in zip(runs, bases, strict=True) if name == base]
-        mine = essence(run)
-        telling = [key for key in mine if any(rival.get(key, mine[key]) != mine[key] for rival in rivals)]
-        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling if key != "model.name"]
+        rivals = [essence(other.report["config"]) for other, name in zip(runs, bases, strict=True) if name == base]
+        mine = essence(run.report["config"])
+        telling = [key for key in mine if any(rival.get(key, ABSENT) != mine[key] for rival in rivals)]
+        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling]
         names.append(" ".join([base, *own]))
-    return names
+    return [f"{name} ({names[:i].count(name) + 1})" if name in names[:i] else name for i, name in enumerate(names)]
 
 
 def base_name(run: Run) -> str:

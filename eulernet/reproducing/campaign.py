@@ -193,7 +193,6 @@ def conclude(worker: Worker, stopped: bool = False) -> str | None:
     if code == 0:
         file.unlink(missing_ok=True)  # of an earlier attempt
     elif not stopped:
-        worker.job.folder.mkdir(parents=True, exist_ok=True)  # a run that never began takes its folder back
         file.write_bytes(said)
     os.close(worker.lock)
     if code == 0:

@@ -44,13 +44,13 @@ class Block:
 
     @property
     def comparable(self) -> bool:
-        """Whether all runs were tested on the same rows."""
+        """Whether all runs are of the same prepared data."""
         return len({run.store for setting in self.settings for run in setting.runs}) <= 1
 
     def ranks(self, metric: str) -> dict[str, int]:
         """The place of each setting, from 0, by its mean over seeds; settings with the same runs share one.
 
-        Empty where the rows were not the same.
+        Empty where the data were not the same.
         """
         places: dict[str, int] = {}
         if not self.comparable:
@@ -129,7 +129,7 @@ def markdown(block: Block) -> str:
 
 def notes(block: Block) -> list[str]:
     """What a table's rows do not say: the best against the second, and the published figures with their sources."""
-    found = [] if block.comparable else ["The runs were tested on different rows: they are not ranked."]
+    found = [] if block.comparable else ["The data were prepared from different files: the runs are not ranked."]
     if verdict := block.verdict():
         picked = " The two were picked by the figures that are tested: a small p is no proof of a lead."
         found.append(verdict.text() + picked * (len(block.settings) > 2))
@@ -204,7 +204,8 @@ def long_csv(blocks: Sequence[Block]) -> str:
                 line[f"{split}_{metric}"] = means.mean(values)
                 line[f"{split}_{metric}_std"] = means.stdev(values) if len(values) > 1 else None
             for key in ("parameters", "seconds", "samples_per_second", "peak_memory_bytes", "best_epoch"):
-                line[key] = means.mean(run.report[key] for run in setting.runs)
+                told = [run.report[key] for run in setting.runs if key in run.report]
+                line[key] = means.mean(told) if len(told) == len(setting.runs) else None
             line["published_auc"] = means.mean(entry.auc) if entry and entry.auc else UNKNOWN
             line["published_logloss"] = means.mean(entry.logloss) if entry and entry.logloss else UNKNOWN
             line["published_source"] = entry.source if entry else None
@@ -212,7 +213,7 @@ def long_csv(blocks: Sequence[Block]) -> str:
             line["p_over_seeds_to_second"] = verdict.over_seeds.p if first and verdict and verdict.over_seeds else None
             line["p_over_rows_to_second"] = verdict.over_rows.p if first and verdict and verdict.over_rows else None
             line["relaimpr_to_second"] = verdict.improvement if first and verdict else None
-            line["commits"] = " ".join(sorted({str(run.report["commit"]) for run in setting.runs}))
+            line["commits"] = " ".join(sorted({str(run.report.get("commit")) for run in setting.runs}))
             rows.append(line)
     return as_csv(rows)
 

@@ -10,6 +10,8 @@ from conftest import REPOSITORY
 from pages import assert_whole
 from test_commands import SYNTHETIC
 
+from eulernet.reporting.runs import Run, name_settings
+
 ONE = (*SYNTHETIC, "train.max_epochs=2")
 
 
@@ -112,6 +114,17 @@ def test_the_page_of_many_runs(run_command):
     run_command("train", *ONE, "dataset.data_seed=5", "hydra.run.dir=runs/another_store")
     page = page_of(run_command("report", "run=runs"))
     assert headings(page).count("Results") == 2
+
+
+def test_no_two_settings_have_one_name():
+    def run(model, tuned=None, **changes):
+        config = {"model": {"name": model, "embedding_dim": 16}, "train": {"max_epochs": 9, **changes}}
+        return Run(Path(), {"model": model, "config": config, "overrides": [f"tuned=set/{tuned}"] if tuned else []}, {})
+
+    assert name_settings([run("dnn", "averaged"), run("fm", "averaged"), run("fm", lr=1), run("fm")]) == [
+        "dnn averaged", "fm averaged", "fm lr=1", "fm",
+    ]  # fmt: skip
+    assert name_settings([run("fm"), run("fm")]) == ["fm", "fm (2)"]  # of two stores
 
 
 def test_committed_reports_have_a_page_without_weights(run_command):

@@ -91,6 +91,31 @@ def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
     assert sorted(path.name for path in old.parent.iterdir()) == ["5", "6"]
 
 
+def test_what_is_published_stays_whole(campaign):
+    folder, _ = campaign
+    assert reproduce(folder, "missing=skip", "publish=whole").returncode == 0
+    less = reproduce(folder, "missing=skip", "models=[linear]", "publish=whole")
+    assert less.returncode == 1
+    assert "toy.md stays: this one lacks runs of small on synthetic, same on synthetic; delete it" in less.stderr
+    assert "| `small` | 2 |" in (folder / "whole" / "tables" / "toy.md").read_text()
+    # The two settings change their names: each published run keeps its own curve.
+    renamed = TABLE.replace("linear:", "was_linear:").replace("small:", "linear:").replace("was_linear:", "small:")
+    (folder / "conf" / "table" / "renamed.yaml").write_text(renamed)
+    (folder / "whole" / "synthetic" / "linear" / "6" / "report.json").unlink()  # as if killed while it published
+    done = reproduce(folder, "table=renamed", "missing=skip", "publish=whole")
+    assert done.returncode == 0, done.stderr
+    curves = {
+        file.parent.parent.name.partition(".")[0] + file.parent.name: (file.parent / "metrics.csv").read_bytes()
+        for file in (folder / "outputs").rglob("report.json")
+    }
+    published = list((folder / "whole").rglob("report.json"))
+    assert len(published) == 4
+    for file in published:
+        report = json.loads(file.read_text())
+        kind = {"lr": "linear", "eulernet": "small"}[report["model"]]
+        assert (file.parent / "metrics.csv").read_bytes() == curves[f"{kind}{report['seed']}"]
+
+
 def test_finished_runs_of_another_folder_count(campaign):
     folder, _ = campaign
     done = reproduce(folder, "out=elsewhere", "reuse=outputs", "missing=skip")
@@ -135,6 +160,9 @@ def test_failures_are_collected_not_fatal(campaign):
         (["models=[smal]"], "small"),
         (["reuse=nowhere"], "nowhere"),
         (["out="], "out=: give the folder"),
+        (["publish="], "publish=: give a folder"),
+        (["datasets=[]"], "datasets=[]: give one"),
+        (["+table.costs=true", "missing=skip", "data_dir=nowhere"], "there is no store nowhere/synthetic/"),
         (["table=toy.yaml"], "unknown table 'toy.yaml'"),
         (["table.common=null"], "common: None"),
         (["table.first_seed=five"], "first_seed=five"),

@@ -100,11 +100,11 @@ def test_a_setting_under_two_names_is_not_its_own_second(block):
     assert markdown(both).count("**0.71000 ± 0.01000**") == 2
 
 
-def test_runs_of_different_rows_are_not_ranked(block, tmp_path):
+def test_runs_of_different_data_are_not_ranked(block, tmp_path):
     mixed = Block("toy", [*block.settings[:1], setting("good", tmp_path, digest="1")], [])
     assert mixed.verdict() is None
     for text in (markdown(mixed), latex([mixed])):
-        assert "different rows" in text
+        assert "different files" in text
         assert not any(mark in text for mark in ("**", "<u>", "mathbf", "underline"))
     assert {row["place"] for row in csv.DictReader(io.StringIO(long_csv([mixed])))} == {""}
 
