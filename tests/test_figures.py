@@ -58,9 +58,8 @@ def test_curves_take_x_from_the_configurations(figures, tmp_path, capsys):
     assert figures("curves", f"results={tmp_path / 'results'}", "output=out") is None
     table = (tmp_path / "work" / "out" / "curves.md").read_text()
     points = [tuple(line.strip("| ").split(" | ")[:2]) for line in table.splitlines()[2:]]
-    assert points == [
-        *zip(["layers"] * 2 + ["order vectors"] * 2 + ["dimensions"] * 2, ["1", "2", "7", "14", "8", "16"])
-    ]
+    axes = {"layers": ["1", "2"], "order vectors": ["7", "14"], "dimensions": ["8", "16"]}
+    assert points == [(name, x) for name, values in axes.items() for x in values]
     assert "| layers | 2 | 3 | 0.90100 ± 0.00100 |" in table
     assert "| layers | 1 | 3 | 0.90100 ± 0.00100 |" in table
     assert made(tmp_path / "work" / "out") == ["curves.md", "curves.png", "curves.svg"]
