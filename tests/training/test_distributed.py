@@ -143,7 +143,7 @@ def stop_at(step: int, model) -> None:
     model.calculate_loss = killed
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [pytest.param("replicated", marks=pytest.mark.slow), "sharded"])
 def test_a_run_goes_on_after_a_process_was_killed(store, tmp_path, layout):
     """Step 30 is the 13th of epoch 2; the checkpoint of step 10 of it was the last. With dropout, to the same bits."""
     config = replace(PLAIN, checkpoint_every=5, embedding=layout)
