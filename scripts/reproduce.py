@@ -14,7 +14,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +316,7 @@ def publish_runs(blocks: Sequence[Block], folder: Path) -> None:
     Published runs of another configuration that bore a setting's name are removed, unless the table has them under
     another one.
     """
-    there = finished([folder]) if folder.is_dir() else {}
+    there = set(finished([folder]))
     wanted = {identity(run.report["config"]) for one in blocks for setting in one.settings for run in setting.runs}
     for one in blocks:
         for setting in one.settings:
@@ -327,23 +326,24 @@ def publish_runs(blocks: Sequence[Block], folder: Path) -> None:
                 old = identity(read_report(file.parent)["config"])
                 if old[0] not in of_setting and old not in wanted:
                     log.info("removed: %s, of another configuration", file.parent)
+                    file.unlink()  # first: without it the rest counts for nothing
                     shutil.rmtree(file.parent)
-                    there.pop(old, None)
+                    there.discard(old)
             for run in setting.runs:
                 key = identity(run.report["config"])
                 if key not in there:
                     into = place / run_name(key)
                     taken = (into / REPORT).exists()
-                    there[key] = copy_run(run, place / f"{into.name}.{key[0]}" if taken else into)
+                    copy_run(run, place / f"{into.name}.{key[0]}" if taken else into)
+                    there.add(key)
 
 
-def copy_run(run: Run, into: Path) -> Run:
+def copy_run(run: Run, into: Path) -> None:
     """``run`` in the folder ``into``; it is there once its report is."""
     into.mkdir(parents=True, exist_ok=True)
     metrics, report = (run.folder / "metrics.csv").read_bytes(), json.dumps(without_paths(run.report), indent=2) + "\n"
     write_atomically(into / "metrics.csv", lambda file: file.write_bytes(metrics))
     write_atomically(into / REPORT, lambda file: file.write_text(report))
-    return replace(run, folder=into)
 
 
 def publish_table(files: Sequence[Path], folder: Path) -> None:
