@@ -16,9 +16,9 @@ from eulernet.data.dataset import Dataset
 from eulernet.data.output import writer
 from eulernet.data.splits import PARTS
 from eulernet.errors import choose, nearest, require
-from eulernet.evaluation import evaluation
-from eulernet.inference import EVALUATION, Predictor, read_json
-from eulernet.metrics import sigmoid
+from eulernet.measures.evaluation import evaluation
+from eulernet.measures.metrics import sigmoid
+from eulernet.runs.predictor import EVALUATION, Predictor, read_json
 from eulernet.training.device import pick_device
 from eulernet.training.files import write_atomically
 from eulernet.training.loop import score

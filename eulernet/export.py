@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from eulernet.cli import command, to_plain
 from eulernet.errors import choose, require
 from eulernet.exporting.bundle import FORMATS, export
-from eulernet.inference import Predictor
+from eulernet.runs.predictor import Predictor
 
 
 @command("export")

@@ -12,8 +12,8 @@ from eulernet.cli import command, to_plain
 from eulernet.data import disk, raw
 from eulernet.data.output import writer
 from eulernet.errors import require
-from eulernet.inference import Predictor
 from eulernet.memory import keep_freed_memory
+from eulernet.runs.predictor import Predictor
 from eulernet.training.device import pick_device
 
 COLUMN = "probability"

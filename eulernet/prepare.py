@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from eulernet.cli import command, construct, to_plain
-from eulernet.data import DATASETS, store
+from eulernet.data import store
+from eulernet.data.sets import DATASETS
 from eulernet.errors import choose, require
 from eulernet.memory import keep_freed_memory
 

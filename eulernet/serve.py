@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from eulernet.cli import command, construct, to_plain
 from eulernet.errors import require
-from eulernet.inference import Predictor
+from eulernet.runs.predictor import Predictor
 
 try:
     from eulernet.serving.app import Limits

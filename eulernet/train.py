@@ -18,22 +18,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from eulernet.callbacks import discard_unless_started
 from eulernet.cli import command, construct, to_plain
+from eulernet.cli.callbacks import discard_unless_started
 from eulernet.data.dataset import Dataset
+from eulernet.distributed import launch
 from eulernet.errors import UserError, choose, require
-from eulernet.manifest import write_manifest
 from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.prepare import prepare
-from eulernet.training import launch
+from eulernet.runs.manifest import write_manifest
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device, shared_out
 from eulernet.training.files import write_atomically
 from eulernet.training.loggers import loggers
 from eulernet.training.loop import fit
-from eulernet.training.run import commit, reset_peak_memory, write_report
+from eulernet.training.report import commit, reset_peak_memory, write_report
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.files import write_atomically
 from eulernet.training.history import Epoch
 from eulernet.training.loop import fit
-from eulernet.training.run import commit
+from eulernet.training.report import commit
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from eulernet.callbacks import discard_unless_started
 from eulernet.cli import command, construct, to_plain
+from eulernet.cli.callbacks import discard_unless_started
 from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, require
 from eulernet.prepare import prepare
@@ -28,10 +28,10 @@ try:
     import matplotlib  # noqa: F401 (found missing now, not after a night of search)
     import optuna
 
-    from eulernet.tuning.results import plot_history, plot_importance, tuned_cell, write_table
-    from eulernet.tuning.search import Plan, Search, best_trial, holding, require_whole
-    from eulernet.tuning.space import apply, as_overrides, drawn, read_space
-    from eulernet.tuning.study import make_pruner, open_study
+    from eulernet.campaigns.findings import plot_history, plot_importance, tuned_cell, write_table
+    from eulernet.campaigns.search import Plan, Search, best_trial, holding, require_whole
+    from eulernet.campaigns.space import apply, as_overrides, drawn, read_space
+    from eulernet.campaigns.study import make_pruner, open_study
 except ImportError as missing:
     sys.exit(f"error: tune needs {missing.name}: pip install 'eulernet[tune]'")
 

@@ -31,15 +31,15 @@ from omegaconf import OmegaConf
 
 from eulernet.cli import conf_dir
 from eulernet.data.dataset import Split
-from eulernet.data.synthetic import hidden_logs
+from eulernet.data.sets.synthetic import hidden_logs
 from eulernet.errors import UserError, choose, require
 from eulernet.evaluate import store_of
-from eulernet.inference import Predictor
 from eulernet.interactions.permutation import carried
 from eulernet.interactions.recovery import Recovery, by_chance, learned_directions, match
 from eulernet.interactions.terms import Explicit, Fields
 from eulernet.reporting.compare import mean_and_deviation
 from eulernet.reporting.runs import Run, essence, read_report, read_run
+from eulernet.runs.predictor import Predictor
 from eulernet.train import set_up, train
 from eulernet.training.checkpoint import load_weights
 from eulernet.training.files import write_atomically

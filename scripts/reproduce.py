@@ -24,17 +24,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.callbacks import discard_unless_started
+from eulernet.campaigns.campaign import Job, finished, run_missing
+from eulernet.campaigns.cost import cost_latex, cost_table, costs
+from eulernet.campaigns.tables import Block, as_csv, latex, long_csv, markdown, read_published
 from eulernet.cli import command, config_folders, to_plain
+from eulernet.cli.callbacks import discard_unless_started
 from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, choose, require
 from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
 from eulernet.reporting.runs import REPORT, Run, Setting, identity, read_report
-from eulernet.reproducing.campaign import Job, finished, run_missing
-from eulernet.reproducing.cost import cost_latex, cost_table, costs
-from eulernet.reproducing.tables import Block, as_csv, latex, long_csv, markdown, read_published
 from eulernet.training.device import pick_device, shared_out
 from eulernet.training.files import write_atomically
 

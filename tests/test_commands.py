@@ -18,7 +18,7 @@ from conftest import REPOSITORY
 from safetensors.torch import load_file
 
 import eulernet
-from eulernet.training import run as run_module
+from eulernet.training import report as run_module
 
 SYNTHETIC = (
     "dataset=synthetic",
@@ -444,10 +444,10 @@ def test_peak_memory_is_that_of_the_run(run_command):
 def test_the_commit_is_that_of_the_checkout_and_of_no_other_repository(tmp_path, monkeypatch):
     site = tmp_path / "somebodys" / "site-packages"
     (site / "eulernet" / "training").mkdir(parents=True)
-    monkeypatch.setattr(run_module, "__file__", str(site / "eulernet" / "training" / "run.py"))
+    monkeypatch.setattr(run_module, "__file__", str(site / "eulernet" / "training" / "report.py"))
     git = ["git", "-C", str(tmp_path / "somebodys"), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
     assert run_module.commit() is None
-    monkeypatch.setattr(run_module, "__file__", str(tmp_path / "somebodys" / "eulernet" / "training" / "run.py"))
+    monkeypatch.setattr(run_module, "__file__", str(tmp_path / "somebodys" / "eulernet" / "training" / "report.py"))
     assert len(run_module.commit()) == 40

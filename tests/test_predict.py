@@ -42,7 +42,7 @@ def test_a_row_has_its_columns_and_its_probability(run_command, trained, wanted,
 
 def test_pieces_of_files_are_one_output(run_command, trained, wanted, monkeypatch):
     monkeypatch.setattr("eulernet.data.raw.SMALLEST_BLOCK", 1 << 12)
-    monkeypatch.setattr("eulernet.inference.MEMORY", 1 << 14)
+    monkeypatch.setattr("eulernet.runs.predictor.MEMORY", 1 << 14)
     folder = Path("in")
     folder.mkdir()
     trained.rows[:700].write_csv(folder / "a.csv")

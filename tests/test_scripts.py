@@ -11,12 +11,12 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from eulernet.reproducing.campaign import finished
+from eulernet.campaigns.campaign import finished
 
 
 def run(script, *args, cwd):
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, str(REPOSITORY / "scripts" / script), *args]
+    command = [sys.executable, str(next(REPOSITORY.glob(f"*/{script}"))), *args]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
 
 

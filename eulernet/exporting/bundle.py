@@ -22,9 +22,9 @@ from eulernet.data.dataset import field_sizes
 from eulernet.errors import choose, require
 from eulernet.exporting import graph
 from eulernet.features import Bag, FieldSize, Number
-from eulernet.inference import Predictor
 from eulernet.models.base import CTRModel
-from eulernet.portable import is_archive, packing
+from eulernet.runs.portable import is_archive, packing
+from eulernet.runs.predictor import Predictor
 
 FORMAT = 1
 # What the example says with onnxruntime, and what with torch.

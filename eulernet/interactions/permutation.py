@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eulernet.metrics import auc
+from eulernet.measures.metrics import auc
 
 
 def carried(labels: np.ndarray, logits: np.ndarray, part: np.ndarray, *, shuffles: int, seed: int) -> np.ndarray:

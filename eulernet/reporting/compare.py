@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from eulernet.measures.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
 from eulernet.reporting.html import Html, breakable, tag
 from eulernet.reporting.page import table
 from eulernet.reporting.runs import Run, Setting, seed_of
-from eulernet.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eulernet.metrics import calibration_table, sigmoid
+from eulernet.measures.metrics import calibration_table, sigmoid
 from eulernet.reporting.charts import Plot, spread
 from eulernet.reporting.html import Html
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eulernet.evaluation import evaluation
+from eulernet.measures.evaluation import evaluation
 from eulernet.reporting import curves
 from eulernet.reporting.charts import legend
 from eulernet.reporting.details import orders, settings, slices, users

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eulernet.metrics import RankedInGroups, auc, bin_numbers
+from eulernet.measures.metrics import RankedInGroups, auc, bin_numbers
+from eulernet.measures.statistics import auc_interval
 from eulernet.reporting.scores import Scored, value_names
-from eulernet.statistics import auc_interval
 
 USERS = ("user_id", "user", "userid", "uid", "msno")  # names of the field of the person, where there is one
 

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 import eulernet
 from eulernet.errors import UserError, nearest, require
-from eulernet.inference import Predictor
+from eulernet.runs.predictor import Predictor
 from eulernet.serving.batches import Batcher
 
 SMALL = 1 << 16  # bytes of a body that is read in the event loop; longer ones would make the others wait

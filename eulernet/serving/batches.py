@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from eulernet.errors import UserError
-from eulernet.inference import Predictor
-from eulernet.metrics import sigmoid
+from eulernet.measures.metrics import sigmoid
+from eulernet.runs.predictor import Predictor
 
 Answer = np.ndarray | Exception
 

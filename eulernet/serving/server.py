@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from eulernet.errors import UserError, require
-from eulernet.inference import Predictor
+from eulernet.runs.predictor import Predictor
 from eulernet.serving.app import Limits, make_app
 
 HEADER_SECONDS = 10.0

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from eulernet.distributed.ranks import load_whole, local
 from eulernet.models.base import CTRModel
-from eulernet.training.ranks import load_whole, local
 
 
 class Average:

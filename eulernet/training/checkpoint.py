@@ -8,9 +8,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from eulernet.distributed.ranks import gathered, load_whole
 from eulernet.errors import UserError, require
 from eulernet.training.files import write_atomically
-from eulernet.training.ranks import gathered, load_whole
 
 FORMAT = 3
 WEIGHTS, LAST = "model.safetensors", "last.ckpt"

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from eulernet.distributed.parallel import LAYOUTS
 from eulernet.errors import choose, require
 from eulernet.training.optimizers import OPTIMIZERS
-from eulernet.training.parallel import LAYOUTS
 from eulernet.training.precision import PRECISIONS
 
 

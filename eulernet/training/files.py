@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from eulernet.distributed.ranks import rank
 from eulernet.errors import UserError
-from eulernet.training.ranks import rank
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:

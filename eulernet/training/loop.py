@@ -15,16 +15,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
+from eulernet.distributed.parallel import look_up_together, some
+from eulernet.distributed.ranks import rank, share_of, summed, world
 from eulernet.errors import Diverged, UserError
-from eulernet.metrics import Metrics
+from eulernet.measures.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training import checkpoint
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
-from eulernet.training.parallel import look_up_together, some
 from eulernet.training.precision import compile_model, products_in
-from eulernet.training.ranks import rank, share_of, summed, world
 from eulernet.training.state import State
 
 log = logging.getLogger(__name__)

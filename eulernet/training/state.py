@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eulernet.distributed.parallel import Parallel, average_statistics, share_out
+from eulernet.distributed.ranks import everyones, gathered, is_divided, like, load_whole, rank, summed, world
 from eulernet.models.base import CTRModel
 from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import OPTIMIZERS
-from eulernet.training.parallel import Parallel, average_statistics, share_out
 from eulernet.training.precision import leave_compiler_unloaded
-from eulernet.training.ranks import everyones, gathered, is_divided, like, load_whole, rank, summed, world
 
 log = logging.getLogger(__name__)
 

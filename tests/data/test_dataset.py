@@ -6,8 +6,9 @@ import threading
 import pytest
 import torch
 
-from eulernet.data import DATASETS, dataset
+from eulernet.data import dataset
 from eulernet.data.dataset import Dataset, Split
+from eulernet.data.sets import DATASETS
 from eulernet.errors import UserError
 
 

@@ -13,10 +13,10 @@ import torch
 from test_commands import assert_refused
 
 from eulernet import Predictor
-from eulernet.data.avazu import make_avazu
-from eulernet.data.criteo import make_criteo
 from eulernet.data.dataset import field_sizes
 from eulernet.data.preprocessor import Preprocessor
+from eulernet.data.sets.avazu import make_avazu
+from eulernet.data.sets.criteo import make_criteo
 from eulernet.data.values import TRANSFORMS
 from eulernet.errors import UserError
 from eulernet.exporting.bundle import draw_ids, export

@@ -9,7 +9,7 @@ import torch
 from eulernet.errors import UserError
 from eulernet.interactions.permutation import carried
 from eulernet.interactions.terms import Explicit
-from eulernet.metrics import auc
+from eulernet.measures.metrics import auc
 from eulernet.models import MODELS
 
 SIZES = [3, 4, 2]

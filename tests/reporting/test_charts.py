@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import assert_whole
 
-from eulernet.metrics import auc
+from eulernet.measures.metrics import auc
 from eulernet.reporting import charts, curves
 from eulernet.reporting.html import Html, breakable, join, tag
 

@@ -9,8 +9,8 @@ import torch
 from optimizing import settings
 from safetensors.torch import load_file
 
-from eulernet.data import DATASETS
 from eulernet.data.dataset import Dataset
+from eulernet.data.sets import DATASETS
 from eulernet.errors import UserError
 from eulernet.models import EulerNet
 from eulernet.models.dnn import DNN

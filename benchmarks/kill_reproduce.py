@@ -1,0 +1,137 @@
+"""Kill ``scripts/reproduce.py`` at random moments, and see that nothing is lost.
+
+    python benchmarks/kill_reproduce.py [--kills 10]
+
+A campaign on synthetic data is killed (SIGKILL) and started again until it was killed ``--kills`` times, each time
+amidst its runs, every other time with the runs that it had started; then it is left to end. Every run of the table
+must then be there once, its files readable, with the figures of a campaign that nobody disturbed. Ends with one line,
+and exit code 1 if anything is amiss.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "reproduce.py"
+TABLE = (
+    """
+datasets: [synthetic]
+seeds: 3
+first_seed: 1
+common: [dataset.rows=20000, "dataset.field_sizes=[30,30,30]", "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]",
+  train.batch_size=256, train.max_epochs=8, device=cpu]
+settings:
+  small: [model=eulernet, model.embedding_dim=4]
+  large: [model=eulernet, model.embedding_dim=8]
+  lr: [model=lr]
+  fm: [model=fm]
+""".replace("{f", "{{f")
+    .replace("},", "}},")
+    .replace("0.5}", "0.5}}")
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--longest", type=float, default=8.0, help="seconds at most from its first run at work to a kill"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    moments = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as work:
+        (Path(work) / "conf" / "table").mkdir(parents=True)
+        (Path(work) / "conf" / "table" / "toy.yaml").write_text(TABLE)
+        done, met = 0, Counter[str]()
+        for kill in range(options.kills):
+            out = Path(work) / f"killed_{done}"
+            process = reproduce(out, options.jobs, work)
+            while not at_work(out) and process.poll() is None:
+                time.sleep(0.05)
+            try:
+                process.wait(moments.uniform(0, options.longest))
+                done += 1  # all is trained: begin another one
+                met["ended"] += 1
+                continue
+            except subprocess.TimeoutExpired:
+                running = at_work(out)
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+            if kill % 2:
+                for pid in running:
+                    os.kill(pid, signal.SIGKILL)
+            met[f"{len(running)} at work"] += 1
+            print(
+                f"kill {kill + 1}: {len(running)} runs at work{', killed too' * (kill % 2)}, {ended(out)}", flush=True
+            )
+        faults: list[str] = []
+        for out in sorted(Path(work).glob("killed_*")):
+            for _ in range(2):  # the second finds nothing to do
+                code = reproduce(out, options.jobs, work).wait()
+                faults += [f"{out.name}: exit code {code}"] * (code != 0)
+            faults += check(out)
+        calm = Path(work) / "calm"
+        reproduce(calm, options.jobs, work).wait()
+        for out in sorted(Path(work).glob("killed_*")):
+            faults += [f"{name}: {figures(calm)[name]} became {said}" for name, said in figures(out).items()
+                       if said != figures(calm)[name]]  # fmt: skip
+        for fault in faults:
+            print(f"amiss: {fault}")
+        said = ", ".join(f"{count} with {what}" for what, count in sorted(met.items()))
+        end = "every run once, with the figures of an undisturbed campaign" if not faults else "FAILED"
+        print(f"{options.kills} kills ({said}): {end}")
+        sys.exit(bool(faults))
+
+
+def reproduce(out: Path, jobs: int, work: str) -> "subprocess.Popen[bytes]":
+    args = ["--config-dir", f"{work}/conf", "table=toy", f"jobs={jobs}", f"out={out}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(SCRIPT), *args], cwd=work, env=env, stdout=subprocess.DEVNULL)
+
+
+def at_work(out: Path) -> list[int]:
+    """The processes that train in ``out``."""
+    found = subprocess.run(["pgrep", "-f", f"eulernet.train.*{out}/"], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def ended(out: Path) -> str:
+    return f"{len(list(out.rglob('report.json')))} of 12 ended"
+
+
+def figures(out: Path) -> dict[str, object]:
+    """Setting and seed of every run, with what it found."""
+    reports = {file: json.loads(file.read_text()) for file in out.rglob("report.json")}
+    keys = ("valid", "test", "best_epoch", "epochs")
+    return {"/".join(file.parts[-3:-1]): [report[key] for key in keys] for file, report in reports.items()}
+
+
+def check(out: Path) -> list[str]:
+    """What is wrong in the folder of a campaign that says that it has ended."""
+    reports = [json.loads(file.read_text()) for file in out.rglob("report.json")]
+    runs = Counter((r["model"], r["config"]["model"].get("embedding_dim"), r["seed"]) for r in reports)
+    faults = [f"{run} is there {count} times" for run, count in runs.items() if count > 1]
+    faults += [f"{len(runs)} runs instead of 12"] * (len(runs) != 12)
+    for run in {file.parent for file in out.rglob("report.json")}:
+        load_file(run / "model.safetensors")
+        epochs = [int(line["epoch"]) for line in csv.DictReader((run / "metrics.csv").open(newline=""))]
+        faults += [f"{run}: epochs {epochs}"] * (epochs != list(range(1, 9)))
+    faults += [f"left behind: {file}" for file in (*out.rglob(".*"), *out.rglob("failed.log"))]
+    return faults
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How good scores are: exact measures, their intervals, and tests between models."""

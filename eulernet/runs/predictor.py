@@ -1,0 +1,218 @@
+"""A trained run applied to raw rows: what they were in training is what they are here."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from eulernet.data.dataset import field_sizes
+from eulernet.data.frames import frame_of
+from eulernet.data.preprocessor import Preprocessor, row_number
+from eulernet.data.raw import SUFFIXES, Piece, find
+from eulernet.data.threads import in_order
+from eulernet.errors import UserError, choose, require
+from eulernet.features import FieldSize
+from eulernet.measures.metrics import sigmoid
+from eulernet.models import MODELS
+from eulernet.models.base import CTRModel
+from eulernet.runs.manifest import check_manifest, write_manifest
+from eulernet.runs.portable import card, packing, unpacked
+
+if TYPE_CHECKING:
+    from eulernet.data.frames import Rows
+
+WEIGHTS, EVALUATION = "model.safetensors", "evaluation.json"
+BATCH = 8192  # rows that are encoded and scored at a time
+LONGEST = 1 << 20  # bytes of a configuration
+MEMORY = 1 << 28  # bytes that pieces of files may take
+THREADS = 2  # that parse and encode beside the model
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Probabilities of raw rows by the best weights of a run. Nothing of it changes, so threads may share it."""
+
+    model: CTRModel
+    preprocessor: Preprocessor
+    config: Mapping[str, Any]
+    report: Mapping[str, Any] | None = None  # what training and evaluation found
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Predictor":
+        """The predictor in ``path``: the folder of a finished run, or what ``push`` wrote, folder or archive.
+
+        Nothing in it is executed: weights are safetensors, the rest is JSON, YAML without tags and Parquet, and the
+        model is one of ``MODELS``. UserError for what is damaged, changed, of another format, or no run at all.
+        """
+        with unpacked(Path(path).expanduser()) as folder:
+            check_manifest(folder)
+            config = read_config(folder)
+            preprocessor = Preprocessor.open(folder / "preprocessor")
+            model = load_model(folder / WEIGHTS, config["model"], field_sizes(preprocessor.meta))
+            report, found = read_json(folder / "report.json"), read_json(folder / EVALUATION)
+        if report is not None and found is not None:
+            report["evaluation"] = found
+        return cls(model.to(device), preprocessor, config, report)
+
+    def push(self, path: str | Path) -> None:
+        """Write the portable form to ``path``, a new folder or an archive (.tar, .tar.gz): see ``portable``.
+
+        It says nothing of where raw files and stores were on this machine.
+        """
+        config = {key: self.config[key] for key in ("model", "train", "seed") if key in self.config}
+        config["dataset"] = {"name": self.preprocessor.meta["name"]}
+        with packing(Path(path).expanduser()) as folder:
+            self.preprocessor.write(folder / "preprocessor")
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
+            if self.report is not None:
+                report = {key: value for key, value in self.report.items() if key not in ("config", "overrides")}
+                (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+            (folder / "README.md").write_text(card(config, self.preprocessor.meta, self.report))
+            write_manifest(folder)
+
+    @property
+    def fields(self) -> list[dict[str, Any]]:
+        """The raw columns of a row: name, type, whether each row must have it, and the fields that it feeds."""
+        return self.preprocessor.describe()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def encode(self, rows: "Rows") -> np.ndarray:
+        """int32 ids [rows, C], as in the store of training; see ``Preprocessor.encode``."""
+        return self.preprocessor.encode(self.frame(rows))
+
+    def predict(self, rows: "Rows | str | Path") -> np.ndarray:
+        """The click probability of every row, float64 [rows], in their order.
+
+        ``rows`` are a pandas or polars frame, a list of dictionaries, or the path of a CSV, TSV or Parquet file, plain
+        or packed, or of a folder of them: raw values as training had them, see ``fields``, ``Preprocessor.encode``.
+        """
+        return sigmoid(self.logits(rows))
+
+    def logits(self, rows: "Rows | str | Path") -> np.ndarray:
+        """float64 [rows], whose sigmoids are the probabilities."""
+        if isinstance(rows, str | Path):
+            files = find([Path(rows).expanduser()], "a CSV, TSV or Parquet file", SUFFIXES, key="rows")
+            parts = [scored.logits for scored in self.stream(files)]
+            return np.concatenate(parts) if parts else np.empty(0)
+        frame = self.frame(rows)
+        logits = np.empty(len(frame))
+        for first in range(0, len(frame), BATCH):
+            ids = self.preprocessor.encode(frame[first : first + BATCH], partial(row_number, first))
+            logits[first : first + BATCH] = self.score(ids)
+        return logits
+
+    def stream(
+        self, files: Sequence[Path], *, keep: Sequence[str] = (), labelled: bool = False, batch_size: int = BATCH
+    ) -> Iterator["Scored"]:
+        """The rows of files of any size, scored piece by piece: text is parsed and encoded while the model works.
+
+        With ``labelled`` rows have labels too, and those that training leaves out are left out.
+        """
+        prepare = self.preprocessor
+        extra = list(dict.fromkeys([*keep, *([prepare.label.column] if labelled else [])]))
+
+        def encode(piece: Piece) -> tuple[pl.DataFrame, np.ndarray, np.ndarray | None, float]:
+            frame = piece.frame()
+            ids = prepare.encode(frame, piece.where)
+            if not labelled:
+                return frame.select(keep), ids, None, piece.done
+            labels, counts = prepare.labels(frame, piece.where)
+            return frame.filter(counts).select(keep), ids[counts], labels[counts], piece.done
+
+        pieces = prepare.read(files, MEMORY, extra)
+        for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
+            yield Scored(kept, self.score(ids, batch_size), labels, done)
+
+    def frame(self, rows: "Rows") -> pl.DataFrame:
+        """The columns of ``rows`` that fields come from, where they are there."""
+        texts = {name: writing.text for name, writing in self.preprocessor.writing.items()}
+        return frame_of(rows, self.preprocessor.columns, self.preprocessor.required, texts)
+
+    @torch.inference_mode()
+    def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """Logits, float64 [rows], of ids [rows, C]."""
+        batches = torch.from_numpy(ids).split(batch_size)
+        logits = [self.model(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)]
+        return np.concatenate(logits) if logits else np.empty(0)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Some rows of a file: the columns to keep, their logits, their labels if these were asked for."""
+
+    rows: pl.DataFrame
+    logits: np.ndarray
+    labels: np.ndarray | None
+    done: float  # share of all bytes that has been read
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return sigmoid(self.logits)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run: config.json where it was pushed, else config.yaml."""
+    file = folder / "config.json"
+    if not file.is_file():
+        file = folder / "config.yaml"
+    try:
+        require(file.stat().st_size <= LONGEST, f"{file} is too long for a configuration")
+        text = file.read_text()
+        config = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({' '.join(str(error).split())[:200]})") from None
+    known = isinstance(config, dict) and isinstance(config.get("model"), dict)
+    require(known, f"{file} says nothing of a model")
+    return config
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """What a JSON file that a run need not have says; UserError if it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({error})") from None
+    require(isinstance(found, dict), f"{file} is damaged: it should hold names and values")
+    return found
+
+
+def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[FieldSize]) -> CTRModel:
+    """The model that ``settings`` describe, in evaluation mode. UserError if ``weights`` are not of it.
+
+    Shapes are compared before any memory is taken for them.
+    """
+    hyperparameters = dict(settings)
+    make = choose(MODELS, str(hyperparameters.pop("name", None)), "model")
+    try:
+        with safe_open(weights, "pt") as file:
+            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with torch.random.fork_rng(devices=[]):  # starting weights, which are thrown away, draw from it
+            with torch.device("meta"):
+                wanted = {
+                    name: tuple(value.shape) for name, value in make(sizes, **hyperparameters).state_dict().items()
+                }
+            require(given == wanted, f"{weights} does not fit the model that the configuration describes")
+            model = make(sizes, **hyperparameters)
+        model.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{weights} cannot be read ({error})") from None
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise UserError(f"the configuration does not describe a model ({' '.join(str(error).split())[:200]})") from None
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,119 @@
+"""The report of a run: what was trained on what, how well, how fast and with which versions."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import eulernet
+from eulernet import memory
+from eulernet.data.dataset import Dataset
+from eulernet.distributed.ranks import world
+from eulernet.measures.metrics import Metrics
+from eulernet.models.base import CTRModel
+from eulernet.training.files import write_atomically
+from eulernet.training.history import Epoch, best_of
+
+
+def write_report(
+    run: Path,
+    model: CTRModel,
+    data: Dataset,
+    history: Sequence[Epoch],
+    test: Metrics,
+    *,
+    device: torch.device,
+    config: dict[str, Any],
+    overrides: Sequence[str],
+    commit: str | None,
+) -> dict[str, Any]:
+    """Write report.json into ``run``, and return it."""
+    best = best_of(history)
+    seconds = sum(epoch.seconds for epoch in history)
+    report: dict[str, Any] = {
+        "dataset": {
+            "name": data.name,
+            "protocol": data.meta["protocol"],
+            "digest": data.digest,
+            "source": data.meta["source"],
+            "rows": {part: len(split) for part, split in data.splits.items()},
+            "field_sizes": {field["name"]: field["size"] for field in data.meta["fields"]},
+        },
+        "model": config["model"]["name"],
+        "seed": config["seed"],
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "best_epoch": best.epoch,
+        "epochs": len(history),
+        "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
+        "test": asdict(test),
+        "seconds": seconds,
+        "samples_per_second": len(history) * len(data.train) / seconds,
+        "peak_memory_bytes": peak_memory(device),
+        "device": str(device),
+        "processes": world(),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "commit": commit,
+        "overrides": list(overrides),
+        "config": config,
+    }
+    if "bayes" in data.meta:
+        report["bayes"] = data.meta["bayes"]
+        if data.meta["bayes"]["test"]["auc"] > 0.505:  # else there is nothing to learn
+            report["learned"] = learned(data, test)
+    write_atomically(run / "report.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
+    return report
+
+
+def learned(data: Dataset, test: Metrics) -> dict[str, float]:
+    """The share of the learnable signal that a model found on data whose best possible metrics are known.
+
+    0 is a constant prediction (AUC 1/2, the entropy of the test click rate), 1 the true probabilities.
+    """
+    best, rate = data.meta["bayes"]["test"], data.test.labels.double().mean().item()
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    return {
+        "auc": (test.auc - 0.5) / (best["auc"] - 0.5),
+        "logloss": (entropy - test.logloss) / (entropy - best["logloss"]),
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the device when it is a GPU, else resident memory of this process, since the last reset."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return memory.peak_resident()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak of earlier runs in this process, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    memory.reset_peak()
+
+
+def versions() -> dict[str, str]:
+    packages = {package: version(package) for package in ("numpy", "polars")}
+    ours = {"eulernet": eulernet.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {**ours, **packages}
+
+
+def commit() -> str | None:
+    """The git commit of the checkout that this code runs from, "+" added when it has changes; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(root)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=10)
+        if top.returncode or Path(top.stdout.strip()).resolve() != root:
+            return None  # installed, maybe inside somebody's repository
+        describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

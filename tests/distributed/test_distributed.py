@@ -1,0 +1,235 @@
+"""Several processes train as one does: the same losses, weights and metrics, whatever the layout of the tables."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import processes
+import pytest
+import torch
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from eulernet.data.sets import DATASETS
+from eulernet.training.config import TrainConfig
+
+EULERNET = {
+    "name": "eulernet", "embedding_dim": 4, "orders": [3], "drop_explicit": 0.0, "drop_implicit": 0.0, "norm": True,
+    "init": "sigir", "without": "nothing", "norm_penalty": 1e-4,
+}  # fmt: skip
+DROPPING = {**EULERNET, "drop_explicit": 0.2, "drop_implicit": 0.2}
+FM = {"name": "fm", "embedding_dim": 4}  # two tables
+# 17 steps an epoch; the last batch has 3 of the 2,400 rows: one of four processes gets none of them.
+DEFAULT = OmegaConf.to_container(
+    OmegaConf.merge(OmegaConf.load(REPOSITORY / "conf/train/default.yaml"), {"shuffle_seed": 1})
+)
+PLAIN = replace(TrainConfig(**DEFAULT), max_epochs=2, batch_size=141, eval_batch_size=100)
+SETTINGS = {
+    "eulernet": (EULERNET, PLAIN),
+    "averaged": (EULERNET, replace(PLAIN, ema=0.9, clip_norm=0.02, weight_decay=1e-3)),
+    "fm": (FM, replace(PLAIN, checkpoint_every=7)),
+}
+LAYOUTS = ("replicated", "sharded")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return DATASETS["synthetic"](
+        [],
+        tmp_path_factory.mktemp("data"),
+        2.0,
+        rows=3_000,
+        field_sizes=[8, 40, 7],  # with id 0 of each 58 rows, which four cannot share evenly
+        interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
+        signal=2.0,
+        spread=0.5,
+        bias=0.0,
+        data_seed=1,
+    )
+
+
+def job(name, layout="replicated", **changes):
+    model, config = SETTINGS[name]
+    return {"name": f"{name}_{layout}", "model": model, "config": replace(config, embedding=layout), **changes}
+
+
+@pytest.fixture(scope="module")
+def one(store, tmp_path_factory):
+    """What one process ends with, name of the setting -> result."""
+    folder, results = tmp_path_factory.mktemp("one"), {}
+    for name in SETTINGS:
+        processes.train(folder / name, store, job(name), folder / f"{name}.pt")
+        results[name] = torch.load(folder / f"{name}.pt")
+    return folder, results
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def several(request, store, tmp_path_factory):
+    """The same of 2 and of 4 processes: how many, and their folder."""
+    world, folder = request.param, tmp_path_factory.mktemp("several")
+    many = [job(name, layout) for name in SETTINGS for layout in LAYOUTS]
+    processes.run(world, processes.jobs, folder, store, many, folder=folder)
+    return world, folder
+
+
+def results_of(folder, name, world):
+    return [torch.load(folder / name / f"{world}_{rank}.pt") for rank in range(world)]
+
+
+def assert_close(got, wanted):
+    """Up to rounding: sums over processes are taken in another order."""
+    for epoch, other in zip(got["epochs"], wanted["epochs"], strict=True):
+        assert epoch == pytest.approx(other, rel=1e-5, abs=1e-6)
+    assert got["test"] == pytest.approx(wanted["test"], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_loss_curve_is_that_of_one_process(one, several, name, layout):
+    world, folder = several
+    results = results_of(folder, f"{name}_{layout}", world)
+    assert_close(results[0], one[1][name])
+    for other in results[1:]:  # every process has the same metrics, so all stop at the same epoch
+        assert other["epochs"] == results[0]["epochs"]
+        assert other["test"] == results[0]["test"]
+    kept = load_file(folder / f"{name}_{layout}" / "model.safetensors")
+    for weight, wanted in one[1][name]["weights"].items():
+        torch.testing.assert_close(kept[weight], wanted, rtol=1e-3, atol=2e-5)
+
+
+def test_replicas_are_equal_to_the_bit_and_shards_are_parts(several):
+    world, folder = several
+    for name in SETTINGS:
+        first, *others = results_of(folder, f"{name}_replicated", world)
+        for other in others:
+            assert all(torch.equal(weight, other["weights"][key]) for key, weight in first["weights"].items())
+        parts = results_of(folder, f"{name}_sharded", world)
+        whole = load_file(folder / f"{name}_sharded" / "model.safetensors")
+        for key in whole:
+            if key.endswith("table.weight"):
+                assert max(len(part["weights"][key]) for part in parts) == -(-len(whole[key]) // world)
+                assert torch.equal(torch.cat([part["weights"][key] for part in parts]), whole[key])
+            else:
+                assert all(torch.equal(part["weights"][key], whole[key]) for part in parts)
+
+
+def test_checkpoints_of_every_layout_have_one_form(one, several):
+    def shape(tree):
+        if isinstance(tree, dict):
+            return {key: shape(value) for key, value in tree.items()}
+        return (tree.shape, tree.dtype, type(tree)) if isinstance(tree, torch.Tensor) else type(tree)
+
+    for name in SETTINGS:
+        wanted = shape(torch.load(one[0] / name / "last.ckpt"))
+        for layout in LAYOUTS:
+            assert shape(torch.load(several[1] / f"{name}_{layout}" / "last.ckpt")) == wanted
+
+
+def stop_at(step: int, model) -> None:
+    """Process 1 is killed when it comes to its ``step``-th batch."""
+    if os.environ["RANK"] != "1":
+        return
+    steps, calculate_loss = iter(range(1, 10**6)), model.calculate_loss
+
+    def killed(x, y):
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return calculate_loss(x, y)
+
+    model.calculate_loss = killed
+
+
+@pytest.mark.parametrize("layout", [pytest.param("replicated", marks=pytest.mark.slow), "sharded"])
+def test_a_run_goes_on_after_a_process_was_killed(store, tmp_path, layout):
+    """Step 30 is the 13th of epoch 2; the checkpoint of step 10 of it was the last. With dropout, to the same bits."""
+    config = replace(PLAIN, checkpoint_every=5, embedding=layout)
+    whole, parts = ({"name": name, "model": DROPPING, "config": config} for name in ("whole", "parts"))
+    processes.run(2, processes.jobs, tmp_path, store, [whole], folder=tmp_path)
+    stopped = {**parts, "stop": partial(stop_at, 30)}
+    codes = processes.finish(
+        processes.start(2, processes.jobs, tmp_path, store, [stopped], folder=tmp_path), tmp_path, timeout=60
+    )
+    assert codes == [1, -signal.SIGKILL]
+    assert torch.load(tmp_path / "parts" / "last.ckpt")["step"] == 10
+    processes.run(2, processes.jobs, tmp_path, store, [{**parts, "resumed": True, "seed": 99}], folder=tmp_path)
+    for rank in range(2):
+        one, other = (torch.load(tmp_path / name / f"2_{rank}.pt") for name in ("whole", "parts"))
+        assert one["epochs"] == other["epochs"]
+        assert one["test"] == other["test"]
+        assert all(torch.equal(weight, other["weights"][key]) for key, weight in one["weights"].items())
+
+
+def test_a_checkpoint_goes_on_with_any_number_of_processes_and_any_layout(one, store, tmp_path):
+    """An epoch in one process, some steps in four with divided tables, the rest in two with whole ones."""
+    model, config = SETTINGS["averaged"]
+
+    def part(**changes):
+        return {"name": "run", "model": model, "config": replace(config, **changes)}
+
+    processes.train(tmp_path / "run", store, part(max_epochs=1), tmp_path / "1.pt")
+    sharded = part(embedding="sharded", checkpoint_every=5)
+    stopped = {**sharded, "resumed": True, "stop": partial(stop_at, 14)}
+    processes.finish(processes.start(4, processes.jobs, tmp_path, store, [stopped], folder=tmp_path), tmp_path)
+    assert torch.load(tmp_path / "run" / "last.ckpt")["step"] == 10
+    processes.run(2, processes.jobs, tmp_path, store, [{**part(), "resumed": True}], folder=tmp_path)
+    assert_close(results_of(tmp_path, "run", 2)[0], one[1]["averaged"])
+
+
+SYNTHETIC = (
+    "dataset=synthetic",
+    "dataset.rows=2000",
+    "dataset.field_sizes=[6,7,5]",
+    "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]",
+    "model.embedding_dim=4",
+    "train.batch_size=256",
+    "train.max_epochs=2",
+    "device=cpu",
+)
+
+
+def command(folder: Path, *args: str, world: int = 2) -> list[int]:
+    """The exit codes of ``python -m eulernet.train args`` in several processes; what they print is in ``folder``."""
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    return processes.finish(processes.start(world, processes.command, folder / "work", *args, folder=folder), folder)
+
+
+def test_the_command_leaves_one_run_and_only_the_first_process_speaks(tmp_path):
+    assert command(tmp_path, *SYNTHETIC, "train.embedding=sharded") == [0, 0], processes.printed(tmp_path, 0)
+    assert [processes.printed(tmp_path, 1, what) for what in ("out", "err")] == ["", ""]
+    (run,) = (tmp_path / "work" / "outputs" / "synthetic" / "eulernet").iterdir()
+    assert {file.name for file in run.iterdir()} == {
+        "config.yaml", "model.safetensors", "last.ckpt", "metrics.csv", "report.json", "manifest.json", "train.log",
+        "preprocessor",
+    }  # fmt: skip
+    report = json.loads((run / "report.json").read_text())
+    assert report["processes"] == 2
+    assert report["config"]["train"]["embedding"] == "sharded"
+    assert processes.printed(tmp_path, 0, "out").splitlines()[-1].startswith(f"test  auc={report['test']['auc']:.6f}")
+    assert (run / "train.log").read_text().count("  train ") == 2
+    assert command(tmp_path, f"resume={run.relative_to(tmp_path / 'work')}", "train.max_epochs=3") == [0, 0]
+    assert json.loads((run / "report.json").read_text())["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train.batch_size=1"], "train.batch_size=1 leaves some of 2 processes without a row"),
+        (["train.embedding=sharded", "train.precision=fp16"], "train.embedding=sharded cannot do train.precision=fp16"),
+        (["device=cuda:0"], "device=cuda:0: each of 2 processes has its own; give cuda, cpu or auto"),
+        (["train.embeding=sharded"], "unknown key 'train.embeding'; did you mean 'train.embedding'?"),
+        (["-m", "seed=1,2"], "-m runs one process after the other: leave it out under torchrun"),
+        (["train.lr=1e30"], "not finite"),
+    ],
+)
+def test_a_mistake_is_one_line_of_the_first_process(tmp_path, args, message):
+    assert command(tmp_path, *SYNTHETIC, *args) == [1, 1]
+    (line,) = processes.printed(tmp_path, 0).splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert processes.printed(tmp_path, 1) == ""
+    if "train.lr=1e30" not in args:
+        assert not (tmp_path / "work" / "outputs").exists()
