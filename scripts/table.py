@@ -1,6 +1,7 @@
-"""Put the tables of results/tables, which scripts/reproduce.py publishes, into the documents: python scripts/table.py
+"""Put the tables of results/tables, which eulernet.reproduce publishes, into the documents: python scripts/table.py
 
-README.md and docs/results.md have a place for each: between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+A document has a place for a table between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. With
+``<!-- table: NAME, first 10 rows -->`` it takes the first block of the table, ten rows of it and none of the notes.
 """
 
 import re
@@ -8,24 +9,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "docs/results.md", "docs/benchmarks.md")
+PLACE = re.compile(r"(<!-- table: (\w+)(?:, first (\d+) rows)? -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 
 
 def main() -> None:
-    for name in ("README.md", "docs/results.md"):
+    for name in DOCUMENTS:
         file = ROOT / name
-        text, tables = PLACE.subn(table, file.read_text())
+        text, count = PLACE.subn(lambda place: place[1] + table(place) + place[5], file.read_text())
         file.write_text(text)
-        print(f"{name}: {tables} tables")
+        print(f"{name}: {count} tables")
 
 
 def table(place: re.Match[str]) -> str:
+    """The text that belongs into this place."""
     file = ROOT / "results" / "tables" / f"{place[2]}.md"
     if not file.is_file():
-        sys.exit(
-            f"error: no results/tables/{file.name}; scripts/reproduce.py table={place[2]} publish=results makes it"
-        )
-    return place[1] + file.read_text() + place[3]
+        sys.exit(f"error: no results/tables/{file.name}; eulernet.reproduce table={place[2]} publish=results makes it")
+    text = file.read_text()
+    return text if place[3] is None else "".join(text.splitlines(keepends=True)[: int(place[3]) + 2])
 
 
 if __name__ == "__main__":

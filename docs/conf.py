@@ -1,0 +1,23 @@
+"""How Sphinx builds the documentation: make docs."""
+
+from eulernet import __version__
+
+project = "eulernet"
+author = "the eulernet contributors"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+exclude_patterns = ["_build", "figures/*.md"]
+
+html_theme = "furo"
+html_title = f"eulernet {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "deflist"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "separated"
+python_display_short_literal_types = True
+copybutton_exclude = ".linenos, .gp, .go"
