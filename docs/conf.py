@@ -4,8 +4,10 @@ from eulernet import __version__
 
 project = "eulernet"
 author = "the eulernet contributors"
+copyright = "the eulernet contributors, MIT licence"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+highlight_language = "bash"
 exclude_patterns = ["_build", "figures/*.md"]
 
 html_theme = "furo"
