@@ -1,29 +1,23 @@
-"""Files that are there whole or not at all."""
+"""Files of a run that several processes make: the first one writes them."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from eulernet import files
 from eulernet.distributed.ranks import rank
 from eulernet.errors import UserError
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(temporary)``, then move the temporary over ``file``: a reader sees the old file or the new one.
+    """``eulernet.files.write_atomically`` in the process of rank 0, nothing in the others.
 
-    Of the processes of a run, only the first writes.
-    What ``write`` raises for a full disk reaches the user: OSError as it is, torch's and safetensors' own as UserError.
+    torch and safetensors raise errors of their own when they cannot write: they become UserErrors here.
     """
     if rank() != 0:
         return
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        write(temporary)
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-        temporary.replace(file)
+        files.write_atomically(file, write, place="hydra.run.dir=")
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"{file} cannot be written ({str(error).splitlines()[0]}); is the disk full?") from None
-    finally:
-        temporary.unlink(missing_ok=True)
