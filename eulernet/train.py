@@ -29,7 +29,7 @@ from eulernet.prepare import prepare
 from eulernet.runs.manifest import write_manifest
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.config import TrainConfig
-from eulernet.training.device import pick_device, shared_out
+from eulernet.training.device import device_of_job, pick_device
 from eulernet.training.files import write_atomically
 from eulernet.training.loggers import loggers
 from eulernet.training.loop import fit
@@ -47,7 +47,7 @@ MAY_CHANGE = (
 def main() -> None:
     """The program, in one process or as torchrun starts it, in several."""
     try:
-        several, leads = launch.processes() > 1, launch.number() == 0
+        several, leads = launch.env_world_size() > 1, launch.env_rank() == 0
     except UserError as error:
         sys.exit(f"error: {error}")
     if not several:
@@ -80,7 +80,7 @@ def command_line(cfg: DictConfig) -> float:
         elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
             raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            cfg.device = shared_out(str(cfg.device), HydraConfig.get().job.num)
+            cfg.device = device_of_job(str(cfg.device), HydraConfig.get().job.num)
         return train(to_plain(cfg), short(run), overrides)
     finally:
         discard_unless_started(run)
@@ -104,9 +104,9 @@ def set_up(cfg: dict[str, Any], folder: Path | None = None) -> Job:
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
     require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
-    device = pick_device(launch.own_device(str(cfg["device"])))
+    device = pick_device(launch.device_of_rank(str(cfg["device"])))
     config = construct(TrainConfig, cfg["train"], "train")
-    processes = launch.processes()
+    processes = launch.env_world_size()
     require(
         config.batch_size >= processes,
         f"train.batch_size={config.batch_size} leaves some of {processes} processes without a row",
@@ -153,7 +153,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
             log.info("stopped; go on with: %s", again(run))
         raise
     except Exception as error:
-        if launch.lost(error) and (run / LAST).exists():
+        if launch.is_lost_rank(error) and (run / LAST).exists():
             raise UserError(f"another process of this run is gone; go on with: {again(run)}") from None
         raise
     report = write_report(run, job.model, data, history, test, device=job.device, config=cfg, **about)
@@ -184,13 +184,13 @@ def follow() -> None:
     except UserError:  # the leader meets and says the same
         sys.exit(1)
     except OSError as error:
-        raise UserError(f"process {launch.number()}: {error}") from None
+        raise UserError(f"process {launch.env_rank()}: {error}") from None
 
 
 def again(run: Path) -> str:
     """What to type to go on with ``run``."""
-    several = launch.processes() > 1
-    return launch.again(run) if several else f"{short(Path(sys.executable))} -m eulernet.train resume={run}"
+    several = launch.env_world_size() > 1
+    return launch.resume_command(run) if several else f"{short(Path(sys.executable))} -m eulernet.train resume={run}"
 
 
 def saved_config(cfg: DictConfig, overrides: list[str], may_change: Sequence[str] = MAY_CHANGE) -> DictConfig:

@@ -21,7 +21,7 @@ from eulernet.data.dataset import Dataset
 from eulernet.errors import UserError, require
 from eulernet.prepare import prepare
 from eulernet.train import saved_config, set_up, short, train
-from eulernet.training.device import shared_out
+from eulernet.training.device import device_of_job
 from eulernet.training.files import write_atomically
 
 try:
@@ -82,7 +82,7 @@ def tune(cfg: dict[str, Any], folder: Path) -> float:
         timeout=None if minutes is None else 60.0 * minutes,
         startup=given["prune"]["startup"],
         owner=owner,
-        device=lambda slot: shared_out(str(base["device"]), slot),
+        device=lambda slot: device_of_job(str(base["device"]), slot),
     )
     with holding(folder) as lock:
         name = str(given["study"] or "_".join(given["chosen"][group] for group in ("dataset", "model")))

@@ -35,7 +35,7 @@ from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
 from eulernet.reporting.runs import REPORT, Run, Setting, identity, read_report
-from eulernet.training.device import pick_device, shared_out
+from eulernet.training.device import device_of_job, pick_device
 from eulernet.training.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def reproduce(plain: dict[str, Any], name: str) -> None:
         log.info("%s: %d runs are there, %d to train", name, len(done), len(missing))
         for dataset in dict.fromkeys(job.dataset for job in missing.values()):
             prepare(composed_as(next(job for job in missing.values() if job.dataset == dataset)))
-        device = lambda slot: shared_out(str(plain["device"]), slot)  # noqa: E731
+        device = lambda slot: device_of_job(str(plain["device"]), slot)  # noqa: E731
         try:
             failures = run_missing(list(reversed(missing.values())), done, plain["jobs"], device, own_folder())
         except KeyboardInterrupt:

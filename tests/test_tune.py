@@ -90,10 +90,10 @@ def test_a_space_of_other_models(run_command):
 
 def test_gpus_are_shared_out(monkeypatch):
     monkeypatch.setattr(device.torch.cuda, "device_count", lambda: 2)
-    assert [device.shared_out("auto", job) for job in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    assert device.shared_out("cpu", 1) == "cpu"
+    assert [device.device_of_job("auto", job) for job in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert device.device_of_job("cpu", 1) == "cpu"
     monkeypatch.setattr(device.torch.cuda, "device_count", lambda: 0)
-    assert device.shared_out("auto", 1) == "auto"
+    assert device.device_of_job("auto", 1) == "auto"
 
 
 def test_a_parallel_sweep_ends_with_one_table_and_says_what_failed(run_command):

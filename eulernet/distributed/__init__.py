@@ -1,1 +1,1 @@
-"""Several processes: who they are, how they begin and end, and what they exchange."""
+"""Several processes (ranks): how they start and end, and what they exchange."""

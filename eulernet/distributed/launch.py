@@ -1,7 +1,7 @@
-"""How the processes of a run begin and end: torchrun starts them all alike, the first leads, the others follow.
+"""How the ranks of a run start and end. torchrun starts all of them with the same command.
 
-The leader alone reads the command line, prepares data and writes the run folder. Then it tells the others, through
-torchrun's store, where that folder is; each builds the same model from the config.yaml there and says that it is ready.
+Rank 0 alone reads the command line, prepares the data and writes the run folder. Then it puts the path of that folder
+into torchrun's key-value store. Every other rank builds the same model from the config.yaml there and reports ready.
 """
 
 import json
@@ -21,19 +21,19 @@ from torch.distributed.rendezvous import rendezvous
 
 from eulernet.errors import UserError, require
 
-MEETING = timedelta(minutes=5)  # the longest wait for the store
-FAREWELL = timedelta(seconds=10)
-PREPARING = timedelta(days=1)  # the longest that the others wait for the leader's data, and it for theirs
-SILENCE = timedelta(minutes=30)  # the longest wait for a living process; the end of one is noticed at once
+STORE_TIMEOUT = timedelta(minutes=5)  # to connect to the key-value store
+EXIT_TIMEOUT = timedelta(seconds=10)  # for the other ranks to end
+PREPARE_TIMEOUT = timedelta(days=1)  # for another rank to prepare its data
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # for a rank that lives but does not answer; a dead one is noticed at once
 
 
-def processes() -> int:
-    """How many processes torchrun started, on all machines."""
+def env_world_size() -> int:
+    """How many ranks torchrun started, on all machines."""
     return _number("WORLD_SIZE", 1)
 
 
-def number() -> int:
-    """Which of them this is, from 0, the leader."""
+def env_rank() -> int:
+    """The rank that torchrun gave this process."""
     return _number("RANK", 0)
 
 
@@ -43,68 +43,72 @@ def _number(name: str, otherwise: int) -> int:
     return int(value)
 
 
-def own_device(name: str) -> str:
-    """``device=`` for this process: of several each takes its own GPU."""
-    if processes() == 1:
+def device_of_rank(name: str) -> str:
+    """``device=`` for this rank: with several ranks on a machine each takes a GPU of its own."""
+    if env_world_size() == 1:
         return name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     require(
-        name in ("cpu", "cuda"), f"device={name}: each of {processes()} processes has its own; give cuda, cpu or auto"
+        name in ("cpu", "cuda"),
+        f"device={name}: each of {env_world_size()} processes has its own; give cuda, cpu or auto",
     )
     return f"cuda:{_number('LOCAL_RANK', 0)}" if name == "cuda" else name
 
 
-def again(folder: object) -> str:
-    """What to type to go on with the run in ``folder``."""
-    here = _number("LOCAL_WORLD_SIZE", processes())
-    nodes = "--standalone" if here == processes() else "--nnodes ... --rdzv-endpoint ..."
+def resume_command(folder: object) -> str:
+    """The command that resumes the run in ``folder`` with as many ranks."""
+    here = _number("LOCAL_WORLD_SIZE", env_world_size())
+    nodes = "--standalone" if here == env_world_size() else "--nnodes ... --rdzv-endpoint ..."
     return f"torchrun {nodes} --nproc-per-node {here} -m eulernet.train resume={folder}"
 
 
 @cache
-def store() -> dist.Store:  # type: ignore[name-defined]
-    """Where the processes leave each other notes. UserError if it cannot be reached."""
+def rendezvous_store() -> dist.Store:  # type: ignore[name-defined]
+    """torchrun's key-value store. UserError if it cannot be reached."""
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     require(not missing, f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun (see README.md)")
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        return next(rendezvous("env://", number(), processes(), timeout=MEETING))[0]
+        return next(rendezvous("env://", env_rank(), env_world_size(), timeout=STORE_TIMEOUT))[0]
     except (dist.DistError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
         raise UserError(f"no meeting at {where} ({line}); is the port free, and the same for all processes?") from None
 
 
 def lead(job: Mapping[str, Any], device: torch.device) -> None:
-    """Have the others build ``job``, and begin together. UserError of the first one that cannot."""
-    if processes() == 1:
+    """In rank 0: have the other ranks build ``job``, and start together. UserError of the first that cannot."""
+    if env_world_size() == 1:
         return
-    store().set("job", json.dumps(job))
+    rendezvous_store().set("job", json.dumps(job))
     refused = []
-    for other in range(1, processes()):
-        store().wait([f"ready {other}"], PREPARING)
-        if error := store().get(f"ready {other}").decode():
+    for other in range(1, env_world_size()):
+        rendezvous_store().wait([f"ready {other}"], PREPARE_TIMEOUT)
+        if error := rendezvous_store().get(f"ready {other}").decode():
             refused.append(f"process {other}: {error}")
-    store().set("begin", "no" if refused else "yes")
+    rendezvous_store().set("begin", "no" if refused else "yes")
     if refused:
         raise UserError(refused[0])
     _connect(device)
 
 
 def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
-    """Wait for the leader's job and give what ``build`` makes of it once all begin; ends quietly if they do not."""
-    store().wait(["job"], PREPARING)
-    job = json.loads(store().get("job") or "null")
+    """In the other ranks: wait for the job, and return what ``build`` makes of it when all start.
+
+    Ends the process without a message when they do not start: rank 0 has said why.
+    """
+    rendezvous_store().wait(["job"], PREPARE_TIMEOUT)
+    job = json.loads(rendezvous_store().get("job") or "null")
     if job is None:
         sys.exit(1)
     try:
         built, device = build(job)
     except (UserError, OSError) as error:
-        store().set(f"ready {number()}", str(error))
+        rendezvous_store().set(f"ready {env_rank()}", str(error))
         sys.exit(1)
-    store().set(f"ready {number()}", "")
-    store().wait(["begin"], PREPARING)
-    if store().get("begin") != b"yes":
+    rendezvous_store().set(f"ready {env_rank()}", "")
+    rendezvous_store().wait(["begin"], PREPARE_TIMEOUT)
+    if rendezvous_store().get("begin") != b"yes":
         sys.exit(1)
     _connect(device)
     return built
@@ -115,26 +119,26 @@ def _connect(device: torch.device) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore("group", store()),  # type: ignore[attr-defined]
-        rank=number(),
-        world_size=processes(),
-        timeout=SILENCE,
+        store=dist.PrefixStore("group", rendezvous_store()),  # type: ignore[attr-defined]
+        rank=env_rank(),
+        world_size=env_world_size(),
+        timeout=COLLECTIVE_TIMEOUT,
     )
 
 
-def lost(error: BaseException) -> bool:
-    """Whether ``error`` says that another process is gone."""
+def is_lost_rank(error: BaseException) -> bool:
+    """Whether ``error`` says that another rank has ended, or does not answer."""
     return isinstance(error, dist.DistError) or "gloo" in str(error) or "Connection closed by peer" in str(error)
 
 
 def run(task: Callable[[], None]) -> NoReturn:
-    """Do what this process of several is here for, and end the interpreter as ``task`` ends.
+    """Run ``task`` in this rank, then end the interpreter at once: gloo's threads may abort an orderly exit.
 
-    At once, because gloo's threads may abort an orderly exit. The leader first lets go those that still wait for it.
+    When rank 0 ends early it first tells the ranks that still wait for its job.
     """
     code: Any = 1
     try:
-        store()
+        rendezvous_store()
         task()
         code = 0
     except SystemExit as end:
@@ -144,17 +148,17 @@ def run(task: Callable[[], None]) -> NoReturn:
     except UserError as error:
         code = f"error: {error}"
     except Exception as error:
-        if number() == 0 or not lost(error):  # the leader says who is gone
+        if env_rank() == 0 or not is_lost_rank(error):  # rank 0 says which rank ended
             traceback.print_exc()
-    with suppress(UserError, dist.DistError, RuntimeError):  # whoever is gone needs no word
+    with suppress(UserError, dist.DistError, RuntimeError):  # a rank that has ended needs no message
         if not dist.is_initialized():
-            if number() == 0:  # where there is no torchrun the store lives here, so all read it before this ends
-                store().set("job", "")
-                store().wait([f"left {other}" for other in range(1, processes())], FAREWELL)
+            if env_rank() == 0:  # without torchrun the store lives in this process: the others read it before it ends
+                rendezvous_store().set("job", "")
+                rendezvous_store().wait([f"left {other}" for other in range(1, env_world_size())], EXIT_TIMEOUT)
             else:
-                store().set(f"left {number()}", "")
+                rendezvous_store().set(f"left {env_rank()}", "")
         elif dist.is_initialized() and code == 0:
-            dist.barrier()  # nobody leaves while another still talks
+            dist.barrier()  # no rank ends while another still sends to it
             dist.destroy_process_group()
     if isinstance(code, str):
         print(code, file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from eulernet.distributed.ranks import load_whole, local
+from eulernet.distributed.ranks import load_whole, local_shard
 from eulernet.models.base import CTRModel
 
 
@@ -22,8 +22,8 @@ class Average:
         self.decay = decay
         self._source = source
         self.steps = 0
-        self._averages = [local(weight.data) for weight in self.model.parameters()]
-        self._weights = [local(weight.data) for weight in source.parameters()]
+        self._averages = [local_shard(weight.data) for weight in self.model.parameters()]
+        self._weights = [local_shard(weight.data) for weight in source.parameters()]
 
     def update(self) -> None:
         """Take in the weights after one more step."""

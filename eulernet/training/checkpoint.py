@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eulernet.distributed.ranks import gathered, load_whole
+from eulernet.distributed.ranks import gather_whole, load_whole
 from eulernet.errors import UserError, require
 from eulernet.training.files import write_atomically
 
@@ -18,7 +18,7 @@ WEIGHTS, LAST = "model.safetensors", "last.ckpt"
 
 def save_weights(model: nn.Module, run: Path) -> None:
     """Write the weights of ``model``, whole whether or not they are divided: all processes of the run call it."""
-    weights = gathered(model.state_dict())
+    weights = gather_whole(model.state_dict())
 
     def write(file: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)

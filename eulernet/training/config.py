@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eulernet.distributed.parallel import LAYOUTS
+from eulernet.distributed.data_parallel import LAYOUTS
 from eulernet.errors import choose, require
 from eulernet.training.optimizers import OPTIMIZERS
 from eulernet.training.precision import PRECISIONS

@@ -21,7 +21,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def shared_out(name: str, job: int) -> str:
-    """The device of the ``job``-th of the jobs that run side by side: auto shares the GPUs out among them."""
+def device_of_job(name: str, job: int) -> str:
+    """The device of number ``job`` of the jobs that run side by side: auto distributes them over the GPUs."""
     count = torch.cuda.device_count()
     return f"cuda:{job % count}" if name == "auto" and count else name

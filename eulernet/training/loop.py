@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
-from eulernet.distributed.parallel import look_up_together, some
-from eulernet.distributed.ranks import rank, share_of, summed, world
+from eulernet.distributed.data_parallel import pad_if_empty, set_rows_per_rank
+from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
 from eulernet.errors import Diverged, UserError
 from eulernet.measures.metrics import Metrics
 from eulernet.models.base import CTRModel
@@ -112,9 +112,9 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     model, optimizer, scaler, device = state.model, state.optimizer, state.scaler, state.device
     epoch, steps = len(state.history) + 1, math.ceil(len(split) / config.batch_size)
     shuffle = state.shuffle if config.reshuffle else None
-    batches = split.batches(config.batch_size, shuffle, first=state.step, share=share_of)
-    whole = len(range(config.batch_size)[share_of(config.batch_size)])  # this process's share of a whole batch
-    look_up_together(model, math.ceil(min(config.batch_size, len(split)) / world()))
+    batches = split.batches(config.batch_size, shuffle, first=state.step, share=shard_of)
+    whole = len(range(config.batch_size)[shard_of(config.batch_size)])  # this process's share of a whole batch
+    set_rows_per_rank(model, math.ceil(min(config.batch_size, len(split)) / world_size()))
     losses = state.losses_for(steps)  # read rarely: reading waits for the device
     start = time.perf_counter() - state.seconds
     model.train()
@@ -139,12 +139,12 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
             state.step += 1
             bar.update(rows)
             if state.step % CHECK_EVERY == 0:
-                check_finite(summed(losses), epoch)
+                check_finite(all_reduce(losses), epoch)
             if config.checkpoint_every and state.step % config.checkpoint_every == 0 and state.step < steps:
-                check_finite(summed(losses), epoch)
+                check_finite(all_reduce(losses), epoch)
                 state.seconds = time.perf_counter() - start
                 save()
-    losses = summed(losses)
+    losses = all_reduce(losses)
     check_finite(losses, epoch)
     state.average_statistics()
     state.seconds = time.perf_counter() - start
@@ -171,16 +171,18 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
     """The logits of all rows of ``split``, in its order; of several processes each scores a share of every batch."""
     model.eval()
     device = next(model.parameters()).device
-    scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world()
-    look_up_together(model, math.ceil(min(whole, len(split)) / world()))
+    scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world_size()
+    set_rows_per_rank(model, math.ceil(min(whole, len(split)) / world_size()))
     with progress(len(split), what) as bar, products_in(precision, device):
-        for x, _ in split.batches(whole, share=share_of):
+        for x, _ in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
             with eagerly(len(x) < batch_size):
-                scores[done : done + rows][share_of(rows)] = model(some(x).to(device, non_blocking=True))[: len(x)]
+                scores[done : done + rows][shard_of(rows)] = model(pad_if_empty(x).to(device, non_blocking=True))[
+                    : len(x)
+                ]
             done += rows
             bar.update(rows)
-    return summed(scores)
+    return all_reduce(scores)
 
 
 def eagerly(short: bool) -> AbstractContextManager[object]:

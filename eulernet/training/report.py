@@ -15,7 +15,7 @@ import torch
 import eulernet
 from eulernet import memory
 from eulernet.data.dataset import Dataset
-from eulernet.distributed.ranks import world
+from eulernet.distributed.ranks import world_size
 from eulernet.measures.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training.files import write_atomically
@@ -57,7 +57,7 @@ def write_report(
         "samples_per_second": len(history) * len(data.train) / seconds,
         "peak_memory_bytes": peak_memory(device),
         "device": str(device),
-        "processes": world(),
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "commit": commit,

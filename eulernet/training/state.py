@@ -9,8 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eulernet.distributed.parallel import Parallel, average_statistics, share_out
-from eulernet.distributed.ranks import everyones, gathered, is_divided, like, load_whole, rank, summed, world
+from eulernet.distributed.data_parallel import DataParallel, average_statistics, distribute
+from eulernet.distributed.ranks import (
+    all_gather_objects,
+    all_reduce,
+    gather_whole,
+    is_sharded,
+    load_whole,
+    rank,
+    shard_like,
+    world_size,
+)
 from eulernet.models.base import CTRModel
 from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
@@ -31,19 +40,19 @@ class State:
 
     def __init__(self, model: CTRModel, config: TrainConfig, device: torch.device) -> None:
         self.model, self.device, self.seed = model, device, config.shuffle_seed
-        share_out(model, config.embedding, device)
+        distribute(model, config.embedding, device)
         model.to(device)
         self.average = Average(model, config.ema) if config.ema else None
         self.scored = model if self.average is None else self.average.model
         if not config.compile:
             leave_compiler_unloaded()
         self.optimizer = OPTIMIZERS[config.optimizer](model, **config.optimizer_settings())
-        self.parallel = Parallel(model)
+        self.parallel = DataParallel(model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the rows' order depends on this seed alone
         self.history: list[Epoch] = []
         self.begin_epoch()
-        if world() > 1:
+        if world_size() > 1:
             self.reseed()
 
     def begin_epoch(self) -> None:
@@ -69,15 +78,15 @@ class State:
             "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
         return {
-            "model": gathered(self.model.state_dict()),
-            "average": None if self.average is None else gathered(self.average.state()),
-            "optimizer": gathered(self.optimizer.state_dict()),
+            "model": gather_whole(self.model.state_dict()),
+            "average": None if self.average is None else gather_whole(self.average.state()),
+            "optimizer": gather_whole(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
             "shuffle": self._shuffle_before,  # the epoch that runs draws its order anew
-            "random": everyones(random),
+            "random": all_gather_objects(random),
             "history": [asdict(epoch) for epoch in self.history],
             "step": self.step,
-            "losses": summed(self.losses[: self.step]),
+            "losses": all_reduce(self.losses[: self.step]),
             "seconds": self.seconds,
         }
 
@@ -100,13 +109,15 @@ class State:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state = dict(saved["state"])
         for number, weight in enumerate(weights):
-            if is_divided(weight) and number in state:
-                state[number] = {name: like(value, weight) for name, value in state[number].items()}
+            if is_sharded(weight) and number in state:
+                state[number] = {name: shard_like(value, weight) for name, value in state[number].items()}
         return {**saved, "state": state}
 
     def _restore_random(self, saved: list[dict[str, Tensor | None]]) -> None:
-        if len(saved) != world():
-            log.warning("the run was stopped in %d processes, now %d: dropout draws other masks", len(saved), world())
+        if len(saved) != world_size():
+            log.warning(
+                "the run was stopped in %d processes, now %d: dropout draws other masks", len(saved), world_size()
+            )
             self.reseed()
             return
         cpu, cuda = saved[rank()]["cpu"], saved[rank()]["cuda"]

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from eulernet.distributed.ranks import divided, is_divided, local, rank, rows_at, summed, world
+from eulernet.distributed.ranks import all_reduce, is_sharded, local_shard, rank, rows_of_rank, shard, world_size
 from eulernet.features import FieldEmbedding
 from eulernet.models.base import CTRModel
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 LAYOUTS = {"replicated": False, "sharded": True}  # are tables divided?
 
 
-def share_out(model: CTRModel, layout: str, device: torch.device) -> None:
+def distribute(model: CTRModel, layout: str, device: torch.device) -> None:
     """Give every process the weights of process 0; with ``layout`` sharded leave it its part of the tables only.
 
     A table is divided where it is, and only the part moves to ``device``: it may be larger than that device's memory.
     """
-    if world() == 1:
+    if world_size() == 1:
         return
     for tensor in model.state_dict().values():
         dist.broadcast(tensor, 0)
     if LAYOUTS[layout]:
         from torch.distributed.device_mesh import init_device_mesh
 
-        mesh = init_device_mesh(device.type, (world(),))
-        for table in tables_of(model):
+        mesh = init_device_mesh(device.type, (world_size(),))
+        for table in embeddings_of(model):
             divide(table, mesh)
 
 
@@ -54,32 +54,32 @@ def divide(embedding: FieldEmbedding, mesh: "DeviceMesh") -> None:
     from torch.distributed.tensor import Shard
     from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 
-    part = divided(embedding.table.weight.detach(), mesh, [Shard(0)])
+    part = shard(embedding.table.weight.detach(), mesh, [Shard(0)])
     embedding.table.weight = nn.Parameter(part)
     style = RowwiseParallel(input_layouts=Shard(0), output_layouts=Shard(0))
     parallelize_module(embedding, mesh, {"table": style})
     embedding.together = 0
 
 
-def look_up_together(model: nn.Module, rows: int) -> None:
+def set_rows_per_rank(model: nn.Module, rows: int) -> None:
     """From now on no process has more than ``rows`` rows of a batch: in divided tables each looks up for so many."""
-    for table in tables_of(model):
+    for table in embeddings_of(model):
         if table.together is not None:
             table.together = rows
 
 
-class Parallel:
-    """``model``, given to all processes by ``share_out``, its loss and its gradients; of one process, just the model.
+class DataParallel:
+    """``model``, given to all processes by ``distribute``, its loss and its gradients; of one process, just the model.
 
     Made when the model is on its device.
     """
 
     def __init__(self, model: CTRModel) -> None:
         self.model = model
-        self.tables = list(tables_of(model))
+        self.tables = list(embeddings_of(model))
         self.idle = False  # no row of the batch is for this process
         self.ddp: DistributedDataParallel | None = None
-        if world() > 1:
+        if world_size() > 1:
             self.ddp = DistributedDataParallel(_Loss(model))
             self.ddp.register_comm_hook(None, _add)  # by itself it would take the mean
             for table in self.tables:
@@ -91,7 +91,7 @@ class Parallel:
             return self.model.calculate_loss(x, y)
         part, self.idle = len(y) / rows, len(y) == 0
         # Without a row of its own a process computes one that counts nothing: the others wait for its gradients.
-        return self.ddp(some(x), some(y)) * part
+        return self.ddp(pad_if_empty(x), pad_if_empty(y)) * part
 
     def add_up_gradients(self) -> None:
         """After the backward pass: add up the gradients of the tables over the processes, as DDP did the others."""
@@ -104,14 +104,14 @@ class Parallel:
     def clip_gradients(self, norm: float) -> None:
         """Scale all gradients down until the norm of all together is at most ``norm``."""
         weights = [weight for weight in self.model.parameters() if weight.grad is not None]
-        if not any(is_divided(weight) for weight in weights):
+        if not any(is_sharded(weight) for weight in weights):
             nn.utils.clip_grad_norm_(weights, norm)
             return
-        grads = [local(weight.grad) for weight in weights if weight.grad is not None]
+        grads = [local_shard(weight.grad) for weight in weights if weight.grad is not None]
         squares = torch.zeros(2, device=grads[0].device)  # over what all processes hold, over what only this one does
         for weight, grad in zip(weights, grads, strict=True):
-            squares[int(is_divided(weight))] += grad.square().sum()
-        total = (squares[0] + summed(squares[1])).sqrt()
+            squares[int(is_sharded(weight))] += grad.square().sum()
+        total = (squares[0] + all_reduce(squares[1])).sqrt()
         torch._foreach_mul_(grads, (norm / (total + 1e-6)).clamp(max=1))
 
 
@@ -121,7 +121,7 @@ class _Loss(nn.Module):
     def __init__(self, model: CTRModel) -> None:
         super().__init__()
         self.model = model
-        tables = {weight for table in tables_of(model) for weight in table.parameters()}
+        tables = {weight for table in embeddings_of(model) for weight in table.parameters()}
         names = [name for name, weight in self.named_parameters() if weight in tables]
         names += [name for name, _ in self.named_buffers()]  # no need to send them before every batch
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
@@ -136,11 +136,11 @@ def _add(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]
     return work.get_future().then(lambda done: done.value()[0])
 
 
-def tables_of(model: nn.Module) -> Iterator[FieldEmbedding]:
+def embeddings_of(model: nn.Module) -> Iterator[FieldEmbedding]:
     return (module for module in model.modules() if isinstance(module, FieldEmbedding))
 
 
-def some(rows: Tensor) -> Tensor:
+def pad_if_empty(rows: Tensor) -> Tensor:
     """``rows``, or one of zeros if there is none."""
     return rows if len(rows) else rows.new_zeros(1, *rows.shape[1:])
 
@@ -163,11 +163,11 @@ def add_up(embedding: FieldEmbedding) -> None:
     everyones_gradients = gather_rows(gradients, max(sizes))
     if embedding.touched_all:  # autograd's own, a penalty on the table say, is on every row
         dist.all_reduce(kept)
-    first = rows_at(rank(), len(weight)).start if is_divided(weight) else 0
+    first = rows_of_rank(rank(), len(weight)).start if is_sharded(weight) else 0
     embedding.touched, embedding.found = [], []
     for size, found, values in zip(sizes, everyones_rows, everyones_gradients, strict=True):
         rows, counts = found[:size].unbind(1)
-        if is_divided(weight):
+        if is_sharded(weight):
             here = ((rows >= first) & (rows < first + len(kept))).nonzero().squeeze(1)
             rows, counts, values = rows[here] - first, counts[here], values[here]
         kept.index_add_(0, rows, values[: len(rows)])
@@ -178,16 +178,16 @@ def gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) -> T
     """[world, most, K]: the rows of every process, each with at most ``most``; zeros fill up."""
     padded = rows.new_zeros(most, rows.shape[1])
     padded[: len(rows)] = rows
-    everyones = rows.new_empty(world(), most, rows.shape[1])
+    everyones = rows.new_empty(world_size(), most, rows.shape[1])
     dist.all_gather(list(everyones), padded)
     return everyones
 
 
 def average_statistics(model: nn.Module) -> None:
     """Make the running statistics of ``model``, of batch norm say, the mean over the processes."""
-    if world() == 1:
+    if world_size() == 1:
         return
     kept: dict[str, Any] = model.state_dict()
     for name, buffer in model.named_buffers():
         if name in kept and buffer.is_floating_point():
-            buffer.copy_(summed(buffer) / world())
+            buffer.copy_(all_reduce(buffer) / world_size())
