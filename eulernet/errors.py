@@ -1,7 +1,7 @@
 """The one exception that reaches a user as a line instead of a traceback."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ class Diverged(UserError):
 
 
 def require(ok: bool, message: str) -> None:
-    """Raise UserError with ``message`` unless ``ok``."""
+    """Raise UserError with ``message`` unless ``ok``. A message that is not cheap to build belongs behind an ``if``."""
     if not ok:
         raise UserError(message)
 
@@ -48,7 +48,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
+def require_known(name: str, known: Collection[str], wrong: str) -> None:
+    """UserError unless ``name`` is one of ``known``: ``wrong``, and the nearest name.
+
+    The nearest name takes time to find, so it is looked for only when the name is wrong.
+    """
+    if name not in known:
+        raise UserError(f"{wrong}; {nearest(str(name), known)}")
+
+
 def choose(known: Mapping[str, T], name: str, what: str) -> T:
     """``known[name]``, or a UserError with the nearest name."""
-    require(name in known, f"unknown {what} {name!r}; {nearest(str(name), known)}")
+    require_known(name, known, f"unknown {what} {name!r}")
     return known[name]

@@ -15,7 +15,7 @@ from eulernet.data import disk, raw
 from eulernet.data.dataset import Dataset
 from eulernet.data.output import writer
 from eulernet.data.splits import PARTS
-from eulernet.errors import choose, nearest, require
+from eulernet.errors import choose, require, require_known
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.metrics import sigmoid
 from eulernet.runs.predictor import EVALUATION, Predictor, read_json
@@ -60,7 +60,7 @@ def evaluate(cfg: dict[str, Any]) -> None:
     group = None if cfg["group"] is None else str(cfg["group"])
     if cfg["input"] is None:
         what = str(cfg["split"])
-        require(what in PARTS, f"unknown split {what!r}; {nearest(what, PARTS)}")
+        require_known(what, PARTS, f"unknown split {what!r}")
         scores = of_split(predictor, run, what, group, cfg["data_dir"], cfg["batch_size"])
     else:
         given = cfg["input"] if isinstance(cfg["input"], list) else [cfg["input"]]
@@ -87,7 +87,7 @@ def of_split(
     data = store_of(predictor, run, data_dir)
     part, groups = data.splits[split], None
     if group is not None:
-        require(group in data.fields, f"group={group}: no such field; {nearest(group, data.fields)}")
+        require_known(group, data.fields, f"group={group}: no such field")
         before = data.meta["fields"][: data.fields.index(group)]
         column = sum(field.get("length", 1) for field in before)
         groups = np.concatenate([x[:, column].numpy() for x, _ in part.batches(batch_size)])

@@ -24,11 +24,11 @@ def read_space(tree: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Bas
     for section, ranges in tree.items():
         require(section in SEARCHED, f"sweep.{section}: only keys of {' and '.join(SEARCHED)} can be searched")
         for key, given in (ranges or {}).items():
-            require(
-                key in cfg[section],
-                f"sweep.{section}.{key}: {cfg['model']['name']} has no {section}.{key}; {nearest(key, cfg[section])}; "
-                f"leave it out with sweep.{section}.{key}=null or take another sweep=",
-            )
+            if key not in cfg[section]:
+                raise UserError(
+                    f"sweep.{section}.{key}: {cfg['model']['name']} has no {section}.{key}; "
+                    f"{nearest(key, cfg[section])}; leave it out with sweep.{section}.{key}=null or take another sweep="
+                )
             if given is not None:
                 space[f"{section}.{key}"] = _distribution(given, f"sweep.{section}.{key}")
     require(bool(space), "the sweep has no range; give sweep= a file of conf/sweep that has")

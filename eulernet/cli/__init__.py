@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.errors import UserError, choose, nearest, require
+from eulernet.errors import UserError, choose, nearest, require, require_known
 
 T = TypeVar("T")
 KEYS = (
@@ -134,7 +134,7 @@ def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str,
     hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
     names = [name for name in inspect.signature(make).parameters if name not in given]
     for key in settings:
-        require(key in names, f"unknown key {prefix}{key}; {nearest(key, names)}")
+        require_known(key, names, f"unknown key {prefix}{key}")
     schema = OmegaConf.structured(make_dataclass("Settings", [(name, _plain(hints[name])) for name in names]))
     for name in names:
         require(name in settings, f"{prefix}{name} is missing")

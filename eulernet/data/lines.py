@@ -6,6 +6,7 @@ polars parses a block; only when it refuses one is the line looked for, by bisec
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 import polars as pl
 
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import UserError, require, require_known
 
 Dtype = pl.DataType | type[pl.DataType]
 BOM, LINE_END = b"\xef\xbb\xbf", b"\n"
@@ -73,11 +74,12 @@ def header_of(file: Path, stream: IO[bytes], separator: str, quote: str | None) 
 
 
 def require_columns(file: Path, wanted: Mapping[str, Any], there: Sequence[str]) -> None:
-    missing = not any(name in there for name in wanted)
+    known = Counter(there)
+    missing = not any(name in known for name in wanted)
     require(not missing, f"{file}, line 1 has none of the columns {', '.join(wanted)}: is its header missing?")
     for name in wanted:
-        require(name in there, f"{file}: no column {name!r}; {nearest(name, there)}")
-    twice = {name for name in there if there.count(name) > 1}
+        require_known(name, known, f"{file}: no column {name!r}")
+    twice = {name for name, times in known.items() if times > 1}
     require(not twice, f"{file}, line 1: column {', '.join(sorted(twice))} is there twice")
 
 

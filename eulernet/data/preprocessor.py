@@ -16,7 +16,7 @@ from eulernet.data.columns import conform, raw_of
 from eulernet.data.lines import Dtype, Format, kind_of
 from eulernet.data.raw import Piece
 from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, value_of
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import UserError, require, require_known
 
 
 def row_number(first: int, row: int) -> str:
@@ -88,8 +88,9 @@ class Preprocessor:
 
     def require_columns(self, there: Sequence[str], what: str) -> None:
         """UserError unless ``there`` are all columns that each row must have."""
+        known = dict.fromkeys(there)
         for name in self.required:
-            require(name in there, f"{what}: no column {name!r}; {nearest(name, there)}")
+            require_known(name, known, f"{what}: no column {name!r}")
 
     def read(self, files: Sequence[Path], memory: int, extra: Sequence[str]) -> Iterator[Piece]:
         """The rows of ``files`` in order, with the columns that fields come from and ``extra`` ones, for ``encode``.
@@ -121,7 +122,7 @@ class Preprocessor:
             types[self.label.column] = self.form.columns.get(self.label.column, pl.Float64)
         self.require_columns(names, f"{file}, line 1")
         for name in extra:
-            require(name in names, f"{file}: no column {name!r}; {nearest(name, names)}")
+            require_known(name, names, f"{file}: no column {name!r}")
         wanted = [*(name for name in self.columns if name in names), *extra]
         return replace(form, columns={name: types[name] for name in wanted})
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import eulernet
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import UserError, require_known
 from eulernet.reporting.compare import Scores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
@@ -48,7 +48,8 @@ def build(
         scored = str(error)
     if isinstance(scored, Scored):
         fields = scored.data.fields
-        require(user is None or user in fields, f"user={user}: no such field; {nearest(str(user), fields)}")
+        if user is not None:
+            require_known(user, fields, f"user={user}: no such field")
         user = user or user_field(scored)
     title = f"{base_name(run)} on {run.dataset}"
     return page(title, *single(run, scored, user, resamples), made_by=made_by), 1

@@ -24,7 +24,7 @@ from eulernet.data.coders import CategoryCoder, Vocabulary
 from eulernet.data.columns import describe_raw
 from eulernet.data.lines import Format
 from eulernet.data.values import Label, Raw
-from eulernet.errors import nearest, require
+from eulernet.errors import require, require_known
 from eulernet.measures.metrics import auc, logloss
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def make_synthetic(
     names = [f"f{i}" for i in range(len(field_sizes))]
     for planted in interactions:
         for name in planted:
-            require(name in names, f"dataset.interactions: no field {name!r}; {nearest(name, names)}")
+            require_known(name, names, f"dataset.interactions: no field {name!r}")
     require(data_seed >= 0, f"dataset.data_seed must not be negative, got {data_seed}")
     require(bool(interactions), "dataset.interactions: plant at least one")
     description = {

@@ -19,7 +19,7 @@ from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import PARTS, Splitter
 from eulernet.data.values import Label, Raw
-from eulernet.errors import UserError, choose, nearest, require
+from eulernet.errors import UserError, choose, require, require_known
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +128,11 @@ def check_columns(
     split_column: str | None,
 ) -> None:
     """UserError for a setting that names a column that is not there, or one in two roles that exclude each other."""
+    known = dict.fromkeys(there)
     named = {"label": [label], "fields": fields, "only": only or [], "ignore": ignore}
     for key, names in {**named, "split_column": [split_column] if split_column else []}.items():
         for name in names:
-            require(name in there, f"dataset.{key}: no column {name!r}; {nearest(str(name), there)}")
+            require_known(name, known, f"dataset.{key}: no column {name!r}")
     require(label != split_column, f"dataset.split_column: {label} is the label")
     require(label not in fields, f"dataset.fields: {label} is the label; as a field it would give the answer away")
     for name in fields:
@@ -149,7 +150,7 @@ def describe(name: str, given: Any) -> dict[str, Any]:
     known = choose(KINDS, str(given["kind"]), f"kind of dataset.fields.{name}")
     for key, value in given.items():
         if key != "kind":
-            require(key in known, f"dataset.fields.{name}: no setting {key!r}; {nearest(str(key), known)}")
+            require_known(key, known, f"dataset.fields.{name}: no setting {key!r}")
             possible, what = POSSIBLE[key]
             require(possible(value), f"dataset.fields.{name}.{key}={value}: should be {what}")
     return {**known, **given}
