@@ -97,16 +97,7 @@ def to_plain(cfg: DictConfig, more_keys: tuple[str, ...] = ()) -> dict[str, Any]
     """
     for group in ("dataset", "model", "train", "sweep", "table"):
         if choice := HydraConfig.get().runtime.choices.get(group):  # Hydra also takes a path or a suffix
-            choose(
-                {file.stem: file for folder in config_folders() for file in (folder / group).glob("*.yaml")},
-                choice,
-                group,
-            )
-    cells = {
-        file.relative_to(folder / "tuned").with_suffix("").as_posix(): file
-        for folder in config_folders()
-        for file in sorted((folder / "tuned").rglob("*.yaml"))
-    }
+            choose(group_files(group), choice, group)
     for override in HydraConfig.get().overrides.task:
         key, _, choice = override.partition("=")
         top = key.lstrip("+").split(".")[0]
@@ -114,7 +105,7 @@ def to_plain(cfg: DictConfig, more_keys: tuple[str, ...] = ()) -> dict[str, Any]
             raise UserError(f"unknown key {top!r}; {nearest(top, (*KEYS, *more_keys))}")
         require(not key.startswith("~") or key == "~tuned", f"{key}: only ~tuned can be left out")
         if key == "tuned":
-            choose(cells, choice, key)
+            choose(group_files(key), choice, key)
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
 
 
@@ -122,6 +113,15 @@ def config_folders() -> list[Path]:
     """``conf`` and the folder given as --config-dir, where a user's own files are."""
     sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
     return [Path(path) for path in sources]
+
+
+def group_files(group: str) -> dict[str, Path]:
+    """The files of a group of ``conf`` and of the user's own folder, by the name that chooses them."""
+    return {
+        file.relative_to(folder / group).with_suffix("").as_posix(): file
+        for folder in config_folders()
+        for file in sorted((folder / group).rglob("*.yaml"))
+    }
 
 
 def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
