@@ -1,12 +1,10 @@
-"""Ids, numbers and bags of ids to vectors: the only embedding tables of the package."""
+"""Ids, numbers and bags of ids to vectors, by look-ups in the only embedding tables of the package."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -66,10 +64,8 @@ class FieldEmbedding(nn.Module):
             "averaged": mean,
         }.items():
             self.register_buffer(name, value, persistent=False)
-        self.touched: list[Int[Tensor, " n"]] | None = None
-        # Of several processes (training/parallel.py): what look-ups brought in this step; rows of x per look-up.
-        self.found: list[tuple[Int[Tensor, " n"], Float[Tensor, "n D"]]] | None = None
-        self.together: int | None = None
+        # Another way to read rows of the table, which training puts here (training/tables.py).
+        self.read: Callable[[Int[Tensor, "*K"]], Float[Tensor, "*K D"]] | None = None
 
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
         """Each field's part of the table, as views outside the graph."""
@@ -77,7 +73,7 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
         if self.only_ids:
-            return self.look_up(x + self.first_row)
+            return self.lookup(x + self.first_row)
         x = x.int()
         # Below, x.shape[0] and not len(x): an exported graph takes any number of rows.
         members = (x >= 0).to(self.table.weight.dtype)  # 0 after the last member of a bag
@@ -85,84 +81,18 @@ class FieldEmbedding(nn.Module):
         count = members.new_zeros(x.shape[0], self.fields).index_add(1, self.field, members)
         weight = weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
         rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
-        vectors = self.look_up(rows) * weight.unsqueeze(2)  # [B, C, D]
+        vectors = self.lookup(rows) * weight.unsqueeze(2)  # [B, C, D]
         return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
 
     def planes(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "F D B"]:
         """The same vectors with the batch last, where matrix products over fields are fastest."""
         if self.only_ids:
-            return self.look_up(x.T + self.first_row.unsqueeze(1)).transpose(1, 2).contiguous()
+            return self.lookup(x.T + self.first_row.unsqueeze(1)).transpose(1, 2).contiguous()
         return self(x).permute(1, 2, 0).contiguous()
 
-    def look_up(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+    def lookup(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """Rows of the table."""
-        if self.touched is None and self.together is None:
-            return self.table(rows)
-        return self.look_up_unseen(rows)
-
-    def keep_gradient(self) -> None:
-        """From now on add to one dense gradient of the table, kept from step to step, instead of making it anew.
-
-        A batch touches few rows: adding to those, and zeroing those by ``clear_gradient`` for the next step, costs a
-        tenth of writing a gradient as large as the table. Before a step ``touched`` has the rows that were looked up.
-        """
-        weight = self.table.weight
-        weight.grad, self.touched, self.touched_all = torch.zeros_like(weight), [], False
-        self.kept = weight.grad if self.together is None else weight.grad.to_local()  # type: ignore[attr-defined]
-        # What autograd itself adds, a penalty on the table say, is on every row.
-        weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
-
-    def touched_rows(self) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """The rows that the kept gradient is of, each once in rising order, and how often each was looked up.
-
-        Where the gradient is on every row, those that were not looked up count once. A row is looked up also by the
-        places that a bag leaves empty: these read id 0, times 0.
-        """
-        assert self.touched is not None
-        weight = self.table.weight
-        rows = torch.cat(self.touched) if self.touched else torch.arange(0, device=weight.device)
-        if self.touched_all:
-            return torch.arange(len(weight), device=weight.device), rows.bincount(minlength=len(weight)).clamp_(min=1)
-        different, counts = rows.unique(return_counts=True)
-        self.touched = [different]  # the fewer are the sooner cleared
-        return different, counts
-
-    def clear_gradient(self) -> None:
-        """Zero the kept gradient."""
-        assert self.touched is not None
-        if self.touched_all:
-            self.kept.zero_()
-        else:
-            for rows in self.touched:
-                self.kept.index_fill_(0, rows, 0.0)
-        self.touched, self.touched_all = [], False
-
-    def look_up_unseen(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
-        """A gradient that autograd does not see."""
-        if self.together is None:
-            vectors = F.embedding(rows, self.table.weight.detach())
-        else:
-            vectors = self._look_up_together(rows)
-        if torch.is_grad_enabled() and self.touched is not None:
-            vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))
-        return vectors
-
-    @torch.no_grad()
-    def _look_up_together(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
-        """Rows of a table that is divided over processes: all look up at once, and as many rows of x each."""
-        assert self.together is not None
-        ids = rows.flatten()
-        padded = F.pad(ids, (0, self.together * len(self.first_row) - len(ids)))
-        return self.table(padded)[: len(ids)].clone().view(*rows.shape, -1)
-
-    def _add_gradient(self, rows: Int[Tensor, " n"], grad: Float[Tensor, "*K D"]) -> None:
-        assert self.touched is not None
-        grad = grad.reshape(len(rows), -1)
-        if self.found is not None:
-            self.found.append((rows, grad))
-            return
-        self.kept.index_add_(0, rows, grad)
-        self.touched.append(rows)
+        return self.table(rows) if self.read is None else self.read(rows)
 
 
 class FieldLinear(nn.Module):

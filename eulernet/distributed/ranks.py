@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -38,6 +39,15 @@ def all_gather_objects(value: Any) -> list[Any]:
     if world_size() > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+def all_gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) -> Tensor:
+    """[world_size, most, K]: the rows of every rank, each with at most ``most`` of them, padded with zeros."""
+    padded = rows.new_zeros(most, rows.shape[1])
+    padded[: len(rows)] = rows
+    gathered = rows.new_empty(world_size(), most, rows.shape[1])
+    dist.all_gather(list(gathered), padded)
+    return gathered
 
 
 def is_sharded(tensor: object) -> bool:

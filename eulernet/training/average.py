@@ -4,10 +4,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from eulernet.distributed.ranks import load_whole, local_shard
 from eulernet.models.base import CTRModel
+from eulernet.torch_internals import lerp_all
 
 
 class Average:
@@ -28,7 +27,7 @@ class Average:
     def update(self) -> None:
         """Take in the weights after one more step."""
         share = 1.0 if self.steps == 0 else 1 - self.decay
-        torch._foreach_lerp_(self._averages, self._weights, share)
+        lerp_all(self._averages, self._weights, share)
         for kept, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
             kept.copy_(buffer)  # running statistics are averages already
         self.steps += 1

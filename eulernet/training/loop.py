@@ -2,10 +2,9 @@
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eulernet.data.dataset import Dataset, Split
-from eulernet.distributed.data_parallel import pad_if_empty, set_rows_per_rank
+from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
 from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
 from eulernet.errors import Diverged, UserError
 from eulernet.measures.metrics import Metrics
 from eulernet.models.base import CTRModel
+from eulernet.torch_internals import uncompiled
 from eulernet.training import checkpoint
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
 from eulernet.training.precision import compile_model, products_in
 from eulernet.training.state import State
+from eulernet.training.tables import all_reduce_gradients, set_rows_per_rank
 
 log = logging.getLogger(__name__)
 
@@ -123,15 +124,15 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
         for x, y in batches:
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
-            with products_in(config.precision, device), eagerly(len(y) < whole):
+            with products_in(config.precision, device), uncompiled(len(y) < whole):
                 loss = state.parallel.loss(x, y, rows)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
-            state.parallel.add_up_gradients()
+            all_reduce_gradients(state.tables, idle=len(y) == 0)
             if config.clip_norm is not None:
-                scaler.unscale_(optimizer)
-                state.parallel.clip_gradients(config.clip_norm)
-            scaler.step(optimizer)
+                scaler.unscale_(optimizer)  # type: ignore[arg-type]  # it has all that a scaler uses
+                clip_gradients(model, config.clip_norm)
+            scaler.step(optimizer)  # type: ignore[arg-type]
             scaler.update()
             if state.average is not None:
                 state.average.update()
@@ -176,19 +177,13 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
     with progress(len(split), what) as bar, products_in(precision, device):
         for x, _ in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
-            with eagerly(len(x) < batch_size):
+            with uncompiled(len(x) < batch_size):
                 scores[done : done + rows][shard_of(rows)] = model(pad_if_empty(x).to(device, non_blocking=True))[
                     : len(x)
                 ]
             done += rows
             bar.update(rows)
     return all_reduce(scores)
-
-
-def eagerly(short: bool) -> AbstractContextManager[object]:
-    """Within it a short batch runs as it is written: to compile a model for one batch costs more than it saves."""
-    compiling = "torch._dynamo" in sys.modules  # else there is no compiler to hold back, and loading it takes a second
-    return torch.compiler.set_stance("force_eager") if short and compiling else nullcontext()
 
 
 @contextmanager

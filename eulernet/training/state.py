@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eulernet.distributed.data_parallel import DataParallel, average_statistics, distribute
+from eulernet.distributed.data_parallel import DataParallel, average_statistics, broadcast
 from eulernet.distributed.ranks import (
     all_gather_objects,
     all_reduce,
@@ -21,11 +21,12 @@ from eulernet.distributed.ranks import (
     world_size,
 )
 from eulernet.models.base import CTRModel
+from eulernet.torch_internals import leave_compiler_unloaded
 from eulernet.training.average import Average
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
-from eulernet.training.optimizers import OPTIMIZERS
-from eulernet.training.precision import leave_compiler_unloaded
+from eulernet.training.optimizers import TableOptimizer
+from eulernet.training.tables import LAYOUTS, Table, embeddings_of
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,18 @@ class State:
 
     def __init__(self, model: CTRModel, config: TrainConfig, device: torch.device) -> None:
         self.model, self.device, self.seed = model, device, config.shuffle_seed
-        distribute(model, config.embedding, device)
+        broadcast(model)
+        self.tables = [Table(embedding) for embedding in embeddings_of(model)]
+        if LAYOUTS[config.embedding] and world_size() > 1:
+            for table in self.tables:  # before it moves: a whole table may be larger than the device's memory
+                table.shard(device)
         model.to(device)
         self.average = Average(model, config.ema) if config.ema else None
         self.scored = model if self.average is None else self.average.model
         if not config.compile:
             leave_compiler_unloaded()
-        self.optimizer = OPTIMIZERS[config.optimizer](model, **config.optimizer_settings())
-        self.parallel = DataParallel(model)
+        self.optimizer = TableOptimizer(model, self.tables, config)
+        self.parallel = DataParallel(model, [table.weight for table in self.tables])
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the rows' order depends on this seed alone
         self.history: list[Epoch] = []

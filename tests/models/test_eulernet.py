@@ -4,10 +4,9 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from optimizing import settings
+from optimizing import make
 
 from eulernet.models import EulerNet
-from eulernet.training.optimizers import TableAdam
 
 SIZES = [11, 3, 7, 5]
 
@@ -78,7 +77,7 @@ def test_fast_and_plain_layers_give_one_loss_curve(norm):
     for fast in (True, False):
         model = make_model(sizes, norm=norm, orders=[7, 7], embedding_dim=16)
         model.fast = fast
-        optimizer = TableAdam(model, **settings(lr=1e-3, weight_decay=1e-5))
+        optimizer = make("adam", model, lr=1e-3, weight_decay=1e-5)
         losses = []
         for rows, labels in zip(x.split(32), y.split(32), strict=True):
             optimizer.zero_grad()

@@ -3,16 +3,18 @@
 import pytest
 import reference
 import torch
-from optimizing import settings
+from conftest import REPOSITORY
+from optimizing import make
 from torch import nn
 
+from eulernet.errors import UserError
 from eulernet.features import Bag, FieldEmbedding, FieldLinear, Number
 from eulernet.models import EulerNet
-from eulernet.training.optimizers import OPTIMIZERS, RowwiseAdagrad, TableAdam, TouchedAdam
+from eulernet.training.optimizers import OPTIMIZERS
 
 
 def steps(decays, groups=None):
-    """Weights after five steps of ``TableAdam``, or of plain Adam with a decay for the table and one for the rest."""
+    """Weights after five steps of ``adam``, or of plain Adam with a decay for the table and one for the rest."""
     torch.manual_seed(1)
     model = EulerNet(
         [5, 4],
@@ -34,7 +36,7 @@ def steps(decays, groups=None):
         "modulus", "layers.0.orders", "layers.0.log_modulus_bias", "layers.0.phase_bias",
     ]  # fmt: skip
     if groups is None:
-        optimizer = TableAdam(model, **settings(**decays))
+        optimizer = make("adam", model, **decays)
     else:
         three = [{"params": w, "weight_decay": d} for w, d in zip((table, net, own), groups, strict=True)]
         optimizer = torch.optim.Adam(three, lr=1e-2)
@@ -65,7 +67,7 @@ def test_kept_gradients_are_autograds(penalised):
     sizes = [5, Number(), Bag(4, 2, "mean"), 30]
     torch.manual_seed(0)
     kept, plain = (FieldLinear(sizes).double() for _ in range(2))
-    optimizer = TableAdam(kept, **settings(lr=0.1))
+    optimizer = make("adam", kept, lr=0.1)
     for _ in range(4):
         number = torch.randn(6, 1).view(torch.int32)
         x = torch.cat([torch.randint(5, (6, 1)), number, torch.randint(-1, 4, (6, 2)), torch.randint(30, (6, 1))], 1)
@@ -77,6 +79,11 @@ def test_kept_gradients_are_autograds(penalised):
                 linear.weights.table.weight.square().sum().backward()
         torch.testing.assert_close(kept.weights.table.weight.grad, plain.weights.table.weight.grad)
         plain.zero_grad()
+
+
+def test_optimizers_are_documented_where_they_are_chosen():
+    comments = (REPOSITORY / "conf/train/default.yaml").read_text()
+    assert [name for name in OPTIMIZERS if f"# {name}: " not in comments] == []
 
 
 class Probe(nn.Module):
@@ -121,7 +128,7 @@ def rows_of(x):
 
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize(
-    ("optimizer", "reference_row"), [(TouchedAdam, reference.row_adam), (RowwiseAdagrad, reference.row_adagrad)]
+    ("optimizer", "reference_row"), [("touched_adam", reference.row_adam), ("rowwise_adagrad", reference.row_adagrad)]
 )
 def test_touched_rows_step_as_the_loop_does_and_others_keep_their_bits(optimizer, reference_row, decay):
     model, grads = Probe(), [[] for _ in range(13)]
@@ -131,7 +138,7 @@ def test_touched_rows_step_as_the_loop_does_and_others_keep_their_bits(optimizer
         for row, so_far in enumerate(grads):
             so_far.append(model.table.grad[row].tolist() if row in rows_of(x) else None)
 
-    train(model, optimizer(model, **settings(lr=0.1, embedding_lr=0.02, weight_decay=decay)), seen=seen)
+    train(model, make(optimizer, model, lr=0.1, embedding_lr=0.02, weight_decay=decay), seen=seen)
     wanted = [reference_row(list(row), g, lr=0.02, decay=decay) for row, g in zip(start, grads, strict=True)]
     torch.testing.assert_close(model.table.tolist(), wanted, rtol=1e-12, atol=1e-12)
     never = [row for row, so_far in enumerate(grads) if not any(so_far)]
@@ -139,34 +146,53 @@ def test_touched_rows_step_as_the_loop_does_and_others_keep_their_bits(optimizer
     assert [model.table[row].tolist() for row in never] == [start[row] for row in never]
 
 
-@pytest.mark.parametrize("optimizer", [TouchedAdam, RowwiseAdagrad])
+@pytest.mark.parametrize("optimizer", ["touched_adam", "rowwise_adagrad"])
 def test_the_net_steps_by_dense_adam(optimizer):
     """Exactly: with tables that never move, no optimizer makes a difference to the net."""
     nets = []
-    for make in (TableAdam, optimizer):
+    for name in ("adam", optimizer):
         model = Probe()
-        train(model, make(model, **settings(lr=0.1, embedding_lr=1e-300, weight_decay=0.01)))
+        train(model, make(name, model, lr=0.1, embedding_lr=1e-300, weight_decay=0.01))
         nets.append(list(model.net.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*nets, strict=True))
+
+
+def test_adamw_is_torchs_on_the_net_and_adam_without_decay_on_tables():
+    """Decay is decoupled: each weight of the net shrinks by lr times decay; no row of a table does."""
+    model, wanted = Probe(), Probe()
+    tables, net = [wanted.table], list(wanted.net.parameters())
+    both = torch.optim.Adam(tables, lr=0.03), torch.optim.AdamW(net, lr=0.1, weight_decay=0.2)
+    optimizer = make("adamw", model, lr=0.1, embedding_lr=0.03, weight_decay=0.2)
+    for batch in BATCHES:
+        train(model, optimizer, [batch])
+        for one in both:
+            one.zero_grad()
+        loss = (wanted(torch.tensor(batch)).sigmoid().squeeze(1) * torch.linspace(-1.0, 2.0, 3).double()).mean()
+        loss.backward()
+        for one in both:
+            one.step()
+        torch.testing.assert_close(list(model.parameters()), list(wanted.parameters()), rtol=1e-12, atol=1e-12)
+    with pytest.raises(UserError, match=r"adamw decays by train.weight_decay alone; leave train.embedding_l2 at 0"):
+        make("adamw", model, embedding_l2=0.1)
 
 
 @pytest.mark.parametrize(("batches", "penalty"), [(EVERY_ROW, 0.0), (BATCHES, 0.3)])
 def test_adam_on_touched_rows_is_adam_where_every_row_is_touched(batches, penalty):
     """To the bit, decay included: by lookups in every step, or by a penalty on the whole table."""
     ends = []
-    for make in (TableAdam, TouchedAdam):
+    for name in ("adam", "touched_adam"):
         model = Probe()
-        train(model, make(model, **settings(weight_decay=0.05)), batches, penalty=penalty)
+        train(model, make(name, model, weight_decay=0.05), batches, penalty=penalty)
         ends.append(model.table)
     assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("cowclip", [None, (0.1, 1e-3)])
-@pytest.mark.parametrize("optimizer", [TouchedAdam, RowwiseAdagrad])
+@pytest.mark.parametrize("optimizer", ["touched_adam", "rowwise_adagrad"])
 def test_a_table_that_is_not_looked_up_keeps_its_bits(optimizer, cowclip):
     model = Probe()
     start = model.table.clone()
-    optimizer = optimizer(model, **settings(weight_decay=0.05, cowclip=cowclip))
+    optimizer = make(optimizer, model, weight_decay=0.05, cowclip=cowclip)
     optimizer.zero_grad()
     model.net(torch.ones(1, 6).double()).sum().backward()
     optimizer.step()
@@ -177,7 +203,7 @@ def test_a_table_that_is_not_looked_up_keeps_its_bits(optimizer, cowclip):
 @pytest.mark.parametrize(("ratio", "bound"), [(0.1, 1e-3), (0.01, 0.02), (1e-9, 1e-9), (1.0, 10.0)])
 def test_cowclip_cuts_each_ids_gradient_as_the_loop_does(name, ratio, bound):
     model, wanted = Probe(), []
-    optimizer = OPTIMIZERS[name](model, **settings(cowclip=(ratio, bound)))
+    optimizer = make(name, model, cowclip=(ratio, bound))
 
     def seen(x):
         looked_up = [*x[:, 0].tolist(), *(8 + x[:, 1]).tolist()]
@@ -193,8 +219,8 @@ def test_cowclip_cuts_each_ids_gradient_as_the_loop_does(name, ratio, bound):
 
 def test_cowclip_spares_linear_terms():
     clipped, plain = Probe(embedding_dim=1), Probe(embedding_dim=1)
-    train(clipped, TableAdam(clipped, **settings(cowclip=(1e-9, 1e-9))))
-    train(plain, TableAdam(plain, **settings()))
+    train(clipped, make("adam", clipped, cowclip=(1e-9, 1e-9)))
+    train(plain, make("adam", plain))
     assert torch.equal(clipped.table, plain.table)
 
 
@@ -202,9 +228,9 @@ def test_cowclip_spares_linear_terms():
 def test_warm_up_raises_the_nets_rate_and_schedules_lower_both(name):
     """Against the same optimizer with the rates set by hand, step by step."""
     warm, by_hand = Probe(), Probe()
-    optimizer = OPTIMIZERS[name](warm, **settings(lr=0.1, embedding_lr=0.03, warmup_steps=4))
+    optimizer = make(name, warm, lr=0.1, embedding_lr=0.03, warmup_steps=4)
     rates = [(0.1 * f * min(1, step / 4), 0.03 * f) for step, f in enumerate([1, 1, 0.5, 0.5, 0.5, 0.5], start=1)]
-    plain = OPTIMIZERS[name](by_hand, **settings(lr=1.0))
+    plain = make(name, by_hand, lr=1.0)
     for batch, factor, (net, tables) in zip(BATCHES, [1, 1, 0.5, 0.5, 0.5, 0.5], rates, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * factor
@@ -221,7 +247,7 @@ def test_a_gradient_scaler_changes_nothing_and_skips_overflows(name, cowclip):
     ends = []
     for scaled in (False, True):
         model = Probe()
-        optimizer = OPTIMIZERS[name](model, **settings(cowclip=cowclip))
+        optimizer = make(name, model, cowclip=cowclip)
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
         for batch in BATCHES:
             for overflow in (True, False) if scaled else (False,):
@@ -241,7 +267,7 @@ def test_dense_adam_moves_rows_that_nobody_looks_up():
     for name in ("adam", "touched_adam"):
         model = Probe()
         nn.init.constant_(model.table, 0.1)
-        optimizer = OPTIMIZERS[name](model, **settings(lr=1e-3, weight_decay=1e-5))
+        optimizer = make(name, model, lr=1e-3, weight_decay=1e-5)
         path = []
         train(model, optimizer, [[[0, 0]]] * 220, lambda x, model=model, path=path: path.append(model.table.tolist()))
         paths[name] = torch.tensor(path)
@@ -252,7 +278,7 @@ def test_dense_adam_moves_rows_that_nobody_looks_up():
 
     for name in ("adam", "touched_adam"):
         model = Probe()
-        optimizer = OPTIMIZERS[name](model, **settings(lr=1e-3))
+        optimizer = make(name, model, lr=1e-3)
         path = []
         seen = lambda x, model=model, path=path: path.append(model.table[7].tolist())  # noqa: E731
         train(model, optimizer, [[[0, 0]]] * 100 + [[[7, 0]]] + [[[0, 0]]] * 101, seen)

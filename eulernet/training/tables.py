@@ -1,0 +1,198 @@
+"""Embedding tables in training: the gradient that is kept, the rows that a batch touches, exchange between ranks.
+
+Autograd would write a gradient as large as the table in every step. But a batch touches few rows. So a ``Table`` takes
+the place of a table's look-ups (``FieldEmbedding.read``), hides them from autograd, and adds their gradients to the
+touched rows of one dense gradient, which is kept from step to step. That costs a tenth.
+
+Of several ranks each has the table in one of two layouts:
+
+* ``replicated``: every rank holds it whole, and all make the same step.
+* ``sharded``: every rank holds a part of the rows, as a DTensor, and steps those. torch's ``RowwiseParallel`` brings
+  the ids of a batch to all ranks and the vectors back. (Its own gradient would be a whole table on every rank.)
+
+In both, after each backward pass the ranks exchange the rows that they looked up with the gradients of these.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from eulernet.distributed.ranks import (
+    all_gather_rows,
+    is_sharded,
+    local_shard,
+    rank,
+    rows_of_rank,
+    shard,
+    world_size,
+)
+from eulernet.features import FieldEmbedding
+
+LAYOUTS = {"replicated": False, "sharded": True}  # are the rows of tables sharded over the ranks?
+
+
+class Table:
+    """The table of one ``FieldEmbedding`` in training: how it is read, and the gradient that its look-ups bring.
+
+    At first it reads as the embedding itself does. ``shard`` and ``keep_gradient`` change that.
+    """
+
+    def __init__(self, embedding: FieldEmbedding) -> None:
+        self.module = embedding.table
+        self.columns = len(embedding.first_row)
+        self.rows_per_rank: int | None = None  # sharded: no rank has more rows of a batch
+        self.gradient: Float[Tensor, "n D"] | None = None  # of the rows that this rank holds
+        self.touched: list[Int[Tensor, " n"]] = []  # rows of ``gradient`` that were looked up, with repetitions
+        self.touched_all = False  # is the gradient on every row?
+        self.pending: list[tuple[Int[Tensor, " n"], Float[Tensor, "n D"]]] = []  # of this rank, not yet exchanged
+        embedding.read = self
+
+    @property
+    def weight(self) -> Tensor:
+        return self.module.weight
+
+    def __call__(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """Rows of the table."""
+        if self.gradient is None and self.rows_per_rank is None:
+            return self.module(rows)
+        return self.lookup_with_kept_gradient(rows)
+
+    def lookup_with_kept_gradient(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """Rows of the table; autograd sees no table, and hands their gradient to ``_add_gradient``."""
+        sharded = self.rows_per_rank is not None
+        vectors = self._lookup_sharded(rows) if sharded else F.embedding(rows, self.weight.detach())
+        if torch.is_grad_enabled() and self.gradient is not None:
+            vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))
+        return vectors
+
+    def hide_from_compiler(self) -> None:
+        """torch.compile cannot trace a gradient that autograd does not see: it calls this look-up as it is."""
+        self.lookup_with_kept_gradient = torch.compiler.disable(self.lookup_with_kept_gradient)  # type: ignore[method-assign]
+
+    def keep_gradient(self) -> None:
+        """From now on keep one dense gradient. A step begins with ``clear_gradient`` and steps ``touched_rows``."""
+        self.weight.grad = torch.zeros_like(self.weight)
+        self.gradient = local_shard(self.weight.grad)
+        # What autograd itself adds, from a penalty on the table for example, is on every row.
+        self.weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
+
+    def clear_gradient(self) -> None:
+        """Zero the kept gradient."""
+        assert self.gradient is not None
+        if self.touched_all:
+            self.gradient.zero_()
+        else:
+            for rows in self.touched:
+                self.gradient.index_fill_(0, rows, 0.0)
+        self.touched, self.touched_all = [], False
+
+    def touched_rows(self) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """The rows that have a gradient, each once in rising order, and how often each was looked up.
+
+        Where every row has one, rows that were not looked up count once. The places that a bag leaves empty look up
+        row 0 of their field, times 0.
+        """
+        size, device = len(self.weight), self.weight.device
+        rows = torch.cat(self.touched) if self.touched else torch.arange(0, device=device)
+        if self.touched_all:
+            return torch.arange(size, device=device), rows.bincount(minlength=size).clamp_(min=1)
+        different, counts = rows.unique(return_counts=True)
+        self.touched = [different]  # the fewer rows, the sooner cleared
+        return different, counts
+
+    def clip_gradient(self, ratio: float, bound: float) -> None:
+        """CowClip (Zheng et al., AAAI 2023, arXiv 2204.06240): clip the gradient of each row that the batch looked up.
+
+        Its norm becomes at most count max(ratio |row|, bound): ``ratio`` and ``bound`` are the paper's r and zeta, and
+        count is how often the batch has the id. The gradient is of the mean loss without the decay, which the optimizer
+        adds later. In bytedance/LargeBatchCTR the option ``--bound`` is zeta per coordinate: sqrt(D) times it is ours.
+        """
+        rows, counts = self.touched_rows()
+        weight, gradient = self.weight, self.weight.grad
+        assert gradient is not None
+        row, old = weight.detach().index_select(0, rows), gradient.index_select(0, rows)
+        allowed = counts * (ratio * torch.linalg.vector_norm(row, dim=1)).clamp_(min=bound)
+        scale = (allowed / torch.linalg.vector_norm(old, dim=1)).clamp_(max=1)  # a gradient of 0 stays 0
+        gradient.index_copy_(0, rows, old * scale.unsqueeze(1))
+
+    def shard(self, device: torch.device) -> None:
+        """Keep this rank's part of the rows, on ``device``. From now on all ranks look up together."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import Shard
+        from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
+
+        mesh = init_device_mesh(device.type, (world_size(),))
+        self.module.weight = nn.Parameter(shard(self.weight.detach(), mesh, [Shard(0)]))
+        parallelize_module(self.module, mesh, RowwiseParallel(input_layouts=Shard(0), output_layouts=Shard(0)))
+        self.rows_per_rank = 0
+
+    @torch.no_grad()
+    def _lookup_sharded(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
+        """All ranks look up at once, and each the same number of rows: shorter ones are padded."""
+        assert self.rows_per_rank is not None
+        ids = rows.flatten()
+        padded = F.pad(ids, (0, self.rows_per_rank * self.columns - len(ids)))
+        return self.module(padded)[: len(ids)].clone().view(*rows.shape, -1)
+
+    def _add_gradient(self, rows: Int[Tensor, " n"], grad: Float[Tensor, "*K D"]) -> None:
+        assert self.gradient is not None
+        grad = grad.reshape(len(rows), -1)
+        if world_size() > 1:
+            self.pending.append((rows, grad))
+        else:
+            self.gradient.index_add_(0, rows, grad)
+            self.touched.append(rows)
+
+    def all_reduce_gradient(self) -> None:
+        """Add the pending gradients of all ranks to the kept gradient of the rows held here.
+
+        Each rank sends every row that it looked up once, with its count and its gradient: D + 2 numbers. All ranks add
+        in the same order, so replicas stay equal to the bit. ``touched`` then has the look-ups of the whole batch.
+        """
+        weight, kept = self.weight, self.gradient
+        assert kept is not None
+        none = torch.zeros(0, dtype=torch.int64, device=kept.device), kept.new_zeros(0, kept.shape[1])
+        looked_up, gradients = (torch.cat(parts) for parts in zip(none, *self.pending, strict=True))
+        rows, place, counts = looked_up.unique(return_inverse=True, return_counts=True)
+        gradients = kept.new_zeros(len(rows), kept.shape[1]).index_add_(0, place, gradients)
+
+        sizes = all_gather_rows(torch.tensor([[len(rows)]], device=kept.device), 1).flatten().tolist()
+        rows_of_all = all_gather_rows(torch.stack([rows, counts], 1).int(), max(sizes)).long()
+        gradients_of_all = all_gather_rows(gradients, max(sizes))
+        if self.touched_all:  # autograd's own gradient, which every rank has
+            dist.all_reduce(kept)
+        first = rows_of_rank(rank(), len(weight)).start if is_sharded(weight) else 0
+        self.touched, self.pending = [], []
+        for size, sent, values in zip(sizes, rows_of_all, gradients_of_all, strict=True):
+            rows, counts = sent[:size].unbind(1)
+            if is_sharded(weight):
+                here = ((rows >= first) & (rows < first + len(kept))).nonzero().squeeze(1)
+                rows, counts, values = rows[here] - first, counts[here], values[here]
+            kept.index_add_(0, rows, values[: len(rows)])
+            self.touched.append(rows.repeat_interleave(counts))
+
+
+def all_reduce_gradients(tables: Sequence[Table], idle: bool) -> None:
+    """After the backward pass, as DDP does for the net. An ``idle`` rank, with a row that does not count, adds none."""
+    if world_size() > 1:
+        for table in tables:
+            if idle:
+                table.pending = []
+            if table.gradient is not None:
+                table.all_reduce_gradient()
+
+
+def set_rows_per_rank(model: nn.Module, rows: int) -> None:
+    """Until the next call no rank has more than ``rows`` rows of a batch: sharded tables look up that many on each."""
+    for table in (embedding.read for embedding in embeddings_of(model)):
+        if isinstance(table, Table) and table.rows_per_rank is not None:
+            table.rows_per_rank = rows
+
+
+def embeddings_of(model: nn.Module) -> Iterator[FieldEmbedding]:
+    return (module for module in model.modules() if isinstance(module, FieldEmbedding))
