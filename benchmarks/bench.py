@@ -66,8 +66,8 @@ class Loop:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
-        from eulernet.cli import conf_dir
-        from eulernet.train import set_up
+        from eulernet.settings import conf_dir
+        from eulernet.training.job import set_up
         from eulernet.training.precision import compile_model
         from eulernet.training.state import State
 

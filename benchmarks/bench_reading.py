@@ -21,10 +21,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir
 from eulernet.data import dataset
 from eulernet.data.dataset import Dataset
-from eulernet.train import set_up
+from eulernet.settings import conf_dir
+from eulernet.training.job import set_up
 from eulernet.training.state import State
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir
-from eulernet.prepare import prepare
+from eulernet.data.prepare import prepare
+from eulernet.settings import conf_dir
 
 PAPER = {"embedding_size": 16, "order_list": [7], "drop_ex": 0.3, "drop_im": 0.3, "apply_norm": False,
          "reg_weight": 1e-5, "learning_rate": 1e-3, "train_batch_size": 1024, "eval_batch_size": 8192,

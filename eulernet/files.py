@@ -113,3 +113,8 @@ def _is_full(error: Exception, folder: Path) -> bool:
     with suppress(OSError):
         return shutil.disk_usage(folder).free < 1 << 20
     return False
+
+
+def short(path: Path) -> Path:
+    """Relative to the working folder where it lies below it, as a user would type it."""
+    return Path(os.path.relpath(path)) if path.absolute().is_relative_to(Path.cwd()) else path

@@ -2,16 +2,12 @@
 
 import json
 import time
-from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from eulernet.cli import command, construct, to_plain
+from eulernet.cli import command, to_plain
 from eulernet.data import store
-from eulernet.data.sets import DATASETS
-from eulernet.errors import choose, require
-from eulernet.memory import keep_freed_memory
+from eulernet.data.prepare import prepare, summary_table
 
 
 @command("prepare")
@@ -21,38 +17,9 @@ def main(cfg: DictConfig) -> None:
     folder = prepare(to_plain(cfg))
     name, summary = store.read_meta(folder)["name"], json.loads((folder / "summary.json").read_text())
     made = (folder / "meta.json").stat().st_mtime >= began
-    print(describe(summary, "" if made else "made earlier: "))
+    print(summary_table(summary, "" if made else "made earlier: "))
     size = f"{summary['bytes'] / 1e9:.2f} GB" if summary["bytes"] >= 1e9 else f"{summary['bytes'] / 1e6:.1f} MB"
     print(f"{name}: {summary['rows']:,} rows, {len(summary['fields'])} fields, {size}, store: {folder}")
-
-
-def describe(summary: dict[str, Any], when: str) -> str:
-    """summary.json as two tables, of the fields and of the splits, and what preparing took."""
-    width = max(20, *(len(name) for name in summary["fields"]))
-    lines = [f"{'field':{width}} {'kind':8} {'ids':>11} {'missing':>8} {'rare':>8}"]
-    for name, field in summary["fields"].items():
-        ids = "" if field["ids"] is None else f"{field['ids']:,}"
-        lines.append(f"{name:{width}} {field['kind']:8} {ids:>11} {field['missing']:8.2%} {field['rare']:8.2%}")
-    lines += ["", f"{'split':{width}} {'rows':>20} {'clicks':>8}"]
-    for part, split in summary["splits"].items():
-        lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")
-    took = "".join(f"{phase} {seconds:.1f} s, " for phase, seconds in summary["seconds"].items())
-    return "\n".join([*lines, "", f"{when}{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
-
-
-def prepare(cfg: dict[str, Any]) -> Path:
-    """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed."""
-    keep_freed_memory()
-    settings = dict(cfg["dataset"])
-    make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
-    there = cfg["data_dir"] is not None and str(cfg["data_dir"]).strip() != ""
-    require(there, f"data_dir={cfg['data_dir'] or 'null'}: give the folder for prepared stores and downloads")
-    given = cfg["raw"] if isinstance(cfg["raw"], list) else [] if cfg["raw"] is None else [cfg["raw"]]
-    require(all(str(path).strip() for path in given), "raw=: the path is empty")
-    raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
-    memory = cfg["memory"]
-    require(isinstance(memory, int | float) and 0.25 <= memory < 2**20, f"memory={memory}: give GiB, at least 0.25")
-    return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
 
 
 if __name__ == "__main__":

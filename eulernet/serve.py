@@ -7,9 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eulernet.cli import command, construct, to_plain
+from eulernet.cli import command, to_plain
 from eulernet.errors import require
 from eulernet.runs.predictor import Predictor
+from eulernet.settings import construct
 
 try:
     from eulernet.serving.app import Limits

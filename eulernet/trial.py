@@ -15,13 +15,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from eulernet.errors import Diverged, UserError
-from eulernet.train import set_up
+from eulernet.runs.train import save_config
 from eulernet.training.checkpoint import LAST, load_last
-from eulernet.training.files import write_atomically
 from eulernet.training.history import Epoch
+from eulernet.training.job import set_up
 from eulernet.training.loop import fit
 from eulernet.training.report import commit
 
@@ -64,15 +62,14 @@ def trial(cfg: dict[str, Any], run: Path, overrides: list[str], report: Callable
     ``report`` hears of every epoch in order, those of before the checkpoint included.
     """
     job = set_up(cfg)
-    identity = {"model_name": cfg["model"]["name"], "dataset": f"{job.data.name}/{job.data.digest}"}
     about = {"overrides": overrides, "commit": commit()}
-    write_atomically(run / "config.yaml", lambda file: OmegaConf.save(OmegaConf.create(cfg), file))
-    saved = load_last(run, **identity) if (run / LAST).exists() else None
+    save_config(cfg, run)
+    saved = load_last(run, **job.identity) if (run / LAST).exists() else None
     for epoch in saved["history"] if saved else []:
         report(Epoch(**epoch))
     fit(
         job.model, job.data.without_test(), job.config, job.device, run,
-        identity={**identity, "about": about}, saved=saved,
+        identity={**job.identity, "about": about}, saved=saved,
         loggers=[lambda history, _: report(history[-1])],
     )  # fmt: skip
 

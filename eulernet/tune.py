@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from eulernet.cli import command, construct, to_plain
+from eulernet.cli import command, to_plain
 from eulernet.cli.callbacks import discard_unless_started
+from eulernet.cli.resume import saved_config
 from eulernet.data.dataset import Dataset
+from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, require
-from eulernet.prepare import prepare
-from eulernet.train import saved_config, set_up, short, train
+from eulernet.files import short
+from eulernet.runs.train import save_config, train
+from eulernet.settings import construct, dump_config
 from eulernet.training.device import device_of_job
 from eulernet.training.files import write_atomically
+from eulernet.training.job import set_up
 
 try:
     import matplotlib  # noqa: F401 (found missing now, not after a night of search)
@@ -50,12 +54,12 @@ def main(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         overrides = list(HydraConfig.get().overrides.task)
-        if cfg.resume is not None:
-            require(bool(cfg.resume), "resume=: give the folder of the search to go on with")
-            cfg = saved_config(cfg, overrides, MAY_CHANGE)
+        plain = to_plain(cfg, TUNE_KEYS)
+        if plain["resume"] is not None:
+            plain = saved_config(plain, overrides, MAY_CHANGE, folder)
         elif (folder / "config.yaml").exists():
             raise UserError(f"{short(folder)} already holds a search; give resume={short(folder)}")
-        return tune(to_plain(cfg, TUNE_KEYS), short(folder))
+        return tune(plain, short(folder))
     finally:
         discard_unless_started(folder, "config.yaml")
 
@@ -88,7 +92,7 @@ def tune(cfg: dict[str, Any], folder: Path) -> float:
         name = str(given["study"] or "_".join(given["chosen"][group] for group in ("dataset", "model")))
         study = open_study(folder, given["storage"], name, digest(cfg, data), pruner)
         if resume is None:
-            write_atomically(folder / "config.yaml", lambda file: OmegaConf.save(OmegaConf.create(cfg), file))
+            save_config(cfg, folder)
         log.info("searching %s for %s on %s", ", ".join(space), cfg["model"]["name"], data.name)
         said = [o for o in given["chosen"]["overrides"] if re.split(r"[.=]", o.lstrip("+"))[0] not in TUNE_KEYS]
         search = Search(study, space, base, said, folder, lock, plan)
@@ -122,7 +126,7 @@ def conclude(
     file = folder / "tuned" / f"{cell}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     about = f"# Found by eulernet.tune: {line}; seed {cfg['seed']}."
-    text = f"# @package _global_\n{about}\n{OmegaConf.to_yaml(OmegaConf.create(tuned_cell(cfg)))}"
+    text = f"# @package _global_\n{about}\n{dump_config(tuned_cell(cfg))}"
     write_atomically(file, lambda temporary: temporary.write_text(text))
     plot_history(study, folder / "history.png")
     if not plot_importance(study, folder / "importance.png"):

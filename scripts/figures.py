@@ -29,7 +29,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir
 from eulernet.data.dataset import Split
 from eulernet.data.sets.synthetic import hidden_logs
 from eulernet.errors import UserError, choose, require
@@ -40,9 +39,11 @@ from eulernet.interactions.terms import Explicit, Fields
 from eulernet.reporting.compare import mean_and_deviation
 from eulernet.reporting.runs import Run, essence, read_report, read_run
 from eulernet.runs.predictor import Predictor
-from eulernet.train import set_up, train
+from eulernet.runs.train import train
+from eulernet.settings import conf_dir
 from eulernet.training.checkpoint import load_weights
 from eulernet.training.files import write_atomically
+from eulernet.training.job import set_up
 
 try:
     from drawing import DULL, GOOD, INK, heat_map, new, number, save

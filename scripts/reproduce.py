@@ -30,8 +30,8 @@ from eulernet.campaigns.tables import Block, as_csv, latex, long_csv, markdown, 
 from eulernet.cli import command, config_folders, to_plain
 from eulernet.cli.callbacks import discard_unless_started
 from eulernet.data.dataset import Dataset
+from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, choose, require
-from eulernet.prepare import prepare
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
 from eulernet.reporting.runs import REPORT, Run, Setting, identity, read_report

@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir, construct
 from eulernet.models import MODELS
+from eulernet.settings import conf_dir, construct
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))

@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from eulernet import trial
-from eulernet.cli import conf_dir
 from eulernet.data.dataset import Dataset, Split
-from eulernet.prepare import prepare
-from eulernet.train import set_up
+from eulernet.data.prepare import prepare
+from eulernet.settings import conf_dir
+from eulernet.training.job import set_up
 from eulernet.training.loop import evaluate
 
 OVERRIDES = (

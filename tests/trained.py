@@ -11,9 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir
 from eulernet.data.dataset import Dataset
-from eulernet.train import train
+from eulernet.runs.train import train
+from eulernet.settings import conf_dir
 
 WORDS = ("Wien", "Graz", "Linz", "Bad, Ischl", "Köln")
 

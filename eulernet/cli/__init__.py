@@ -1,19 +1,15 @@
 """The door between the command line and the package: Hydra, configurations to plain arguments, errors to one line."""
 
-import collections.abc
 import errno
-import inspect
 import os
 import re
 import signal
 import sys
 import traceback
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import make_dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -23,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.errors import UserError, choose, nearest, require, require_known
+from eulernet.errors import UserError, choose, nearest, require
+from eulernet.settings import conf_dir
 
-T = TypeVar("T")
 KEYS = (
     "dataset", "model", "train", "tuned", "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume",
     "logger", "run", "input", "output", "keep", "batch_size", "split", "group", "resamples", "predictions",
@@ -36,13 +32,6 @@ Task = Callable[[DictConfig], float | None]
 
 # The folder of a run: a new one, or that of the run to go on with.
 OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value))
-
-
-def conf_dir() -> Path:
-    """The folder ``conf``: inside the package when installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if (inside / "train.yaml").is_file() else package.parent / "conf"
 
 
 def command(config: str) -> Callable[[Task], Callable[[], None]]:
@@ -122,46 +111,6 @@ def group_files(group: str) -> dict[str, Path]:
         for folder in config_folders()
         for file in sorted((folder / group).rglob("*.yaml"))
     }
-
-
-def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str, **given: Any) -> T:
-    """Call ``make(**settings, **given)`` after checking ``settings`` against the annotations of its parameters.
-
-    Unknown keys, missing keys and values of another type are UserErrors that name the key, which is in ``section``
-    unless that is empty; whether a value is possible is for ``make`` to check.
-    """
-    prefix = f"{section}." if section else ""
-    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
-    names = [name for name in inspect.signature(make).parameters if name not in given]
-    for key in settings:
-        require_known(key, names, f"unknown key {prefix}{key}")
-    schema = OmegaConf.structured(make_dataclass("Settings", [(name, _plain(hints[name])) for name in names]))
-    for name in names:
-        require(name in settings, f"{prefix}{name} is missing")
-        try:
-            schema[name] = settings[name]
-        except OmegaConfBaseException:
-            kind = hints[name].__name__ if inspect.isclass(hints[name]) else str(hints[name])
-            kind = kind.replace("collections.abc.Sequence", "list").replace("collections.abc.Mapping", "dict")
-            raise UserError(f"{prefix}{name}={settings[name]}: should be of type {kind}") from None
-        if typing.get_origin(hints[name]) is typing.Literal:
-            choose(dict.fromkeys(typing.get_args(hints[name])), schema[name], f"{prefix}{name}")
-    checked = typing.cast("dict[str, Any]", OmegaConf.to_container(schema))
-    return make(**checked, **given)
-
-
-def _plain(hint: Any) -> Any:
-    """The annotation in the words that OmegaConf knows: list for Sequence, dict for Mapping, str for Literal."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return str
-    if origin is collections.abc.Sequence:
-        return list[_plain(inner[0])]  # type: ignore[misc]
-    if origin is collections.abc.Mapping:
-        return dict[inner[0], _plain(inner[1])]  # type: ignore[valid-type, misc]
-    if origin in (types.UnionType, typing.Union):
-        return typing.Union[tuple(_plain(part) for part in inner)]  # noqa: UP007 (built from a tuple)
-    return hint
 
 
 def _explain(error: Exception, config: str) -> str:

@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 from optuna.trial import create_trial
 
 from eulernet.campaigns.space import apply, as_overrides, drawn, read_space
-from eulernet.cli import conf_dir, construct
 from eulernet.errors import UserError
 from eulernet.models import MODELS
+from eulernet.settings import conf_dir, construct
 from eulernet.training.config import TrainConfig
 
 CFG = {"seed": 1, "model": {"name": "toy", "orders": [7], "norm": False}, "train": {"lr": 1e-3, "batch_size": 64}}

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eulernet.cli import conf_dir, construct
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
 from eulernet.features import Bag, Number
 from eulernet.models import MODELS
+from eulernet.settings import conf_dir, construct
 
 SIZES = [11, 3, 7, 5]
 PRESETS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))

@@ -1,0 +1,106 @@
+"""A run, from its configuration to the report in its folder; under torchrun with the part of each rank."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eulernet.distributed import launch
+from eulernet.errors import UserError, require
+from eulernet.files import short, write_atomically
+from eulernet.runs.manifest import write_manifest
+from eulernet.settings import dump_config, read_config
+from eulernet.training.checkpoint import LAST, load_last
+from eulernet.training.job import Job, set_up
+from eulernet.training.loggers import loggers
+from eulernet.training.loop import fit
+from eulernet.training.report import commit, reset_peak_memory, write_report
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
+    """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
+    resume, cfg = cfg["resume"], {**cfg, "resume": None}
+    # Asked now: the checkout may move on while the run goes.
+    about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
+    also = loggers(cfg["logger"])
+    job = set_up(cfg)
+    saved = None
+    if resume is not None:
+        saved = load_last(run, **job.identity)
+        began = saved.get("about", about)
+        if began["commit"] != about["commit"]:
+            about["commit"] = f"{began['commit']}, then {about['commit']}"
+        about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
+    else:
+        job.data.copy_preprocessor(run / "preprocessor")
+    save_config(cfg, run)
+    reset_peak_memory(job.device)
+    try:
+        lead(job, cfg["model"]["name"], run, resumed=resume is not None)
+        history, test = fit(
+            job.model, job.data, job.config, job.device, run,
+            identity={**job.identity, "about": about}, saved=saved, loggers=also,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if (run / LAST).exists():
+            log.info("stopped; go on with: %s", resume_command(run))
+        raise
+    except Exception as error:
+        if launch.is_lost_rank(error) and (run / LAST).exists():
+            raise UserError(f"another process of this run is gone; go on with: {resume_command(run)}") from None
+        raise
+    report = write_report(run, job.model, job.data, history, test, device=job.device, config=cfg, **about)
+    write_manifest(run)
+    found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
+    log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
+    return report["valid"]["auc"]
+
+
+def lead(job: Job, name: str, run: Path, *, resumed: bool) -> None:
+    """Say what is trained, and have the other ranks build the same."""
+    rows, weights = len(job.data.train), sum(weight.numel() for weight in job.model.parameters())
+    log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, f"{rows:,}", f"{weights:,}", job.device)
+    places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute())}
+    launch.lead({**places, "device": job.device.type, "resumed": resumed}, job.device)
+
+
+def follow() -> None:
+    """Take part in the run that rank 0 leads: the same steps, without a message and without a file."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.disable(logging.WARNING)
+
+    def build(lead: dict[str, Any]) -> tuple[Callable[[], object], torch.device]:
+        run = Path(lead["run"])
+        file = run / "config.yaml"
+        require(file.is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
+        job = set_up({**read_config(file), "device": lead["device"]}, Path(lead["store"]))
+        saved = load_last(run, **job.identity) if lead["resumed"] else None
+        steps = partial(fit, job.model, job.data, job.config, job.device, run, identity=job.identity, saved=saved)
+        return steps, job.device
+
+    steps = launch.follow(build)
+    try:
+        steps()
+    except UserError:  # rank 0 meets the same error, and says it
+        sys.exit(1)
+    except OSError as error:
+        raise UserError(f"process {launch.env_rank()}: {error}") from None
+
+
+def save_config(cfg: dict[str, Any], run: Path) -> None:
+    """``cfg`` as config.yaml in the folder of a run: plain values."""
+    text = dump_config(cfg)
+    write_atomically(run / "config.yaml", lambda file: file.write_text(text, encoding="utf-8"), place="hydra.run.dir=")
+
+
+def resume_command(run: Path) -> str:
+    """What to type to go on with ``run``."""
+    several = launch.env_world_size() > 1
+    return launch.resume_command(run) if several else f"{short(Path(sys.executable))} -m eulernet.train resume={run}"

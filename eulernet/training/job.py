@@ -1,0 +1,52 @@
+"""A plain configuration, checked and built: the model, its data, how to train it, and where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eulernet.data.dataset import Dataset
+from eulernet.data.prepare import prepare
+from eulernet.distributed import launch
+from eulernet.errors import choose, require
+from eulernet.models import MODELS
+from eulernet.models.base import CTRModel
+from eulernet.settings import construct
+from eulernet.training.config import TrainConfig
+from eulernet.training.device import pick_device
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that ``fit`` takes."""
+
+    model: CTRModel
+    data: Dataset
+    config: TrainConfig
+    device: torch.device
+    identity: dict[str, str]  # by which a checkpoint is known to be of this model and this data
+
+
+def set_up(cfg: dict[str, Any], store: Path | None = None) -> Job:
+    """Check the plain configuration ``cfg`` and build what it describes.
+
+    The data is read from the folder ``store`` if it exists; otherwise the store is found, or made.
+    """
+    seed = cfg["seed"]
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
+    require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
+    device = pick_device(launch.device_of_rank(str(cfg["device"])))
+    config = construct(TrainConfig, cfg["train"], "train")
+    ranks = launch.env_world_size()
+    require(
+        config.batch_size >= ranks,
+        f"train.batch_size={config.batch_size} leaves some of {ranks} processes without a row",
+    )
+    data = Dataset.open(store if store is not None and store.is_dir() else prepare(cfg))
+    settings = dict(cfg["model"])
+    name = str(settings.pop("name", None))
+    make = choose(MODELS, name, "model")
+    torch.manual_seed(seed)
+    model = construct(make, settings, "model", field_sizes=data.field_sizes)
+    return Job(model, data, config, device, {"model_name": name, "dataset": f"{data.name}/{data.digest}"})
