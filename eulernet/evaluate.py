@@ -11,8 +11,9 @@ import polars as pl
 from omegaconf import DictConfig
 
 from eulernet.cli import command, to_plain
-from eulernet.data import disk, raw
+from eulernet.data import disk
 from eulernet.data.dataset import Dataset
+from eulernet.data.find import find
 from eulernet.data.output import writer
 from eulernet.data.splits import PARTS
 from eulernet.errors import choose, require, require_known
@@ -119,7 +120,7 @@ def store_of(predictor: Predictor, run: Path, data_dir: str | None) -> Dataset:
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Scores:
     """The rows of labelled files; a group is then what a column says."""
-    files = raw.find(given, "a CSV, TSV or Parquet file, or a folder of them", raw.SUFFIXES, key="input")
+    files = find(given, "a CSV, TSV or Parquet file, or a folder of them", key="input").files
     keep = [] if group is None else [group]
     labels, logits, groups, rows = [], [], [], 0
     with disk.progress("scoring", " rows") as bar:
@@ -127,12 +128,15 @@ def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, bat
             assert scored.labels is not None
             labels.append(scored.labels)
             logits.append(scored.logits)
-            groups.append(scored.rows)
+            groups.append(scored.rows.cast(pl.String))  # files may differ in the type of a column
             rows += len(scored.labels)
             bar.total = int(rows / scored.done)
             bar.update(len(scored.labels))
     require(rows > 0, f"input={given[0]}: no rows")
-    groups_of = None if group is None else pl.concat(groups)[group].rank("dense").fill_null(0).to_numpy()
+    groups_of = None
+    if group is not None:
+        words = pl.concat(groups)[group].replace(["", *predictor.preprocessor.form.missing], None)
+        groups_of = words.rank("dense").fill_null(0).to_numpy()
     return Scores(np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows))
 
 

@@ -12,7 +12,7 @@ Typed columns are called f0, f1, ..., so that no name of a user's gets in the wa
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from eulernet import memory as process
 from eulernet.data import coders, disk, store
 from eulernet.data.coders import Coder
 from eulernet.data.columns import describe_raw
+from eulernet.data.find import require_distinct
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Field, Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
@@ -47,11 +48,13 @@ def build(
     split: Splitter,
     origin: str,
     memory: float,
+    left_out: Mapping[str, str] | None = None,
 ) -> Path:
-    """The store of ``recipe`` over raw ``files``: made under ``data_dir`` unless it is there already.
+    """The store of ``recipe`` over the raw ``files``: made under ``data_dir`` unless it is there already.
 
     ``vocabulary`` is ``all`` (ids and counts over all rows, as published) or ``train`` (leak-free). ``origin`` says in
-    words where the files came from, ``memory`` how many GiB the blocks may take. UserError for what is wrong in the
+    words where the files came from, ``memory`` how many GiB the blocks may take, ``left_out`` why other
+    files were not read. UserError for what is wrong in the
     files, with file and line, and for a disk without room.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
@@ -64,6 +67,8 @@ def build(
     if folder.exists():
         return folder
 
+    if recipe.rows is None:  # the files of a published set are known
+        require_distinct(files, recipe.form.member)
     process.reset_peak()
     with disk.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
         with timed(seconds, "read"):
@@ -99,7 +104,8 @@ def build(
             source={"origin": origin, "files": sums},
             raw=describe_raw(recipe.form, recipe.label),
         )
-        store.summarise(new, meta, missing, zeros.tolist(), seconds)
+        rows_of = dict(zip(sums, in_files, strict=True))
+        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
     ids = sum(field["size"] for field in meta["fields"])
     log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{rows:,}", f"{ids:,}", folder)
     return folder

@@ -33,6 +33,7 @@ def describe_raw(form: Format, label: Label) -> dict[str, Any]:
         "separator": form.separator,
         "header": form.header,
         "quote": form.quote,
+        **({"escape": form.escape} if form.escape else {}),
         "missing": list(form.missing),
         "names": None if form.header else list(form.names or form.columns),
         "label": label.describe(),

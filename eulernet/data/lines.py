@@ -1,23 +1,27 @@
 """Delimited text: blocks of whole lines, lines to columns, and which line is wrong.
 
-polars parses a block; only when it refuses one is the line looked for, by bisection.
+polars parses a block; only when it refuses one, or finds other rows than the scanner of ``rows``, is the line looked
+for, by bisection.
 """
 
 import csv
 import io
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
+from eulernet.data.rows import LINE_END, Quoting, quoting
 from eulernet.errors import UserError, require, require_known
 
 Dtype = pl.DataType | type[pl.DataType]
-BOM, LINE_END = b"\xef\xbb\xbf", b"\n"
+BOM = b"\xef\xbb\xbf"
+LONGEST_HEADER = 1 << 24  # bytes
+LONGEST_ROW = 1 << 28
+KEPT = "\x1fkept "  # before the name of a column that is also wanted as it is written
 
 
 @dataclass(frozen=True)
@@ -36,82 +40,124 @@ class Format:
     missing: tuple[str, ...] = ()
     names: Sequence[str] | None = None
     member: str | None = None  # the file to take from an archive with several, without its suffixes
+    escape: str | None = None  # before a quote within a quoted cell, where it is not written twice
+    kept: Sequence[str] = ()  # columns that are wanted as they are written too, as KEPT + name
+
+    @property
+    def quoting(self) -> Quoting:
+        return quoting(self.separator, self.quote, self.escape)
 
 
-def blocks(file: Path, stream: IO[bytes], size: int, form: Format) -> Iterator[bytes]:
-    """Whole lines, about ``size`` bytes at a time. A line end between quotes ends no line."""
-    rest = b""
+def blocks(file: Path, stream: IO[bytes], size: int, form: Format, *, blank: bool) -> Iterator[bytes]:
+    """Whole lines, about ``size`` bytes at a time. A line end between quotes ends no line.
+
+    Blocks of blank lines alone come only where a ``blank`` line is a row.
+    """
+    rest, quoting = b"", form.quoting
     while block := stream.read(size):
         block = rest + block
-        end = block.rfind(b"\n") + 1
-        if form.quote and block.count(form.quote.encode(), 0, end) % 2:
+        end = block.rfind(LINE_END) + 1
+        if quoting.quotes(block, 0, end) % 2:
             inside = True  # walk back over line ends until one has an even number of quotes before it
             while end and inside:
-                previous = block.rfind(b"\n", 0, end - 1) + 1
-                inside ^= block.count(form.quote.encode(), previous, end) % 2 == 1
+                previous = block.rfind(LINE_END, 0, end - 1) + 1
+                inside ^= quoting.quotes(block, previous, end) % 2 == 1
                 end = previous
-        kept = len(block[:end].rstrip(b"\r\n"))  # empty lines go to the next block: those that end a file are no rows
-        end = min(end, kept + 1 + block.startswith(b"\r\n", kept))
         lines, rest = block[:end], block[end:]
-        require(len(rest) <= 1 << 28, f"{file}: no line ends in 256 MB; is it text, and is every quote closed?")
-        if lines.strip(b"\r\n"):
+        require(len(rest) <= LONGEST_ROW, f"{file}: no line ends in 256 MB; is it text, and is every quote closed?")
+        if lines.strip(b"\r\n") or (blank and lines):
             yield lines
         else:
             rest = lines + rest
-    if rest.strip(b"\r\n"):
-        yield rest.rstrip(b"\r\n") + b"\n"
+    if rest.strip(b"\r\n") or (blank and rest):
+        yield rest
 
 
-def header_of(file: Path, stream: IO[bytes], separator: str, quote: str | None) -> list[str]:
-    line = stream.readline(1 << 20).removeprefix(BOM)
+def header_of(file: Path, stream: IO[bytes], form: Format) -> tuple[list[str], int]:
+    """The cells of the first line that is not blank, and how many lines of the file that takes."""
+    line, blank = stream.readline(LONGEST_HEADER).removeprefix(BOM), 0
+    while line.endswith(LINE_END) and not line.strip(b"\r\n"):
+        line, blank = stream.readline(LONGEST_HEADER), blank + 1
+    while form.quoting.quotes(line, 0, len(line)) % 2 and (more := stream.readline(LONGEST_HEADER)):
+        line += more
+        require(len(line) <= LONGEST_HEADER, f"{file}, line {blank + 1}: a quote that no other one closes")
+    where = f"{file}, line {blank + 1}"
+    require(b"\r" not in line.rstrip(b"\r\n") or LINE_END in line, f"{file}: lines end in CR alone; end them with LF")
     try:
-        names = next(csv.reader([line.decode().rstrip("\r\n")], delimiter=separator, quotechar=quote or "\0"), [])
+        text = form.quoting.unescape(line.rstrip(b"\r\n")).decode()
+        cells = pl.read_csv(
+            text.encode(), separator=form.separator, quote_char=form.quote, has_header=False, infer_schema=False
+        )
+        names = [(name or "").strip() for name in cells.row(0)]
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}, line 1: not UTF-8 text at byte {error.start + 1}") from None
-    names = [name.strip() for name in names]
-    require(any(names), f"{file}, line 1: no header")
-    return [name or f"(unnamed {i})" for i, name in enumerate(names)]  # as pandas leaves the column of its index
+        raise UserError(f"{where}: not UTF-8 text at byte {error.start + 1}") from None
+    except pl.exceptions.NoDataError:
+        names = []
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{where}: cannot be cut into columns ({str(error).splitlines()[0][:100]})") from None
+    require(any(names), f"{where}: no header")
+    names = [name or f"(unnamed {i})" for i, name in enumerate(names)]  # as pandas leaves the column of its index
+    return names, blank + 1 + line.rstrip(b"\r\n").count(LINE_END)
 
 
-def require_columns(file: Path, wanted: Mapping[str, Any], there: Sequence[str]) -> None:
-    known = Counter(there)
-    missing = not any(name in known for name in wanted)
-    require(not missing, f"{file}, line 1 has none of the columns {', '.join(wanted)}: is its header missing?")
+def require_columns(file: Path, wanted: Collection[str], there: Sequence[str]) -> None:
+    count = Counter(there)
+    if wanted and not any(name in count for name in wanted):
+        shown = ", ".join([*wanted][:10]) + (", ..." if len(wanted) > 10 else "")
+        raise UserError(f"{file}, line 1 has none of the columns {shown}: is its header missing?")
     for name in wanted:
-        require_known(name, known, f"{file}: no column {name!r}")
-    twice = {name for name, times in known.items() if times > 1}
-    require(not twice, f"{file}, line 1: column {', '.join(sorted(twice))} is there twice")
+        require_known(name, count, f"{file}: no column {name!r}")
+    twice = sorted(name for name in count if count[name] > 1)
+    require(not twice, f"{file}, line 1: column {', '.join(twice)} is there twice")
 
 
 def parse_block(file: Path, block: bytes, line: int, names: Sequence[str], form: Format) -> pl.DataFrame:
     """The frame of a block that starts at ``line`` of ``file``, or a UserError that names the line that is wrong."""
     if line == 1:
         block = block.removeprefix(BOM)
+    block = form.quoting.unescape(block)
+    try:
+        return parse(block, names, form)
+    except (pl.exceptions.PolarsError, UserError) as error:
+        reason = " ".join(str(error).split())
+    spans = quoting(form.separator, form.quote).rows(block, blank=len(names) == 1)
+    lines = [block[start:stop] for start, stop in spans]
+    if sum(map(len, lines)) < len(block):  # without blank lines
+        try:
+            return parse(b"".join(lines), names, form)
+        except (pl.exceptions.PolarsError, UserError) as error:
+            reason = " ".join(str(error).split())
+    wrong = first_failure(len(lines), lambda start, stop: parse(b"".join(lines[start:stop]), names, form))
+    number = line + block.count(LINE_END, 0, spans[wrong][0])
+    raise UserError(f"{file}, line {number}: {complaint(lines[wrong], names, form) or reason[:200]}")
 
-    def parse(lines: bytes) -> pl.DataFrame:
-        frame = pl.read_csv(
+
+def parse(lines: bytes, names: Sequence[str], form: Format) -> pl.DataFrame:
+    """The wanted columns of whole lines, which are counted by the scanner and by polars. UserError if these differ."""
+    position = {name: i for i, name in enumerate(names)}
+
+    def read(columns: Mapping[str, Dtype], missing: Sequence[str]) -> pl.DataFrame:
+        return pl.read_csv(
             lines,
             separator=form.separator,
             has_header=False,
-            schema={name: form.columns.get(name, pl.String) for name in names},
-            columns=[names.index(name) for name in form.columns],
+            schema={name: columns.get(name, pl.String) for name in names},
+            columns=[position[name] for name in columns],
             quote_char=form.quote,
-            null_values=list(form.missing) or None,
+            null_values=list(missing) or None,
         )
-        # polars fills a line that is too short with nulls, and refuses one that is too long: the total tells.
-        require(separators(lines, form) == len(frame) * (len(names) - 1), "")
-        # An empty cell is missing, in quotes too.
-        return frame.with_columns(pl.col(pl.String).replace("", None)) if form.quote and b'""' in lines else frame
 
-    try:
-        return parse(block)
-    except (pl.exceptions.PolarsError, UserError) as error:
-        reason = " ".join(str(error).split())
-    lines = rows_of(block, form)
-    wrong = first_failure(len(lines), lambda start, stop: parse(b"".join(lines[start:stop])))
-    raise UserError(
-        f"{line_of(file, block, line, form, wrong)}: {complaint(lines[wrong], names, form) or reason[:200]}"
-    )
+    frame = read(form.columns, form.missing)
+    if form.quote and b'""' in lines:  # an empty cell is missing, in quotes too
+        frame = frame.with_columns(pl.col(pl.String).replace("", None))
+    if form.kept:
+        kept = read(dict.fromkeys(form.kept, pl.String), ())
+        frame = frame.hstack(kept.rename({name: KEPT + name for name in form.kept}))
+    # polars fills a line that is too short with nulls, and refuses one that is too long: the total tells.
+    count = quoting(form.separator, form.quote).count(lines)
+    require(count is not None, "a quote at the start of a cell that none at its end closes")
+    require(count == (len(frame), len(frame) * (len(names) - 1)), "other rows than its lines have")
+    return frame
 
 
 def complaint(line: bytes, names: Sequence[str], form: Format) -> str | None:
@@ -120,9 +166,11 @@ def complaint(line: bytes, names: Sequence[str], form: Format) -> str | None:
         text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         return f"not UTF-8 text at byte {error.start + 1}"
-    quoting: Any = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
+    if form.quote and not form.escape and f"\\{form.quote}" in text:
+        return f"\\{form.quote} in a cell; dataset.escape='\\' reads that, or write a quote in a cell twice"
+    quotes: Any = {"quotechar": form.quote} if form.quote else {"quoting": csv.QUOTE_NONE}
     try:
-        cells = next(csv.reader(io.StringIO(text), delimiter=form.separator, **quoting), [])
+        cells = next(csv.reader(io.StringIO(text), delimiter=form.separator, **quotes), [])
     except csv.Error as error:
         return f"cannot be cut into columns ({error})"
     if len(cells) != len(names):
@@ -140,30 +188,10 @@ def kind_of(dtype: Dtype) -> str:
     return "a whole number" if dtype.is_integer() else "a number" if dtype.is_float() else f"of type {dtype}"
 
 
-def separators(lines: bytes, form: Format) -> int:
-    if form.quote and form.quote.encode() in lines:
-        quote = re.escape(form.quote.encode())
-        lines = re.sub(quote + b"[^" + quote + b"]*" + quote, b"", lines)
-    return lines.count(form.separator.encode())
-
-
-def rows_of(block: bytes, form: Format) -> list[bytes]:
-    """The rows of a block; one between whose quotes a line ends is several lines of the file."""
-    lines = [line + LINE_END for line in block.removesuffix(LINE_END).split(LINE_END)]
-    if not (form.quote and form.quote.encode() in block):
-        return lines
-    rows, parts, inside = [], [], False
-    for line in lines:
-        parts.append(line)
-        inside ^= line.count(form.quote.encode()) % 2 == 1
-        if not inside:
-            rows.append(b"".join(parts))
-            parts = []
-    return [*rows, b"".join(parts)] if parts else rows
-
-
-def line_of(file: Path, block: bytes, first: int, form: Format, row: int) -> str:
-    return f"{file}, line {first + b''.join(rows_of(block, form)[:row]).count(LINE_END)}"
+def line_of(file: Path, block: bytes, first: int, form: Format, blank: bool, row: int) -> str:
+    """Where the i-th row of a block stands."""
+    start, _ = form.quoting.rows(block, blank=blank)[row]
+    return f"{file}, line {first + block.count(LINE_END, 0, start)}"
 
 
 def first_failure(count: int, work: Callable[[int, int], object]) -> int:

@@ -1,15 +1,14 @@
 """Rows to a file, piece by piece, in bounded memory: there whole, or not at all."""
 
 import gzip
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
-from eulernet.errors import UserError, require
+from eulernet.errors import require
+from eulernet.files import replacing
 
 SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 
@@ -24,19 +23,11 @@ def writer(target: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     require(suffix is not None, f"output={target}: should end in {', '.join(SEPARATORS)} or .parquet")
     require(target.parent.is_dir(), f"output={target}: there is no folder {target.parent}")
     require(not target.is_dir(), f"output={target} is a folder; give a file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with (_parquet if suffix == ".parquet" else _text)(
-            temporary, SEPARATORS.get(str(suffix), ","), suffix
-        ) as write:
-            yield write
-        temporary.replace(target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        if "No space left" in str(error):
-            raise UserError(f"{target.parent}: the disk is full; free some space, or give another output=") from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(target, place="output=") as temporary,
+        (_parquet if suffix == ".parquet" else _text)(temporary, SEPARATORS.get(str(suffix), ","), suffix) as write,
+    ):
+        yield write
 
 
 @contextmanager
@@ -47,6 +38,8 @@ def _text(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[
 
         def write(frame: pl.DataFrame) -> None:
             nonlocal first
+            nested = next((name for name, dtype in frame.schema.items() if dtype.is_nested()), None)
+            require(nested is None, f"column {nested} holds lists, which text has no form for; give output=.parquet")
             stream.write(frame.write_csv(separator=separator, include_header=first).encode())
             first = False
 
@@ -68,8 +61,5 @@ def _parquet(file: Path, separator: str, suffix: str | None) -> Iterator[Callabl
         parts.append(folder / f"{len(parts):08}.arrow")
         frame.write_ipc(parts[-1])
 
-    try:
-        yield write
-        pl.scan_ipc(parts, glob=False).sink_parquet(file)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    yield write
+    pl.scan_ipc(parts, glob=False).sink_parquet(file)

@@ -8,6 +8,8 @@ from eulernet.errors import choose, require
 from eulernet.memory import keep_freed_memory
 from eulernet.settings import construct
 
+SHOWN = 20  # files in the closing table
+
 
 def prepare(cfg: dict[str, Any]) -> Path:
     """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed."""
@@ -25,7 +27,7 @@ def prepare(cfg: dict[str, Any]) -> Path:
 
 
 def summary_table(summary: dict[str, Any], when: str) -> str:
-    """summary.json as two tables, of the fields and of the splits, and what preparing took."""
+    """summary.json as tables, of the fields, of the splits and of the files, and what preparing took."""
     width = max(20, *(len(name) for name in summary["fields"]))
     lines = [f"{'field':{width}} {'kind':8} {'ids':>11} {'missing':>8} {'rare':>8}"]
     for name, field in summary["fields"].items():
@@ -35,4 +37,14 @@ def summary_table(summary: dict[str, Any], when: str) -> str:
     for part, split in summary["splits"].items():
         lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")
     took = "".join(f"{phase} {seconds:.1f} s, " for phase, seconds in summary["seconds"].items())
+    files, left_out = summary.get("files", {}), summary.get("left_out", {})
+    if len(files) > 1 or left_out:
+        lines += ["", f"{'file':{width}} {'rows':>20}"]
+        lines += shorten([f"{name:{width}} {rows:>20,}" for name, rows in files.items()])
+        lines += shorten([f"{name:{width}} {'left out: ' + why:>20}" for name, why in left_out.items()])
     return "\n".join([*lines, "", f"{when}{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
+
+
+def shorten(lines: list[str]) -> list[str]:
+    """The first and the last of many lines; ``summary.json`` has them all."""
+    return lines if len(lines) <= SHOWN else [*lines[: SHOWN - 1], f"... {len(lines) - SHOWN:,} more", lines[-1]]

@@ -1,7 +1,7 @@
 """What turns raw rows into ids, from ``meta.json`` and ``vocab/`` of a store or of a trained run."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -86,14 +86,17 @@ class Preprocessor:
             for name, dtype in self.columns.items()
         ]
 
-    def require_columns(self, there: Sequence[str], what: str) -> None:
+    def require_columns(self, there: Collection[str], what: str) -> None:
         """UserError unless ``there`` are all columns that each row must have."""
-        known = dict.fromkeys(there)
         for name in self.required:
-            require_known(name, known, f"{what}: no column {name!r}")
+            require_known(name, there, f"{what}: no column {name!r}")
 
-    def read(self, files: Sequence[Path], memory: int, extra: Sequence[str]) -> Iterator[Piece]:
-        """The rows of ``files`` in order, with the columns that fields come from and ``extra`` ones, for ``encode``.
+    def read(
+        self, files: Sequence[Path], memory: int, keep: Sequence[str] = (), *, label: bool = False
+    ) -> Iterator[Piece]:
+        """The rows of ``files`` in order, with the columns that fields come from, for ``encode``.
+
+        There are also the columns ``keep`` as they are written (KEPT + name), and the ``label`` if it is asked for.
 
         Pieces are sized so that a few at once stay below ``memory`` bytes. Text has the columns in any order under a
         header; where the files of training had none, these may have none either, with the label or without. UserError
@@ -102,29 +105,31 @@ class Preprocessor:
         total, before = sum(file.stat().st_size for file in files), 0
         for index, file in enumerate(files):
             require(file.stat().st_size > 0, f"{file} is empty")
-            yield from raw.pieces(file, self.form_of(file, extra), memory, index, before, total)
+            yield from raw.pieces(file, self.form_of(file, keep, label), memory, index, before, total)
             before += file.stat().st_size
 
-    def form_of(self, file: Path, extra: Sequence[str]) -> Format:
-        """How the lines, or Parquet's columns, of one file become columns; ``extra`` ones stay as they are written."""
-        if raw.is_parquet(file):
-            types = raw.parquet_schema(file)
+    def form_of(self, file: Path, keep: Sequence[str], label: bool) -> Format:
+        """How the lines, or Parquet's columns, of one file become columns; see ``read``."""
+        types: Mapping[str, Dtype]
+        if raw.is_columnar(file):
+            types = raw.schema_of(file)
             form, names = self.form, list(types)
         else:
-            form = replace(self.form, separator=raw.separator_of(file, self.form.separator))
+            form = replace(self.form, separator=raw.separator_of(file, self.form.quote, self.form.separator))
             names = raw.first_line(file, form)
             known = [*self.columns, self.label.column]
             header = form.header or any(name in known for name in names)
             if not header:
                 names = self.names_without_header(file, len(names))
             form = replace(form, header=header, names=None if header else names)
-            types = {**dict.fromkeys(names, pl.String), **self.columns, **dict.fromkeys(extra, pl.String)}
-            types[self.label.column] = self.form.columns.get(self.label.column, pl.Float64)
-        self.require_columns(names, f"{file}, line 1")
-        for name in extra:
-            require_known(name, names, f"{file}: no column {name!r}")
-        wanted = [*(name for name in self.columns if name in names), *extra]
-        return replace(form, columns={name: types[name] for name in wanted})
+            form = replace(form, escape=raw.escape_of(file, form))
+            types = {self.label.column: self.form.columns.get(self.label.column, pl.Float64), **self.columns}
+        there, needed = dict.fromkeys(names), [self.label.column] if label else []
+        self.require_columns(there, f"{file}, line 1")
+        for name in (*keep, *needed):
+            require_known(name, there, f"{file}: no column {name!r}")
+        wanted = [*(name for name in self.columns if name in there), *needed]
+        return replace(form, columns={name: types[name] for name in wanted}, kept=keep)
 
     def names_without_header(self, file: Path, cells: int) -> list[str]:
         """The columns of a file without a header, by how many there are: those of training, or all but the label."""
@@ -144,7 +149,7 @@ class Preprocessor:
         UserError for a column that is not there though training had it in every row, and, with the row, for a value
         that cannot be.
         """
-        self.require_columns(frame.columns, "rows")
+        self.require_columns(frame.schema, "rows")
         frame = frame.with_columns(
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in frame.columns
         )

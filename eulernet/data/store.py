@@ -25,6 +25,7 @@ from eulernet.data.splits import PARTS, Cut
 from eulernet.errors import UserError, require
 
 FORMAT = 3
+LONGEST_NAME = 200  # characters of a file name; file systems take 255 bytes
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -34,8 +35,11 @@ def digest(description: Mapping[str, Any]) -> str:
 
 
 def vocabulary_file(field: str) -> str:
-    """Where a store keeps the vocabulary of a field, whatever characters its name has."""
-    return f"vocab/{quote(field, safe=' ()+,;=@&')}.parquet"
+    """Where a store keeps the vocabulary of a field, whatever characters its name has, and however many."""
+    name = quote(field, safe=" ()+,;=@&")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 17]}~{hashlib.sha256(field.encode()).hexdigest()[:16]}"
+    return f"vocab/{name}.parquet"
 
 
 def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]:
@@ -100,11 +104,14 @@ def summarise(
     missing: Sequence[int],
     zeros: Sequence[int],
     seconds: Mapping[str, float],
+    files: Mapping[str, int],
+    left_out: Mapping[str, str],
 ) -> None:
     """Write ``summary.json``: what is in a store, and what preparing took.
 
     ``missing`` and ``zeros`` count the rows of each field without a value and with id 0. A missing category has id 0
-    too; what is left is rare, or unseen where ids come from training rows.
+    too; what is left is rare, or unseen where ids come from training rows. ``files`` are the rows of each raw file, in
+    the order in which they were read, ``left_out`` the reason why another one was not.
     """
     rows = meta["rows"]
     fields = {}
@@ -118,6 +125,8 @@ def summarise(
     }
     summary = {
         "rows": rows,
+        "files": dict(files),
+        "left_out": dict(left_out),
         "fields": fields,
         "splits": splits,
         "seconds": dict(seconds),

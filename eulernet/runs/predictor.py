@@ -15,9 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from eulernet.data.dataset import field_sizes
+from eulernet.data.find import find
 from eulernet.data.frames import frame_of
+from eulernet.data.lines import KEPT
 from eulernet.data.preprocessor import Preprocessor, row_number
-from eulernet.data.raw import SUFFIXES, Piece, find
+from eulernet.data.raw import Piece
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError, choose, require
 from eulernet.features import FieldSize
@@ -104,7 +106,7 @@ class Predictor:
     def logits(self, rows: "Rows | str | Path") -> np.ndarray:
         """float64 [rows], whose sigmoids are the probabilities."""
         if isinstance(rows, str | Path):
-            files = find([Path(rows).expanduser()], "a CSV, TSV or Parquet file", SUFFIXES, key="rows")
+            files = find([Path(rows).expanduser()], "a CSV, TSV or Parquet file", key="rows").files
             parts = [scored.logits for scored in self.stream(files)]
             return np.concatenate(parts) if parts else np.empty(0)
         frame = self.frame(rows)
@@ -122,17 +124,17 @@ class Predictor:
         With ``labelled`` rows have labels too, and those that training leaves out are left out.
         """
         prepare = self.preprocessor
-        extra = list(dict.fromkeys([*keep, *([prepare.label.column] if labelled else [])]))
 
         def encode(piece: Piece) -> tuple[pl.DataFrame, np.ndarray, np.ndarray | None, float]:
             frame = piece.frame()
             ids = prepare.encode(frame, piece.where)
+            kept = frame.select(pl.col(KEPT + name).alias(name) for name in keep)
             if not labelled:
-                return frame.select(keep), ids, None, piece.done
+                return kept, ids, None, piece.done
             labels, counts = prepare.labels(frame, piece.where)
-            return frame.filter(counts).select(keep), ids[counts], labels[counts], piece.done
+            return kept.filter(counts), ids[counts], labels[counts], piece.done
 
-        pieces = prepare.read(files, MEMORY, extra)
+        pieces = prepare.read(files, MEMORY, keep, label=labelled)
         for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
             yield Scored(kept, self.score(ids, batch_size), labels, done)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from eulernet.data import raw as source
 from eulernet.data.build import build
+from eulernet.data.find import TEXT, find
 from eulernet.data.lines import Format
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
+from eulernet.data.unpack import PACKINGS
 from eulernet.data.values import Label, Raw
 
 HASHED = (
@@ -44,7 +45,7 @@ def make_avazu(
     split_seed: int,
 ) -> Path:
     """The store of train.csv, plain or packed."""
-    files = source.find(raw, "train.csv or train.gz from Kaggle", (".csv", ".gz", ".zip", ".parquet"), "train")
+    found = find(raw, "train.csv or train.gz from Kaggle", (*TEXT, *PACKINGS, ".parquet"), "train")
     recipe = Recipe(
         name="avazu",
         version=2,
@@ -58,4 +59,13 @@ def make_avazu(
         ],
     )
     cut = published(split, split_seed)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin="raw files", memory=memory)
+    return build(
+        recipe,
+        found.files,
+        data_dir,
+        vocabulary=vocabulary,
+        split=cut,
+        memory=memory,
+        left_out=found.left_out,
+        origin="raw files",
+    )

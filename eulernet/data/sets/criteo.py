@@ -10,17 +10,18 @@ from pathlib import Path
 import polars as pl
 
 from eulernet.data import download
-from eulernet.data import raw as source
 from eulernet.data.build import build
+from eulernet.data.find import TEXT, find
 from eulernet.data.lines import Format
 from eulernet.data.recipe import Category, Recipe
 from eulernet.data.splits import published
+from eulernet.data.unpack import PACKINGS
 from eulernet.data.values import Label, Raw
 from eulernet.errors import require
 
 COUNTS = [f"I{i}" for i in range(1, 14)]
 CATEGORIES = [f"C{i}" for i in range(1, 27)]
-SUFFIXES = (".txt", ".csv", ".gz", ".zip", ".parquet")
+SUFFIXES = (*TEXT, *PACKINGS, ".parquet")
 FORMAT = Format(
     columns={"label": pl.Int8, **dict.fromkeys(COUNTS, pl.Int64), **dict.fromkeys(CATEGORIES, pl.String)},
     separator="\t",
@@ -46,7 +47,7 @@ def make_criteo(
         terms = "Criteo gives this set out under terms of its own (license.txt in the archive)"
         require(accept_terms or folder.is_dir(), f"{terms}: give raw=PATH, or accept_terms=true to download its 4.6 GB")
         origin, raw = download.fetch([download.CRITEO], folder), [folder]
-    files = source.find(raw, "train.txt, or the dac.tar.gz that holds it", SUFFIXES, "train")
+    found = find(raw, "train.txt, or the dac.tar.gz that holds it", SUFFIXES, "train")
     recipe = Recipe(
         name="criteo",
         version=2,
@@ -59,4 +60,13 @@ def make_criteo(
         ],
     )
     cut = published(split, split_seed)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
+    return build(
+        recipe,
+        found.files,
+        data_dir,
+        vocabulary=vocabulary,
+        split=cut,
+        memory=memory,
+        left_out=found.left_out,
+        origin=origin,
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from eulernet.data import disk
-from eulernet.data import raw as source
 from eulernet.data.build import build
+from eulernet.data.find import find
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Recipe
 from eulernet.data.sets.avazu import FIELDS as AVAZU
@@ -165,14 +165,14 @@ def make_benchmark(name: str) -> Callable[..., Path]:
     def make(
         raw: Sequence[Path], data_dir: Path, memory: float, *, min_count: int, vocabulary: str, verify: bool
     ) -> Path:
-        files = find_parts(source.find(raw, "the folder with train.csv, valid.csv and test.csv", (".csv", ".csv.gz")))
+        found = find(raw, "the folder with train.csv, valid.csv and test.csv", (".csv", ".csv.gz"))
+        files = find_parts(found.files)
+        others = {file.name: "no part of the set" for file in found.files if file not in files}
         complain = refuse if verify else log.warning
-        for file, found, published in zip(
-            files, disk.checksums(files, data_dir, "md5").values(), spec.md5, strict=True
-        ):
-            if found != published:
+        for file, md5, published in zip(files, disk.checksums(files, data_dir, "md5").values(), spec.md5, strict=True):
+            if md5 != published:
                 complain(
-                    f"{file}: md5 {found}, the published file of {name} has {published}; dataset.verify=false takes it"
+                    f"{file}: md5 {md5}, the published file of {name} has {published}; dataset.verify=false takes it"
                 )
         recipe = Recipe(
             name=name,
@@ -184,8 +184,16 @@ def make_benchmark(name: str) -> Callable[..., Path]:
             rows=spec.rows,
             verify=verify,
         )
-        cut = by_file(PARTS)
-        return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin="raw files", memory=memory)
+        return build(
+            recipe,
+            files,
+            data_dir,
+            vocabulary=vocabulary,
+            split=by_file(PARTS),
+            origin="raw files",
+            memory=memory,
+            left_out={**found.left_out, **others},
+        )
 
     return make
 

@@ -147,7 +147,7 @@ def make_synthetic(
             planted=description["interactions"],
             bayes=bayes,
         )
-        store.summarise(new, meta, [0] * len(names), [0] * len(names), {})
+        store.summarise(new, meta, [0] * len(names), [0] * len(names), {}, {}, {})
     log.info("prepared synthetic: %s rows, best possible test auc=%.6f logloss=%.6f (%s)",
              f"{rows:,}", bayes["test"]["auc"], bayes["test"]["logloss"], folder)  # fmt: skip
     return folder

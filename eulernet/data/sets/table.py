@@ -15,6 +15,7 @@ import polars as pl
 from eulernet.data import raw as source
 from eulernet.data import splits
 from eulernet.data.build import build
+from eulernet.data.find import find
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import PARTS, Splitter
@@ -58,6 +59,7 @@ def make_table(
     columns: Sequence[str] | None,
     separator: str | None,
     quote: str | None,
+    escape: str | None,
     vocabulary: str,
     split: str,
     split_column: str | None,
@@ -70,16 +72,18 @@ def make_table(
     Raises UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in
     the files.
     """
-    separator = {"\\t": "\t", "tab": "\t"}.get(separator, separator) if separator else None
-    for key, value in {"separator": separator, "quote": quote}.items():
+    separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(separator, separator) if separator is not None else None
+    for key, value in {"separator": separator, "quote": quote, "escape": escape}.items():
         require(value is None or len(value.encode()) == 1, f"dataset.{key}={value}: give one character")
     require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
-    files = source.find(raw, "a CSV, TSV or Parquet file, or a folder of them", source.SUFFIXES)
+    found = find(raw, "a CSV, TSV or Parquet file, or a folder of them")
+    files = found.files
     if split == "files":
-        files = sorted(files, key=lambda file: (PARTS.index(part_of(file)), file))
-    form = Format(
-        {}, separator or source.separator_of(files[0]), columns is None, quote, tuple(map(str, missing)), columns
-    )
+        files = sorted(files, key=lambda file: PARTS.index(part_of(file)))
+    first = next((file for file in files if source.has_text(file)), files[0])
+    separator = separator or source.separator_of(first, quote)
+    form = Format({}, separator, columns is None, quote, tuple(map(str, missing)), columns, escape=escape)
+    form = replace(form, escape=source.escape_of(first, form))
     there = source.sample(files, form, SAMPLE)
     clicks = label or next((name for name in there.columns if name.lower() in LABELS), "")
     require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
@@ -116,7 +120,16 @@ def make_table(
         label=Label(clicks, at_least=label_from),
         fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
     )
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=splitter, origin="raw files", memory=memory)
+    return build(
+        recipe,
+        files,
+        data_dir,
+        vocabulary=vocabulary,
+        split=splitter,
+        origin="raw files",
+        memory=memory,
+        left_out=found.left_out,
+    )
 
 
 def check_columns(

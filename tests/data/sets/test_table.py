@@ -250,7 +250,7 @@ def test_files_with_other_columns_are_refused(frame, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()
     frame.write_csv(folder / "train.csv")
-    frame.write_csv(folder / "valid.csv")
+    frame.reverse().write_csv(folder / "valid.csv")
     frame.drop("price").write_csv(folder / "test.csv")
     with pytest.raises(UserError, match=r"test.csv: no column 'price'"):
         make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
