@@ -8,7 +8,7 @@ process of its own that stays, FuxiCTR's as installed. It takes the steps and th
 batches in memory, ours the whole loop. PEER is an environment with FuxiCTR, e.g. the one that bench_peers.py makes.
 
 ``--ids 50000`` makes the tables small: then the models' own arithmetic is compared, not their optimizers.
-``scripts/reproduce.py table=efficiency`` measures ours alone, on real data.
+``python -m eulernet.reproduce table=efficiency`` measures ours alone, on real data.
 """
 
 import argparse
