@@ -133,6 +133,16 @@ class Ended:
 
 
 @pytest.fixture
+def forked_workers(monkeypatch):
+    """The workers of a pool start in a moment, not in the seconds that loading torch takes."""
+    from processes import ForkedWorker
+
+    from eulernet.campaigns import pool
+
+    monkeypatch.setattr(pool.subprocess, "Popen", ForkedWorker)
+
+
+@pytest.fixture
 def run_command(tmp_path, monkeypatch, capfd):
     """Run ``python -m eulernet.<name> args`` inside this process, in an empty folder: (name, *args) -> Ended."""
     import importlib

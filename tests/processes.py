@@ -2,20 +2,17 @@
 
 import multiprocessing
 import os
-import runpy
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import traceback
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "eulernet.train", "processes"])
+CONTEXT.set_forkserver_preload(["torch", "eulernet.train", "eulernet.campaigns.worker", "processes"])
 
 
 def start(world: int, work, *args, folder: Path) -> list[BaseProcess]:
@@ -47,17 +44,6 @@ def run(world: int, work, *args, folder: Path) -> None:
     assert codes == [0] * world, "".join(printed(folder, rank) for rank in range(world))
 
 
-def run_script(script: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess:
-    """python script args, in ``cwd``."""
-    folder = Path(tempfile.mkdtemp(dir=cwd.parent))
-    script_process = CONTEXT.Process(target=enter_script, args=(script, args, cwd, folder))
-    script_process.start()
-    (code,) = finish([script_process], folder)
-    ended = subprocess.CompletedProcess([str(script), *args], code, printed(folder, 0, "out"), printed(folder, 0))
-    shutil.rmtree(folder)
-    return ended
-
-
 def printed(folder: Path, rank: int, what: str = "err") -> str:
     return (folder / f"{rank}.{what}").read_text()
 
@@ -70,12 +56,42 @@ def enter(rank: int, world: int, port: int, folder: Path, work, args) -> None:
     alone(rank, folder, work, args)
 
 
-def enter_script(script: Path, args: tuple[str, ...], cwd: Path, folder: Path) -> None:
-    os.environ.update(PYTHONPATH=str(script.parents[1]), OMP_NUM_THREADS="1")  # of the processes that it starts
-    os.chdir(cwd)
-    sys.argv = [str(script), *args]
-    sys.path.insert(0, str(script.parent))
-    alone(0, folder, runpy.run_path, (str(script), None, "__main__"))
+class ForkedWorker:
+    """As much of a subprocess.Popen as a pool of workers needs: a worker that has torch loaded when it starts."""
+
+    def __init__(self, program, *, stdin, stdout, stderr, bufsize, env, start_new_session):
+        told, mine = CONTEXT.Pipe(duplex=False)
+        heard, yours = CONTEXT.Pipe(duplex=False)
+        log = Connection(os.dup(stderr.fileno()), readable=False)
+        self.process = CONTEXT.Process(target=enter_worker, args=(told, yours, log))
+        self.process.start()
+        for end in (told, yours, log):
+            end.close()
+        self.stdin, self.stdout = (
+            os.fdopen(os.dup(end.fileno()), mode, 0) for end, mode in ((mine, "wb"), (heard, "rb"))
+        )
+        mine.close(), heard.close()
+        self.pid = self.process.pid
+
+    def kill(self):
+        self.process.kill()
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+
+def enter_worker(stdin, stdout, stderr):
+    import torch
+
+    from eulernet.campaigns import worker
+
+    for descriptor, end in enumerate((stdin, stdout, stderr)):
+        os.dup2(end.fileno(), descriptor)
+        end.close()
+    sys.stdin = os.fdopen(0)
+    torch.set_num_threads(1)
+    worker.main()
 
 
 def alone(rank: int, folder: Path, work, args) -> None:

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from eulernet.campaigns.campaign import finished
+from eulernet.campaigns.planned import finished
 
 
 def run(script, *args, cwd):

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from eulernet.campaigns.tables import escape
+from eulernet.campaigns.formats import escape
 from eulernet.data.dataset import Dataset, Split
 from eulernet.errors import choose
 from eulernet.models import MODELS
@@ -34,7 +34,7 @@ class Measured:
         self.model: CTRModel = make(field_sizes=data.field_sizes, **hyperparameters)
         self.config = TrainConfig(**config["train"])
         self.state = State(self.model, self.config, device)
-        self.some = first_rows(data.train, STEPS * self.config.batch_size)
+        self.rows = first_rows(data.train, STEPS * self.config.batch_size)
         self.training: list[float] = []
         self.inference: list[float] = []
 
@@ -42,17 +42,17 @@ class Measured:
         """Train on STEPS batches, then score their rows."""
         self.state.begin_epoch()
         began = time.perf_counter()
-        train_epoch(self.state, self.some, self.config, lambda: None)
+        train_epoch(self.state, self.rows, self.config, lambda: None)
         trained = time.perf_counter()
         with torch.inference_mode():
-            score(self.model, self.some, self.config.eval_batch_size, self.config.precision, "").sum().item()
+            score(self.model, self.rows, self.config.eval_batch_size, self.config.precision, "").sum().item()
         scored = time.perf_counter()
-        self.training.append(len(self.some) / (trained - began))
-        self.inference.append(len(self.some) / (scored - trained))
+        self.training.append(len(self.rows) / (trained - began))
+        self.inference.append(len(self.rows) / (scored - trained))
 
     def line(self) -> dict[str, Any]:
         reports = [run.report for run in self.setting.runs]
-        x = next(iter(self.some.batches(1)))[0].to(next(self.model.parameters()).device)
+        x = next(iter(self.rows.batches(1)))[0].to(next(self.model.parameters()).device)
         return {
             "setting": self.setting.name,
             "parameters": reports[0]["parameters"],

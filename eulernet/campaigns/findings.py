@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from eulernet.campaigns.space import drawn
 from eulernet.campaigns.study import counted
-from eulernet.training.files import write_atomically
+from eulernet.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -1,29 +1,23 @@
-"""Run a study: hand out its trials to processes, hear of every epoch, end what is not promising, lose nothing."""
+"""Run a study: hand out its trials to workers, hear of every epoch, end what is not promising, lose nothing."""
 
-import fcntl
 import logging
-import os
-import selectors
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from eulernet.campaigns import worker
+from eulernet.campaigns.pool import Pool, Worker, remove, sweep
 from eulernet.campaigns.space import apply, as_overrides, drawn
 from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed
-from eulernet.campaigns.worker import Worker
-from eulernet.errors import UserError, require
+from eulernet.errors import UserError
 from eulernet.training.checkpoint import LAST, WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -41,27 +35,6 @@ class Plan:
     timeout: float | None
     startup: int  # trials drawn at random, and trials that must come to their end before any is stopped early
     owner: str  # this folder on this machine, where the study is shared; "" where it is not
-    device: Callable[[int], str]  # of the worker's number
-
-
-@contextmanager
-def holding(folder: Path, patience: float = 15.0) -> Iterator[int]:
-    """An open file that holds ``folder`` for this search, and for the trials that inherit it.
-
-    UserError when another search, or what is left of its trials, holds it for longer than ``patience`` seconds.
-    """
-    descriptor, until = os.open(folder, os.O_RDONLY), time.monotonic() + patience
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                require(time.monotonic() < until, f"{folder}: another process searches here; workers= for more at once")
-            time.sleep(0.1)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @dataclass
@@ -73,17 +46,16 @@ class Search:
     cfg: dict[str, Any]
     overrides: list[str]
     folder: Path
-    lock: int
     plan: Plan
-    workers: list[Worker] = field(default_factory=list)
 
     def run(self) -> None:
         """Until all trials of the plan are ended, by whichever machine, or the time is up.
 
         UserError when every trial fails. Whatever else ends it, running trials go back into the queue.
         """
-        self.began, self.watch = time.monotonic(), Watch()
-        with selectors.DefaultSelector() as self.pipes, self.bar() as self.shown, logging_redirect_tqdm():
+        self.began = self.beaten = time.monotonic()
+        self.watch, self.pool = Watch(), Pool[optuna.Trial](self.plan.workers)
+        with self.pool, self.bar() as self.shown, logging_redirect_tqdm():
             try:
                 requeued = requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if self.ours(trial)])
                 if requeued:
@@ -92,22 +64,22 @@ class Search:
                 while self.step():
                     pass
             finally:
-                self.give_back()
+                self.give_back(self.pool.workers)
 
     def step(self) -> bool:
         """Start what can be started, hear what is said within a second; False when the search is over."""
         foreign = [trial for trial in self.trials(TrialState.RUNNING) if not self.mine(trial)]
         requeue(self.study, self.watch.dead(foreign))
-        while not self.late() and len(self.workers) < self.plan.workers and self.start_one():
+        while not self.late() and self.pool.free and self.start_one():
             pass
-        if self.late() or not (self.workers or foreign or self.to_start() > 0):
+        if self.late() or not (self.pool.workers or foreign or self.to_start() > 0):
             return False
-        for key, _ in self.pipes.select(timeout=1.0):
-            self.listen(key.data)
-        for at_work in self.workers:
-            if self.plan.owner and time.monotonic() - at_work.beaten > BEAT:
-                at_work.beaten = time.monotonic()
-                at_work.trial.set_user_attr("beat", int(at_work.beaten - at_work.began) + 1)
+        for worker, kind, content in self.pool.hear(1.0):
+            self.take_in(worker, kind, content)
+        if self.plan.owner and time.monotonic() - self.beaten > BEAT:
+            self.beaten = time.monotonic()
+            for worker in self.pool.workers:
+                worker.task.set_user_attr("beat", int(worker.seconds) + 1)
         self.show()
         return True
 
@@ -119,7 +91,7 @@ class Search:
         return not self.plan.owner or trial.user_attrs.get("owner") == self.plan.owner
 
     def mine(self, trial: FrozenTrial) -> bool:
-        return trial.number in {at_work.trial.number for at_work in self.workers}
+        return trial.number in {worker.task.number for worker in self.pool.workers}
 
     def late(self) -> bool:
         return self.plan.timeout is not None and time.monotonic() - self.began > self.plan.timeout
@@ -144,45 +116,32 @@ class Search:
             trial.set_user_attr(key, value)
         if repeated(self.study, trial):
             return True
-        slot = min(set(range(self.plan.workers)) - {at_work.slot for at_work in self.workers})
-        cfg = {**apply(drawn(trial), self.cfg), "device": self.plan.device(slot)}
-        overrides = [*self.overrides, *as_overrides(drawn(trial))]
-        threads = max(1, torch.get_num_threads() // self.plan.workers)
-        at_work = worker.start(trial, slot, self.folder / where, cfg, overrides, threads, self.lock)
-        self.workers.append(at_work)
-        assert at_work.process.stdout is not None
-        self.pipes.register(at_work.process.stdout, selectors.EVENT_READ, at_work)
+        cfg, overrides = apply(drawn(trial), self.cfg), [*self.overrides, *as_overrides(drawn(trial))]
+        self.pool.start(trial, "trial", self.folder / where, cfg, overrides)
         return True
 
-    def listen(self, at_work: Worker) -> None:
-        """Take in what a trial says, and end it when it is over or not promising."""
-        said, trial = at_work.hear(), at_work.trial
-        if said is None:
-            code = at_work.process.wait()
-            if code in (-signal.SIGTERM, -signal.SIGINT):  # a shutdown, which the setting is not to blame for
-                self.leave(at_work)
-                requeue(self.study, [t for t in self.trials(TrialState.RUNNING) if t.number == trial.number])
-                return
-            killed = f"killed by signal {-code}; was it out of memory?" if code < 0 else f"ended with code {code}"
-            self.end(at_work, TrialState.FAIL, error=f"{killed} (see {at_work.run / worker.LOG})")
-        elif "epoch" in said:
-            at_work.epochs.append(said["epoch"])
+    def take_in(self, worker: Worker[optuna.Trial], kind: str, content: Any) -> None:
+        """Put down what a worker says, and end its trial when that is not promising."""
+        trial = worker.task
+        if kind == "epoch":
             with suppress(RuntimeError):  # another machine took us for dead: what we find still counts for its trial
-                trial.report(said["epoch"]["valid_auc"], said["epoch"]["epoch"])
+                trial.report(content["valid_auc"], content["epoch"])
                 if trial.should_prune():
-                    self.end(at_work, TrialState.PRUNED)
-        elif "done" in said:
-            self.end(at_work, TrialState.COMPLETE)
-        elif "diverged" in said:  # as bad as can be, and the sampler should know: it leaves out trials that failed
-            self.end(at_work, TrialState.PRUNED, diverged=said["diverged"])
-        else:
-            self.end(at_work, TrialState.FAIL, error=said["failed"])
+                    self.pool.end(worker)
+                    self.end(worker, TrialState.PRUNED)
+        elif kind == "done":
+            self.end(worker, TrialState.COMPLETE)
+        elif kind == "diverged":  # as bad as can be, and the sampler should know: it leaves out trials that failed
+            self.end(worker, TrialState.PRUNED, diverged=content)
+        elif kind == "failed":
+            self.end(worker, TrialState.FAIL, error=content)
+        else:  # stopped by a shutdown, which the setting is not to blame for
+            self.give_back([worker])
 
-    def end(self, at_work: Worker, state: TrialState, **why: str) -> None:
+    def end(self, worker: Worker[optuna.Trial], state: TrialState, **why: str) -> None:
         """Put down how a trial ended."""
-        trial, best = at_work.trial, at_work.best
-        self.leave(at_work)
-        figures: dict[str, Any] = {"epochs": len(at_work.epochs), "seconds": round(time.monotonic() - at_work.began, 1)}
+        trial, best = worker.task, worker.best
+        figures: dict[str, Any] = {"epochs": len(worker.epochs), "seconds": round(worker.seconds, 1)}
         if best is not None:
             figures |= {"best_epoch": best["epoch"], "valid_auc": best["valid_auc"]}
             figures |= {"valid_logloss": best["valid_logloss"]}
@@ -195,40 +154,36 @@ class Search:
             log.info("trial %d was taken over by another machine, which counts it", trial.number)
             return
         self.tidy()
-        self.say(at_work, state, why)
+        self.say(worker, state, why)
         failed = [t for t in self.trials(TrialState.FAIL) if "error" in t.user_attrs]
         if len(failed) >= HOPELESS and not self.trials(TrialState.COMPLETE, TrialState.PRUNED):
             raise UserError(f"the first {len(failed)} trials all failed; the last: {failed[-1].user_attrs['error']}")
 
-    def leave(self, at_work: Worker) -> None:
-        self.pipes.unregister(at_work.process.stdout)  # type: ignore[arg-type]
-        at_work.stop()
-        self.workers.remove(at_work)
-
-    def give_back(self) -> None:
-        """Stop what is running and put it back into the queue, to go on from its last epoch."""
-        numbers = {at_work.trial.number for at_work in self.workers}
-        for at_work in list(self.workers):
-            self.leave(at_work)
+    def give_back(self, workers: list[Worker[optuna.Trial]]) -> None:
+        """End ``workers`` and put their trials back into the queue, to go on from their last epochs."""
+        numbers = {worker.task.number for worker in workers}
+        for worker in list(workers):
+            self.pool.end(worker)
         requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if trial.number in numbers])
 
     def tidy(self) -> None:
         """Of the trials that ended keep logs and figures, and of the best one also weights and checkpoint."""
         best = best_trial(self.study)
         for trial in counted(self.trials()):
-            kept = best is not None and trial.number == best.number
-            if trial.state.is_finished() and self.ours(trial) and not kept and "folder" in trial.user_attrs:
+            if trial.state.is_finished() and self.ours(trial) and "folder" in trial.user_attrs:
                 run = self.folder / trial.user_attrs["folder"]
-                for file in (run / WEIGHTS, run / LAST, *run.glob(".*")):
-                    file.unlink(missing_ok=True)
+                sweep(run)
+                if best is None or trial.number != best.number:
+                    for file in (run / WEIGHTS, run / LAST):
+                        remove(file)
 
-    def say(self, at_work: Worker, state: TrialState, why: Mapping[str, str]) -> None:
-        best = at_work.best
+    def say(self, worker: Worker[optuna.Trial], state: TrialState, why: Mapping[str, str]) -> None:
+        best = worker.best
         figure = f"valid auc={best['valid_auc']:.6f} at epoch {best['epoch']}" if best else "no epoch"
-        how = {"COMPLETE": "", "PRUNED": f", stopped at epoch {len(at_work.epochs)}", "FAIL": ", failed"}[state.name]
+        how = {"COMPLETE": "", "PRUNED": f", stopped at epoch {len(worker.epochs)}", "FAIL": ", failed"}[state.name]
         reason = "".join(f": {text}" for text in why.values())
-        setting = " ".join(as_overrides(drawn(at_work.trial)))
-        log.info("trial %3d  %s%s%s  (%s)", at_work.trial.number, figure, how, reason, setting)
+        setting = " ".join(as_overrides(drawn(worker.task)))
+        log.info("trial %3d  %s%s%s  (%s)", worker.task.number, figure, how, reason, setting)
         log.info("           %s", self.summary())
 
     def summary(self) -> str:
@@ -254,7 +209,7 @@ class Search:
 
     def show(self) -> None:
         if not self.shown.disable:
-            epochs = (f"{w.trial.number}: epoch {len(w.epochs)}" for w in self.workers)
+            epochs = (f"{w.task.number}: epoch {len(w.epochs)}" for w in self.pool.workers)
             self.shown.set_description_str(f"{self.summary()} | now {', '.join(epochs)}")
 
 
@@ -269,8 +224,3 @@ def duration(seconds: float) -> str:
     return (
         f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{minutes * 60:.0f} s"
     )
-
-
-def require_whole(value: Any, key: str) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(whole, f"{key}={value}: should be a whole number, 1 or more")

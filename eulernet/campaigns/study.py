@@ -5,7 +5,6 @@ A trial that its worker did not end is told FAIL without an ``error`` and enqueu
 one, is in the database. A trial that failed by itself has its ``error`` and is not repeated.
 """
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from eulernet.campaigns.storage import masked, scrubbed, with_quoted_password
 from eulernet.errors import UserError, require
 
 DATABASE = "study.db"
@@ -48,25 +48,19 @@ def open_study(folder: Path, url: str | None, name: str, digest: str, pruner: Ba
                 temporary.replace(file)
             url = f"sqlite:///{file}"
         patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else {}
-        storage = RDBStorage(url, engine_kwargs=patient)
+        storage = RDBStorage(with_quoted_password(url), engine_kwargs=patient)
         study = optuna.create_study(
             storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
         )
     except (SQLAlchemyError, OptunaError, ImportError, RuntimeError) as error:
-        raise UserError(f"storage={shown(url)}: cannot be used ({str(error).strip().splitlines()[0]})") from None
+        said = scrubbed(str(error).strip().splitlines()[0], url or "")
+        raise UserError(f"storage={masked(url or '')}: cannot be used ({said})") from None
     known = study.user_attrs.get("digest")
     if known is None:
         study.set_user_attr("digest", digest)
-    require(
-        known in (None, digest),
-        f"study {name!r} in {shown(url)} searches another space or other settings; give the new one a name with study=",
-    )
+    other = f"study {name!r} in {masked(url)} searches another space or other settings"
+    require(known in (None, digest), f"{other}; give the new one a name with study=")
     return study
-
-
-def shown(url: str | None) -> str:
-    """The address of a database without its password."""
-    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", str(url))
 
 
 def make_pruner(keep: float, startup: int, warmup: int) -> BasePruner:

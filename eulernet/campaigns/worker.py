@@ -1,73 +1,115 @@
-"""A trial at work: the process that trains it, and what it says."""
+"""python -m eulernet.campaigns.worker: one run of a campaign, in a process of its own, which may crash alone.
+
+It reads what to train as one line of JSON from stdin, writes a line of JSON to stdout for every epoch and one for how
+it ended, and logs to stderr. It lives no longer than its parent: when stdin ends, it does.
+"""
 
 import json
+import logging
 import os
-import subprocess
 import sys
-import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-import optuna
+from eulernet.campaigns.pool import LOG, remove, sweep
+from eulernet.errors import Diverged, UserError
+from eulernet.files import locked
+from eulernet.reporting.runs import REPORT
+from eulernet.runs.train import save_config, train
+from eulernet.training.checkpoint import LAST, load_last
+from eulernet.training.history import Epoch
+from eulernet.training.job import set_up
+from eulernet.training.loggers import Logger
+from eulernet.training.loop import fit
+from eulernet.training.report import commit
 
-LOG = "train.log"
-PROGRAM = [sys.executable, "-m", "eulernet.trial"]
-
-
-@dataclass
-class Worker:
-    """The process of one trial: the ``slot``-th of those at work on this machine."""
-
-    trial: optuna.Trial
-    slot: int
-    run: Path
-    process: "subprocess.Popen[bytes]"
-    began: float = field(default_factory=time.monotonic)
-    beaten: float = field(default_factory=time.monotonic)
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def best(self) -> dict[str, Any] | None:
-        return max(self.epochs, key=lambda epoch: epoch["valid_auc"], default=None)
-
-    def hear(self) -> dict[str, Any] | None:
-        """The next thing that the process says, once there is one; None when it ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return json.loads(line) if line.endswith(b"\n") else None
-
-    def stop(self) -> None:
-        """Kill the process: its files are whole at any moment."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
+Tell = Callable[[Epoch], None]
 
 
-def start(
-    trial: optuna.Trial, slot: int, run: Path, cfg: dict[str, Any], overrides: list[str], threads: int, lock: int
-) -> Worker:
-    """Begin to train ``trial`` as ``cfg`` says in the folder ``run``, with ``threads`` threads.
+def main() -> None:
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints goes to the log
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
 
-    The process holds the open file ``lock`` too: the search's lock is free only when all its trials are gone.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / LOG).open("ab") as log:
-        process = subprocess.Popen(
-            PROGRAM,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            bufsize=0,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ},
-            pass_fds=(lock,),
-            start_new_session=True,  # a Ctrl-C is for the search, which ends its trials
-        )
-    assert process.stdin is not None
-    job = {"cfg": cfg, "run": str(run.absolute()), "overrides": overrides}
-    with suppress(BrokenPipeError):  # it died at once, which is heard of in its turn
-        process.stdin.write(json.dumps(job).encode() + b"\n")
-    return Worker(trial, slot, run, process)
+    def tell(**message: Any) -> None:
+        print(json.dumps(message), file=channel)
+
+    line = sys.stdin.readline()
+    if not line:  # the parent died while we started
+        return
+    order = json.loads(line)
+    Thread(target=end_with_parent, daemon=True).start()
+    work = {"trial": trial, "run": run}[order["kind"]]
+    try:
+        work(order["cfg"], Path(order["folder"]), order["overrides"], lambda epoch: tell(epoch=asdict(epoch)))
+        tell(done=True)
+    except BlockingIOError:
+        tell(busy=True)
+    except Diverged as error:
+        tell(diverged=str(error))
+    except (UserError, OSError) as error:
+        tell(failed=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        memory = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+        tell(failed="not enough memory" if memory else f"{type(error).__name__}: {error}".splitlines()[0])
+    channel.flush()
+    os._exit(0)  # nothing is left to do, and the thread waits for stdin
+
+
+def end_with_parent() -> None:
+    """End this process, in the middle of whatever it does, once the parent has closed its side of stdin or died."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def trial(cfg: dict[str, Any], folder: Path, overrides: list[str], tell: Tell) -> None:
+    """Train without a test, or go on from the checkpoint; ``tell`` every epoch in order, also those before it."""
+    with locked(folder):  # until the worker of a search that was killed is gone
+        job = set_up(cfg)
+        about = {"overrides": overrides, "commit": commit()}
+        save_config(cfg, folder)
+        saved = load_last(folder, **job.identity) if (folder / LAST).exists() else None
+        logger = telling(tell)
+        logger([Epoch(**epoch) for epoch in saved["history"]] if saved else [], folder)
+        fit(
+            job.model, job.data.without_test(), job.config, job.device, folder,
+            identity={**job.identity, "about": about}, saved=saved, loggers=[logger],
+        )  # fmt: skip
+
+
+def telling(tell: Tell) -> Logger:
+    """A logger that tells of every epoch once."""
+    told = 0
+
+    def log(history: Sequence[Epoch], _: Path) -> None:
+        nonlocal told
+        for epoch in history[told:]:
+            tell(epoch)
+        told = len(history)
+
+    return log
+
+
+def run(cfg: dict[str, Any], folder: Path, overrides: list[str], tell: Tell) -> None:
+    """Train and test, or go on from the checkpoint. BlockingIOError while another process trains in ``folder``."""
+    with locked(folder, wait=False):
+        if (folder / REPORT).exists():  # another campaign was faster
+            return
+        if (folder / LAST).exists():
+            sweep(folder)
+            train({**cfg, "resume": str(folder)}, folder, [f"device={cfg['device']}"], telling(tell))
+            return
+        for rest in folder.iterdir():  # of a run that was killed before its first epoch was over
+            if rest.name != LOG:
+                remove(rest)
+        train(cfg, folder, [*overrides, f"device={cfg['device']}"], telling(tell))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,19 +17,19 @@ from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.job import Job, set_up
-from eulernet.training.loggers import loggers
+from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import commit, reset_peak_memory, write_report
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
+def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: Logger) -> float:
     """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
-    also = loggers(cfg["logger"])
+    also = [*loggers(cfg["logger"]), *more_loggers]
     job = set_up(cfg)
     saved = None
     if resume is not None:

@@ -1,12 +1,19 @@
-"""scripts/reproduce.py trains what is missing, once, goes on where it was killed, and reports what failed."""
+"""eulernet.reproduce trains what is missing, once, goes on where it was killed, and reports what failed."""
 
+import io
 import json
+import logging
 import re
 import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import processes
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Ended
+
+from eulernet import reproduce
+from eulernet.campaigns import pool
 
 TABLE = """
 datasets: [synthetic]
@@ -26,40 +33,54 @@ settings:
 """
 
 
-def reproduce(cwd, *args):
-    table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
-    script = REPOSITORY / "scripts" / "reproduce.py"
-    return processes.run_script(script, f"--config-dir={cwd / 'conf'}", *table, *args, cwd=cwd)
+@pytest.fixture(scope="module")
+def in_process():
+    """``python -m eulernet.reproduce args`` inside this process, its workers forked: (folder, *args) -> Ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool.subprocess, "Popen", processes.ForkedWorker)
+
+        def run(folder, *args):
+            table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["eulernet-reproduce", f"--config-dir={folder / 'conf'}", *table, *args])
+            out, err, handlers = io.StringIO(), io.StringIO(), list(logging.root.handlers)
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                reproduce.main()
+            logging.root.handlers[:] = handlers  # Hydra's write to the folder of this call
+            code = ended.value.code
+            said = f"{code}\n" if isinstance(code, str) else ""  # what sys.exit prints
+            return Ended(1 if said else int(code or 0), out.getvalue(), err.getvalue() + said)
+
+        yield run
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory):
+def campaign(in_process, tmp_path_factory):
     folder = tmp_path_factory.mktemp("campaign")
     (folder / "conf" / "table").mkdir(parents=True)
     (folder / "conf" / "table" / "toy.yaml").write_text(TABLE)
-    return folder, reproduce(folder, "jobs=2")
+    return folder, in_process(folder, "jobs=2")
 
 
 def runs(folder):
     return {file.parent: file.stat().st_mtime_ns for file in (folder / "outputs").rglob("report.json")}
 
 
-def test_every_run_is_trained_once(campaign):
+def test_every_run_is_trained_once(in_process, campaign):
     folder, done = campaign
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     seeds = sorted((path.parent.name.partition(".")[0], path.name) for path in runs(folder))
     assert seeds == [("linear", "5"), ("linear", "6"), ("small", "5"), ("small", "6")]  # "same" is the same
-    assert "6 of 6 runs" in done.stdout
-    assert "| `small` | 2 |" in done.stdout
-    assert "| `same` | 2 |" in done.stdout
-    assert re.search(r"small against linear|linear against small", done.stdout)
-    assert "DeLong" in done.stdout
+    assert "6 of 6 runs" in done.out
+    assert "| `small` | 2 |" in done.out
+    assert "| `same` | 2 |" in done.out
+    assert re.search(r"small against linear|linear against small", done.out)
+    assert "DeLong" in done.out
     tables = folder / "outputs" / "reproduce" / "tables"
     assert sorted(file.name for file in tables.iterdir()) == ["toy.csv", "toy.md", "toy.tex"]
-    assert not list((folder / "outputs").rglob("failed.log"))
 
 
-def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
+def test_nothing_is_repeated_and_what_was_killed_goes_on(in_process, campaign):
     folder, _ = campaign
     before = runs(folder)
     (cut,) = [path for path in before if path.match("small.*/5")]
@@ -68,8 +89,8 @@ def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
     (empty,) = [path for path in before if path.match("linear.*/6")]
     for file in ("report.json", "last.ckpt"):
         (empty / file).unlink()  # as if it had been killed in its first epoch
-    done = reproduce(folder, "jobs=1", "publish=paper")
-    assert done.returncode == 0, done.stderr
+    done = in_process(folder, "jobs=1", "publish=paper")
+    assert done.code == 0, done.err
     after = runs(folder)
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} == {cut, empty}
@@ -87,23 +108,23 @@ def test_nothing_is_repeated_and_what_was_killed_goes_on(campaign):
     was["config"]["train"]["lr"] *= 2
     (old / "report.json").write_text(json.dumps(was))
     shutil.copy(old.parent / "5" / "metrics.csv", old)
-    assert reproduce(folder, "jobs=1", "publish=paper").returncode == 0
+    assert in_process(folder, "jobs=1", "publish=paper").code == 0
     assert sorted(path.name for path in old.parent.iterdir()) == ["5", "6"]
 
 
-def test_what_is_published_stays_whole(campaign):
+def test_what_is_published_stays_whole(in_process, campaign):
     folder, _ = campaign
-    assert reproduce(folder, "missing=skip", "publish=whole").returncode == 0
-    less = reproduce(folder, "missing=skip", "models=[linear]", "publish=whole")
-    assert less.returncode == 1
-    assert "toy.md stays: this one lacks runs of small on synthetic, same on synthetic; delete it" in less.stderr
+    assert in_process(folder, "missing=skip", "publish=whole").code == 0
+    less = in_process(folder, "missing=skip", "models=[linear]", "publish=whole")
+    assert less.code == 1
+    assert "toy.md stays: this one lacks runs of small on synthetic, same on synthetic; delete it" in less.err
     assert "| `small` | 2 |" in (folder / "whole" / "tables" / "toy.md").read_text()
     # The two settings change their names: each published run keeps its own curve.
     renamed = TABLE.replace("linear:", "was_linear:").replace("small:", "linear:").replace("was_linear:", "small:")
     (folder / "conf" / "table" / "renamed.yaml").write_text(renamed)
     (folder / "whole" / "synthetic" / "linear" / "6" / "report.json").unlink()  # as if killed while it published
-    done = reproduce(folder, "table=renamed", "missing=skip", "publish=whole")
-    assert done.returncode == 0, done.stderr
+    done = in_process(folder, "table=renamed", "missing=skip", "publish=whole")
+    assert done.code == 0, done.err
     curves = {
         file.parent.parent.name.partition(".")[0] + file.parent.name: (file.parent / "metrics.csv").read_bytes()
         for file in (folder / "outputs").rglob("report.json")
@@ -116,41 +137,41 @@ def test_what_is_published_stays_whole(campaign):
         assert (file.parent / "metrics.csv").read_bytes() == curves[f"{kind}{report['seed']}"]
 
 
-def test_finished_runs_of_another_folder_count(campaign):
+def test_finished_runs_of_another_folder_count(in_process, campaign):
     folder, _ = campaign
-    done = reproduce(folder, "out=elsewhere", "reuse=outputs", "missing=skip")
-    assert done.returncode == 0, done.stderr
-    assert "6 of 6 runs" in done.stdout
+    done = in_process(folder, "out=elsewhere", "reuse=outputs", "missing=skip")
+    assert done.code == 0, done.err
+    assert "6 of 6 runs" in done.out
     assert not list((folder / "elsewhere").rglob("report.json"))
 
 
-def test_what_is_named_twice_counts_once(campaign):
+def test_what_is_named_twice_counts_once(in_process, campaign):
     folder, _ = campaign
-    done = reproduce(folder, "missing=skip", "datasets=[synthetic,synthetic]", "models=[small,small]")
-    assert "2 of 2 runs" in done.stdout, done.stderr
+    done = in_process(folder, "missing=skip", "datasets=[synthetic,synthetic]", "models=[small,small]")
+    assert "2 of 2 runs" in done.out, done.err
 
 
-def test_another_order_of_rows_is_another_run_and_settings_of_ones_own_reach_the_runs(campaign):
+def test_another_order_of_rows_is_another_run_and_settings_of_ones_own_reach_the_runs(in_process, campaign):
     folder, _ = campaign
     (folder / "conf" / "model").mkdir()
     (folder / "conf" / "model" / "mine.yaml").write_text((REPOSITORY / "conf" / "model" / "lr.yaml").read_text())
     (folder / "conf" / "table" / "own.yaml").write_text(TABLE.replace("model=lr", "model=mine, ~tuned"))
     overrides = 'overrides=["train.shuffle_seed=7"]'
-    done = reproduce(folder, "table=own", "models=linear", "seeds=[5]", overrides)
-    assert done.returncode == 0, done.stderr
-    assert "1 of 1 runs" in done.stdout
+    done = in_process(folder, "table=own", "models=linear", "seeds=[5]", overrides)
+    assert done.code == 0, done.err
+    assert "1 of 1 runs" in done.out
     (new,) = [path for path in runs(folder) if path.name == "5.7"]
     assert json.loads((new / "report.json").read_text())["config"]["train"]["shuffle_seed"] == 7
 
 
-def test_failures_are_collected_not_fatal(campaign):
+def test_failures_are_collected_not_fatal(in_process, campaign):
     folder, _ = campaign
     args = ("models=[linear,small]", "seeds=[5]", 'overrides=["+train.nonsense=1"]', "out=broken")
-    done = reproduce(folder, *args)
-    assert done.returncode == 1
-    assert done.stderr.count("unknown key train.nonsense") >= 2
-    assert len(list((folder / "broken").rglob("failed.log"))) == 2
-    assert "Traceback" not in done.stderr
+    done = in_process(folder, *args)
+    assert done.code == 1
+    assert done.err.count("unknown key train.nonsense") >= 2
+    assert done.err.count("train.log)") >= 2
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -171,10 +192,10 @@ def test_failures_are_collected_not_fatal(campaign):
         (['overrides=["train.nonsense=1"]', "out=new"], "train.nonsense"),
     ],
 )
-def test_mistakes_end_with_one_line(campaign, args, told):
+def test_mistakes_end_with_one_line(in_process, campaign, args, told):
     folder, _ = campaign
-    done = reproduce(folder, *args)
-    assert done.returncode == 1
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    done = in_process(folder, *args)
+    assert done.code == 1
+    assert told in done.err
+    assert len(done.err.strip().splitlines()) == 1
     assert not (folder / "new").exists()

@@ -16,7 +16,6 @@ from eulernet.campaigns.study import (
     repeated,
     requeue,
     sampler_seed,
-    shown,
 )
 from eulernet.errors import UserError
 
@@ -148,8 +147,3 @@ def test_impossible_pruners():
         make_pruner(0, 1, 1)
     with pytest.raises(UserError, match=r"prune.startup must be at least 1"):
         make_pruner(0.5, 0, 1)
-
-
-def test_a_password_is_not_shown():
-    assert shown("postgresql://me:secret@host:5432/tuning") == "postgresql://me:***@host:5432/tuning"
-    assert shown("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from eulernet.campaigns.tables import Block, escape, latex, long_csv, markdown, read_published
+from eulernet.campaigns.block import Block, read_published
+from eulernet.campaigns.formats import escape, latex, long_csv, markdown
 from eulernet.measures.statistics import delong_over_seeds
 from eulernet.reporting.compare import Scores
 from eulernet.reporting.runs import Run, Setting

@@ -15,7 +15,7 @@ from eulernet.training import device
 TUNE = (*SYNTHETIC, "train.max_epochs=2", "sweep.model.orders.choices=[[2],[3]]", "model.norm=false")
 
 
-def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command):
+def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command, forked_workers):
     ended = run_command("tune", *TUNE, "trials=2", "workers=2", "hydra.run.dir=study")
     assert ended.code == 0, ended.err
     study = Path("study")

@@ -1,0 +1,171 @@
+"""A pool of worker processes: tune and reproduce hand it runs, and hear how each of them goes.
+
+A worker trains one run. It lives no longer than the campaign that started it, and holds the lock of its run's folder:
+of two campaigns in one folder only one trains a run.
+"""
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import torch
+
+from eulernet.errors import require
+from eulernet.files import locked
+from eulernet.training.device import device_of_job
+
+LOG = "train.log"  # in the folder of a run: all that its worker printed
+PROGRAM = [sys.executable, "-m", "eulernet.campaigns.worker"]
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Worker(Generic[T]):
+    """The process that trains ``task`` in ``folder``, and the epochs that it told of."""
+
+    task: T
+    slot: int
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+    began: float = field(default_factory=time.monotonic)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        return max(self.epochs, key=lambda epoch: epoch["valid_auc"], default=None)
+
+    def read(self) -> tuple[str, Any]:
+        """Wait for the next message. Its kind is epoch, done, busy, diverged, failed or stopped, and not epoch ends it.
+
+        A worker that ends without a word has failed, unless somebody asked it to stop.
+        """
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line.endswith(b"\n"):
+            message: dict[str, Any] = json.loads(line)
+            return next(iter(message.items()))
+        code = self.process.wait()
+        if code in (-signal.SIGTERM, -signal.SIGINT):
+            return "stopped", "stopped by a signal"
+        why = f"killed by signal {-code}; was it out of memory?" if code < 0 else f"ended with code {code}"
+        return "failed", why
+
+    def kill(self) -> None:
+        """End the process, which leaves its files whole at any moment."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Pool(Generic[T]):
+    """At most ``slots`` workers at a time. Slot i trains on GPU i % count, and all share the CPU's threads."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.workers: list[Worker[T]] = []
+        self._pipes = selectors.DefaultSelector()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in list(self.workers):
+            self.end(worker)
+        self._pipes.close()
+
+    @property
+    def free(self) -> bool:
+        return len(self.workers) < self.slots
+
+    def start(
+        self, task: T, kind: Literal["trial", "run"], folder: Path, cfg: dict[str, Any], overrides: list[str]
+    ) -> Worker[T]:
+        """Begin to train what ``cfg`` describes in ``folder``, or go on from the checkpoint there, in a free slot."""
+        slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
+        cfg = {**cfg, "device": device_of_job(str(cfg["device"]), slot)}
+        threads = max(1, torch.get_num_threads() // self.slots)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                PROGRAM,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                env={"OMP_NUM_THREADS": str(threads), **os.environ},
+                start_new_session=True,  # a Ctrl-C is for the campaign, which ends its workers
+            )
+        assert process.stdin is not None
+        order = {"kind": kind, "cfg": cfg, "folder": str(folder.absolute()), "overrides": overrides}
+        with suppress(BrokenPipeError):  # it died at once, which ``hear`` tells
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+        worker = Worker(task, slot, folder, process)
+        self.workers.append(worker)
+        self._pipes.register(process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        return worker
+
+    def hear(self, seconds: float) -> Iterator[tuple[Worker[T], str, Any]]:
+        """What the workers say within ``seconds``: each message with its kind. Its last message ends a worker."""
+        for key, _ in self._pipes.select(timeout=seconds):
+            worker: Worker[T] = key.data
+            if worker in self.workers:  # else it was ended because of what another one said
+                kind, content = worker.read()
+                if kind == "epoch":
+                    worker.epochs.append(content)
+                else:
+                    self.end(worker)
+                    if kind == "failed":
+                        content = f"{content} (see {worker.folder / LOG})"
+                yield worker, kind, content
+
+    def end(self, worker: Worker[T]) -> None:
+        """Kill ``worker`` and free its slot."""
+        if worker in self.workers:
+            self._pipes.unregister(worker.process.stdout)  # type: ignore[arg-type]
+            worker.kill()
+            self.workers.remove(worker)
+
+
+@contextmanager
+def holding(folder: Path, refusal: str, patience: float = 15.0) -> Iterator[None]:
+    """Lock ``folder`` for this campaign; UserError when another one still holds it after ``patience`` seconds."""
+    until = time.monotonic() + patience
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder, wait=False))
+                break
+            except BlockingIOError:
+                require(time.monotonic() < until, refusal)
+            time.sleep(0.1)
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing in ``folder``: hidden files and folders called .NAME.(new|NUMBER)."""
+    for path in folder.glob(".*"):
+        if path.suffix == ".new" or path.suffix[1:].isdigit():
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""python -m eulernet.reproduce: a table of the paper, or of your own, from the question to the evidence.
+
+    python -m eulernet.reproduce table=overall datasets=[movielens_1m] seeds=5 jobs=2
+
+``table`` is a file of conf/table, or one of your own in ``--config-dir`` FOLDER/table. What is missing is trained, ``jobs``
+runs at a time; a finished run is known by its configuration and never repeated. Kill it and start it again: it goes on.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from eulernet.campaigns.planned import Conf
+from eulernet.campaigns.reproducing import reproduce
+from eulernet.cli import command, group_files, to_plain
+from eulernet.cli.callbacks import discard_unless_started
+from eulernet.errors import UserError, require_known
+from eulernet.settings import conf_dir
+
+KEYS = ("table", "datasets", "models", "seeds", "jobs", "missing", "overrides", "out", "reuse", "publish")
+
+
+@command("reproduce")
+def main(cfg: DictConfig) -> None:
+    """Train what is missing, and write the table."""
+    out, table = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices["table"]
+    inside, beside = conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"  # wheel, checkout
+    try:
+        published = inside if inside.is_file() else beside
+        reproduce(to_plain(cfg, KEYS), table, Conf(composed, group_files), published)
+    finally:
+        if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
+            discard_unless_started(out)
+
+
+def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The configuration of ``eulernet.train`` with these overrides and each seed, as the run's report will have it."""
+    found: list[Any] = []
+    try:
+        cfg = compose("train", list(overrides))
+        for key in cfg:
+            require_known(str(key), known_keys(), f"unknown key {key!r}")
+        for seed in seeds:
+            cfg.seed = seed  # what else is made of the seed follows it
+            found.append(OmegaConf.to_container(cfg, resolve=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+    return found
+
+
+@cache
+def known_keys() -> tuple[str, ...]:
+    """The keys at the top of ``conf/train.yaml``: one more would be nobody's."""
+    return tuple(map(str, compose("train")))
+
+
+if __name__ == "__main__":
+    main()

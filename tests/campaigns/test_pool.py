@@ -1,0 +1,143 @@
+"""Workers that are tiny programs: what a campaign hears of them, and two campaigns in one folder."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from eulernet.campaigns import missing, pool
+from eulernet.campaigns.planned import PlannedRun
+from eulernet.campaigns.pool import LOG, Pool, holding, sweep
+from eulernet.errors import UserError
+from eulernet.files import locked
+from eulernet.training import device
+
+PROGRAM = """
+import json, os, sys, time
+order = json.loads(sys.stdin.readline())
+def tell(**message):
+    print(json.dumps(message), flush=True)
+print("in the log", file=sys.stderr)
+tell(epoch={"epoch": 1, "valid_auc": 0.6})
+do, report = order["cfg"]["do"], os.path.join(order["folder"], "report.json")
+if do == "device":
+    tell(failed=order["cfg"]["device"])
+if do == "stop":
+    os.kill(os.getpid(), 15)
+if do == "hang":
+    sys.stdin.read()
+    sys.exit()
+if do == "busy once" and not os.path.exists(order["folder"] + ".busy"):
+    open(order["folder"] + ".busy", "w").close()
+    tell(busy=True)
+    sys.exit()
+if do.startswith(("train", "busy")):
+    figures = {"auc": 0.6, "logloss": 0.5}
+    content = dict.fromkeys(("model", "seed", "parameters", "best_epoch", "epochs", "seconds", "config"), 1)
+    content |= {"dataset": {"name": "toy", "digest": "0", "rows": 1}, "valid": figures, "test": figures}
+    with open(report, "w") as file:
+        json.dump(content, file)
+tell(done=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setattr(pool, "PROGRAM", [sys.executable, "-c", PROGRAM])
+
+
+def said_by(workers):
+    """All that ``workers`` say until all of them have ended."""
+    while workers.workers:
+        yield from workers.hear(1.0)
+
+
+def test_every_message_and_every_end_is_heard(tmp_path):
+    with Pool(3) as workers:
+        for do in ("train", "stop", "device"):
+            workers.start(do, "run", tmp_path / do, {"do": do, "device": "cpu"}, [])
+        assert not workers.free
+        said = {do: [] for do in ("train", "stop", "device")}
+        for worker, kind, content in said_by(workers):
+            said[worker.task].append((kind, content))
+    epoch = ("epoch", {"epoch": 1, "valid_auc": 0.6})
+    assert said["train"] == [epoch, ("done", True)]
+    assert said["stop"] == [epoch, ("stopped", "stopped by a signal")]
+    assert said["device"] == [epoch, ("failed", f"cpu (see {tmp_path / 'device' / LOG})")]
+    assert (tmp_path / "train" / LOG).read_text() == "in the log\n"
+
+
+def test_slots_share_the_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(device.torch.cuda, "device_count", lambda: 2)
+    with Pool(3) as workers:
+        for slot in range(3):
+            workers.start(slot, "run", tmp_path / str(slot), {"do": "device", "device": "auto"}, [])
+        ends = {worker.task: content for worker, kind, content in said_by(workers) if kind == "failed"}
+    assert [ends[slot].split()[0] for slot in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_whatever_ends_a_campaign_ends_its_workers(tmp_path):
+    pids = []
+    with suppress(KeyboardInterrupt), Pool(2) as workers:
+        for i in (0, 1):
+            pids.append(workers.start(i, "run", tmp_path / str(i), {"do": "hang", "device": "cpu"}, []).process.pid)
+        raise KeyboardInterrupt
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def planned(folder, *names, do="train"):
+    config = {"do": do, "device": "cpu"}
+    return [PlannedRun("toy", name, 1, (), (name, 1, 1), folder / name, config) for name in names]
+
+
+def test_two_campaigns_in_one_folder_train_each_run_once(tmp_path):
+    """One has run ``a`` at work: the other trains ``b`` meanwhile, waits for ``a``, and does not train it again."""
+    a, b = planned(tmp_path, "a", "b")
+    a.folder.mkdir()
+    failures = []
+    other = threading.Thread(target=lambda: failures.append(missing.train_missing([a, b], {}, 2, "cpu")))
+    with locked(a.folder):
+        other.start()
+        while not (b.folder / "report.json").exists():
+            time.sleep(0.01)
+        (a.folder / "report.json").write_text("{}")
+    other.join(60)
+    assert failures == [{}]
+    assert (b.folder / LOG).exists()
+    assert not (a.folder / LOG).exists()
+
+
+def test_a_run_that_another_campaign_took_first_waits_again(tmp_path):
+    runs = planned(tmp_path, "a", do="busy once")
+    assert missing.train_missing(runs, {}, 1, "cpu") == {}
+    assert (tmp_path / "a" / "report.json").exists()
+
+
+def test_a_failed_run_stops_no_other(tmp_path):
+    stopped, trained = *planned(tmp_path, "a", do="stop"), *planned(tmp_path, "b")
+    assert missing.train_missing([stopped, trained], {}, 1, "cpu") == {stopped: "stopped by a signal"}
+    assert (tmp_path / "b" / "report.json").exists()
+
+
+def test_one_search_at_a_time_in_a_folder(tmp_path):
+    with holding(tmp_path, ""), pytest.raises(UserError, match="another one"), holding(tmp_path, "another one", 0):
+        pass
+    with holding(tmp_path, "another one", 0):
+        pass
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
+    (tmp_path / ".report.json.a1b2.new").mkdir()
+    (tmp_path / ".last.ckpt.123").touch()
+    (tmp_path / ".gitignore").touch()
+    (tmp_path / "report.json").write_text(json.dumps({}))
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "report.json"]

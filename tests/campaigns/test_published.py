@@ -1,0 +1,53 @@
+"""Each published run is what conf/ describes today: reproduce finds it, and trains nothing again."""
+
+import csv
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from hydra import initialize_config_dir
+
+from eulernet.campaigns.planned import Conf, finished, plan
+from eulernet.reproduce import composed
+
+RESULTS, CONF = REPOSITORY / "results", REPOSITORY / "conf"
+GIVEN = {"models": None, "overrides": [], "raw": None, "data_dir": "data", "accept_terms": False, "memory": 2}
+
+
+def files(group):
+    folder = CONF / group
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def planned():
+    """The identities of all runs of the published tables: by table, dataset and setting, of each seed."""
+    found = {}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for table in ("overall", "ablation", "layers", "orders", "embedding"):
+            content = yaml.safe_load((CONF / "table" / f"{table}.yaml").read_text())
+            for dataset in {line["dataset"] for line in lines(table)}:
+                cfg = {**GIVEN, "out": "outputs", "table": content, "seeds": [2022, 2023, 2024]}
+                for run in plan(cfg, dataset, Conf(composed, files)):
+                    found.setdefault((table, dataset, run.setting), {})[run.seed] = run.identity
+    return found
+
+
+def lines(table):
+    with (RESULTS / "tables" / f"{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_published_run_is_found_again(planned):
+    there = finished([RESULTS])
+    published = [(table, line["dataset"], line["setting"], int(seed))
+                 for table in ("overall", "ablation", "layers", "orders", "embedding")
+                 for line in lines(table) for seed in line["seeds"].split()]  # fmt: skip
+    lost = [key for key in published if planned[key[:3]][key[3]] not in there]
+    assert not lost
+    assert len(published) > 150
+
+
+def test_every_committed_report_belongs_to_a_table(planned):
+    wanted = {key for setting in planned.values() for key in setting.values()}
+    assert not [run.folder for key, run in finished([RESULTS]).items() if key not in wanted]
