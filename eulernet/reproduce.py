@@ -1,9 +1,6 @@
-"""python -m eulernet.reproduce: a table of the paper, or of your own, from the question to the evidence.
+"""python -m eulernet.reproduce: a table of conf/table, from the question to the evidence.
 
-    python -m eulernet.reproduce table=overall datasets=[movielens_1m] seeds=5 jobs=2
-
-``table`` is a file of conf/table, or one of your own in ``--config-dir`` FOLDER/table. What is missing is trained, ``jobs``
-runs at a time; a finished run is known by its configuration and never repeated. Kill it and start it again: it goes on.
+What is missing is trained; a finished run is known by its configuration and never repeated.
 """
 
 from collections.abc import Sequence
@@ -31,9 +28,9 @@ KEYS = ("table", "datasets", "models", "seeds", "jobs", "missing", "overrides", 
 def main(cfg: DictConfig) -> None:
     """Train what is missing, and write the table."""
     out, table = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices["table"]
-    inside, beside = conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"  # wheel, checkout
+    places = [conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"]  # of a wheel, a checkout
     try:
-        published = inside if inside.is_file() else beside
+        published = next((file for file in places if file.is_file()), None)
         reproduce(to_plain(cfg, KEYS), table, Conf(composed, group_files), published)
     finally:
         if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
@@ -56,9 +53,8 @@ def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, A
 
 
 @cache
-def known_keys() -> tuple[str, ...]:
-    """The keys at the top of ``conf/train.yaml``: one more would be nobody's."""
-    return tuple(map(str, compose("train")))
+def known_keys() -> list[str]:
+    return list(map(str, compose("train")))
 
 
 if __name__ == "__main__":

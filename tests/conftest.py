@@ -139,7 +139,7 @@ def forked_workers(monkeypatch):
 
     from eulernet.campaigns import pool
 
-    monkeypatch.setattr(pool.subprocess, "Popen", ForkedWorker)
+    monkeypatch.setattr(pool, "Popen", ForkedWorker)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import os
 import selectors
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
@@ -36,7 +36,7 @@ class Worker(Generic[T]):
     task: T
     slot: int
     folder: Path
-    process: "subprocess.Popen[bytes]"
+    process: "Popen[bytes]"
     began: float = field(default_factory=time.monotonic)
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -102,10 +102,10 @@ class Pool(Generic[T]):
         threads = max(1, torch.get_num_threads() // self.slots)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG).open("ab") as log:
-            process = subprocess.Popen(
+            process = Popen(
                 PROGRAM,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=PIPE,
+                stdout=PIPE,
                 stderr=log,
                 bufsize=0,
                 env={"OMP_NUM_THREADS": str(threads), **os.environ},

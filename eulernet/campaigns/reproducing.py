@@ -34,7 +34,7 @@ from eulernet.training.device import pick_device
 log = logging.getLogger(__name__)
 
 
-def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path) -> None:
+def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | None) -> None:
     """The table called ``name`` that the plain configuration describes, beside the figures of the file ``published``.
 
     UserError at the end for runs that failed: the others are trained, and the table of what is there is written.
@@ -105,7 +105,11 @@ def prepare_all(
 
 
 def block(
-    cfg: Mapping[str, Any], dataset: str, wanted: Sequence[PlannedRun], runs: Mapping[Identity, Run], published: Path
+    cfg: Mapping[str, Any],
+    dataset: str,
+    wanted: Sequence[PlannedRun],
+    runs: Mapping[Identity, Run],
+    published: Path | None,
 ) -> Block:
     """What there is of the table for ``dataset``, the test rows of the two best settings scored."""
     by_setting: dict[str, list[Run]] = {}
@@ -115,7 +119,7 @@ def block(
     settings = [Setting(name, of) for name, of in by_setting.items()]
     if cfg["table"].get("by_auc"):
         settings = [settings[i] for i in order(settings, "auc")]
-    entries = yaml.safe_load(published.read_text()) if published.is_file() else {}
+    entries = yaml.safe_load(published.read_text()) if published else {}
     plain = Block(dataset, settings, read_published(entries.get(dataset, [])))
     if not plain.comparable:
         stores = sorted({run.store for setting in settings for run in setting.runs})

@@ -37,7 +37,7 @@ settings:
 def in_process():
     """``python -m eulernet.reproduce args`` inside this process, its workers forked: (folder, *args) -> Ended."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool.subprocess, "Popen", processes.ForkedWorker)
+        patch.setattr(pool, "Popen", processes.ForkedWorker)
 
         def run(folder, *args):
             table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
