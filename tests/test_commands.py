@@ -240,7 +240,8 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
-    assert (target / "eulernet" / "conf" / "train.yaml").is_file()
+    for file in ("train.yaml", "table/overall.yaml", "published.yaml"):
+        assert (target / "eulernet" / "conf" / file).is_file()
     process = run_process(*SYNTHETIC, "train.max_epochs=1", cwd=tmp_path, PYTHONPATH=str(target))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

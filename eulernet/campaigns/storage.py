@@ -18,9 +18,9 @@ def masked(url: str) -> str:
 def scrubbed(text: str, url: str) -> str:
     """``text``, which a driver may have made of parts of ``url``, without its passwords."""
     found = [found[2] for pattern in (PASSWORD, PARAMETER) for found in pattern.finditer(url)]
-    found += [part for one in found for part in re.split("[@/]", one)]
+    found += [part for one in found for part in re.split("[@/]", one) if len(part) > 3]  # of a password cut too early
     for secret in sorted({form for one in found for form in (one, unquote(one), quote(one, safe=""))}, key=len)[::-1]:
-        text = text.replace(secret, MASK) if secret else text
+        text = text.replace(secret, MASK) if len(secret) > 2 else text  # a shorter one would spoil every word
     return text
 
 

@@ -96,7 +96,8 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
         if resumed:
             require_same_storage(folder, given["storage"])
         study = open_study(folder, given["storage"], study_name(given), digest(tuning, data), pruner)
-        write_config(tuning)
+        if not resumed:
+            write_config(folder, {**base, **given})
         log.info("searching %s for %s on %s", ", ".join(space), base["model"]["name"], data.name)
         said = [o for o in given["chosen"]["overrides"] if re.split(r"[.=]", o.lstrip("+"))[0] not in KEYS]
         search = Search(study, space, base, said, folder, plan)
@@ -118,27 +119,29 @@ def digest(tuning: Tuning, data: Dataset) -> str:
     return f"{zlib.crc32(json.dumps([parts, data.digest], sort_keys=True).encode()):08x}"
 
 
-def write_config(tuning: Tuning) -> None:
-    """The configuration of the search in its folder, but for the password of its database."""
-    url, chosen = tuning.given["storage"], tuning.given["chosen"]
-    cfg = {**tuning.base, **tuning.given}
+def write_config(folder: Path, cfg: Mapping[str, Any]) -> None:
+    """The configuration of a search in its folder, without the password of its database."""
+    url, chosen = cfg["storage"], cfg["chosen"]
     if url is not None:
         said = [f"storage={masked(url)}" if one.lstrip("+").startswith("storage=") else one
                 for one in chosen["overrides"]]  # fmt: skip
-        cfg |= {"storage": masked(url), "chosen": {**chosen, "overrides": said}}
+        cfg = {**cfg, "storage": masked(url), "chosen": {**chosen, "overrides": said}}
     text, mode = dump_config(cfg), 0o644 if url is None else 0o600
-    write_atomically(tuning.folder / CONFIG, lambda file: file.write_text(text), mode=mode)
+    write_atomically(folder / CONFIG, lambda file: file.write_text(text, encoding="utf-8"), mode=mode)
 
 
 def require_same_storage(folder: Path, url: str | None) -> None:
-    """UserError unless ``url`` is the database of the search that was begun in ``folder``, its password included."""
-    begun = read_config(folder / CONFIG)["storage"]
-    require(
-        masked(str(begun)) == masked(str(url)),
-        f"storage={masked(str(url))}: the search in {folder} has its study in {masked(str(begun))}",
-    )
+    """UserError unless ``url`` is the database of the search that was begun in ``folder``, its password included.
+
+    A password that an older eulernet stored there is removed.
+    """
+    begun = read_config(folder / CONFIG)
+    place, given = masked(str(begun["storage"])), masked(str(url))
+    require(place == given, f"storage={given}: the search in {folder} has its study in {place}")
     lacks = f":{MASK}@" in str(url) or f"={MASK}" in str(url)
-    require(not lacks, f"the password of {masked(str(url))} is not kept: give storage= once more, with it")
+    require(not lacks, f"the password of {given} is not kept: give storage= once more, with it")
+    if place != str(begun["storage"]):
+        write_config(folder, begun)
 
 
 def conclude(tuning: Tuning, study: optuna.Study, line: str) -> float:
