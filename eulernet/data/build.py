@@ -124,7 +124,9 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
         typed = evaluate(frame, values, names, piece.where)
         check_sizes(typed, names, piece.where)
         keys = evaluate(frame, key, {KEY: "the split"}, piece.where)
-        labels = clicks(frame, recipe.label.expression, piece.where).alias(LABEL)
+        if split.check is not None:
+            split.check(frame, keys[KEY], piece.where)
+        labels = clicks(frame, recipe.label, piece.where).alias(LABEL)
         typed = pl.concat([labels.to_frame(), typed, keys], how="horizontal")
         typed.write_ipc(new / "typed" / f"{number:08}.arrow")
         return piece, len(typed)
@@ -161,6 +163,8 @@ def state_space(new: Path, rows: int, read: int, fields: int) -> None:
 def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.LazyFrame:
     """The typed rows of the training split."""
     train = cut["train"]
+    none = train[0] == train[1] if isinstance(train, tuple) else len(train) == 0
+    require(not none, f"the train split is empty ({rows} rows in all)")
     if isinstance(train, tuple):
         return typed.slice(train[0], train[1] - train[0])
     member = np.zeros(rows, dtype=bool)

@@ -99,10 +99,10 @@ def _matching(pattern: Path) -> Iterator[Path]:
             yield base / name
 
 
-def natural(path: Path) -> list[list[str | int]]:
+def natural(path: Path) -> list[tuple[list[str | int], str]]:
     """A key that sorts day_9 before day_10, folder by folder; equal numbers (1, 01) by their text."""
     return [
-        [*(int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", part))), part]
+        ([int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", part))], part)
         for part in path.parts
     ]
 

@@ -121,19 +121,27 @@ def parse_block(file: Path, block: bytes, line: int, names: Sequence[str], form:
     except (pl.exceptions.PolarsError, UserError) as error:
         reason = " ".join(str(error).split())
     spans = quoting(form.separator, form.quote).rows(block, blank=len(names) == 1)
-    lines = [block[start:stop] for start, stop in spans]
-    if sum(map(len, lines)) < len(block):  # without blank lines
-        try:
-            return parse(b"".join(lines), names, form)
-        except (pl.exceptions.PolarsError, UserError) as error:
-            reason = " ".join(str(error).split())
-    wrong = first_failure(len(lines), lambda start, stop: parse(b"".join(lines[start:stop]), names, form))
+    lines = [block[start:stop] for start, stop in spans]  # without blank ones
+
+    def parse_some(start: int, stop: int) -> pl.DataFrame:
+        return parse(b"".join(lines[start:stop]), names, form, strip=True)
+
+    try:
+        return parse_some(0, len(lines))
+    except (pl.exceptions.PolarsError, UserError) as error:
+        reason = " ".join(str(error).split())
+    wrong = first_failure(len(lines), parse_some)
     number = line + block.count(LINE_END, 0, spans[wrong][0])
     raise UserError(f"{file}, line {number}: {complaint(lines[wrong], names, form) or reason[:200]}")
 
 
-def parse(lines: bytes, names: Sequence[str], form: Format) -> pl.DataFrame:
-    """The wanted columns of whole lines, which are counted by the scanner and by polars. UserError if these differ."""
+def parse(lines: bytes, names: Sequence[str], form: Format, *, strip: bool = False) -> pl.DataFrame:
+    """The wanted columns of whole lines, which are counted by the scanner and by polars. UserError if these differ.
+
+    With ``strip`` blanks around numbers are none of them, and 5.0 is a whole number.
+    """
+    if not lines:
+        return pl.DataFrame(schema={**form.columns, **{KEPT + name: pl.String for name in form.kept}})
     position = {name: i for i, name in enumerate(names)}
 
     def read(columns: Mapping[str, Dtype], missing: Sequence[str]) -> pl.DataFrame:
@@ -147,9 +155,11 @@ def parse(lines: bytes, names: Sequence[str], form: Format) -> pl.DataFrame:
             null_values=list(missing) or None,
         )
 
-    frame = read(form.columns, form.missing)
+    frame = read(dict.fromkeys(form.columns, pl.String) if strip else form.columns, form.missing)
     if form.quote and b'""' in lines:  # an empty cell is missing, in quotes too
         frame = frame.with_columns(pl.col(pl.String).replace("", None))
+    if strip:
+        frame = frame.select(number_of(name, dtype) for name, dtype in form.columns.items())
     if form.kept:
         kept = read(dict.fromkeys(form.kept, pl.String), ())
         frame = frame.hstack(kept.rename({name: KEPT + name for name in form.kept}))
@@ -177,11 +187,26 @@ def complaint(line: bytes, names: Sequence[str], form: Format) -> str | None:
         return f"{len(cells)} columns where {len(names)} belong"
     for name, cell in zip(names, cells, strict=True):
         dtype, given = form.columns.get(name, pl.String), cell != "" and cell not in form.missing
-        if given and dtype != pl.String and pl.Series([cell]).cast(dtype, strict=False).null_count():
+        if given and dtype != pl.String and not is_number(cell, dtype):
             return f"{name} is {cell!r}, not {kind_of(dtype)}"
     if form.quote and form.quote in text:
         return f"a {form.quote} that does not stand around a whole cell; dataset.quote=null takes it as a character"
     return None
+
+
+def number_of(name: str, dtype: Dtype) -> pl.Expr:
+    """The column ``name`` of text as a number, or as it is if text is wanted."""
+    if dtype == pl.String:
+        return pl.col(name)
+    text = pl.col(name).str.strip_chars()
+    return (text.str.replace(r"\.0*$", "") if dtype.is_integer() else text).cast(dtype)
+
+
+def is_number(cell: str, dtype: Dtype) -> bool:
+    try:
+        return pl.DataFrame({"cell": [cell]}).select(number_of("cell", dtype)).item() is not None
+    except pl.exceptions.PolarsError:
+        return False
 
 
 def kind_of(dtype: Dtype) -> str:

@@ -167,9 +167,9 @@ class Preprocessor:
     def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""
         name, without = self.label.column, self.label.without
-        frame = conform(frame, {name: pl.Float64}, self.form.missing, where, "rows")
+        frame = conform(frame, {name: pl.String if self.label.words else pl.Float64}, self.form.missing, where, "rows")
         counts = np.ones(len(frame), dtype=bool) if without is None else (frame[name] != without).to_numpy()
-        return clicks(frame, self.label.expression, where).to_numpy(), counts
+        return clicks(frame, self.label, where).to_numpy(), counts
 
 
 @dataclass(frozen=True)

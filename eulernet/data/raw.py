@@ -176,6 +176,8 @@ def _slice(file: Path, start: int, stop: int, form: Format, where: Callable[[int
 def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
     with opened(file, form.member) as (stream, position):
         names, line = list(form.names or form.columns), 1
+        if not stream.peek(1):  # type: ignore[attr-defined]
+            return  # nothing is packed there
         if form.header:
             names, header = header_of(file, stream, form)
             line += header

@@ -16,6 +16,7 @@ PARTS = ("train", "valid", "test")
 Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or row numbers in the order of training
 CHUNK = 1 << 20
 KEY = "key"  # the column of the typed rows that holds Splitter.key
+Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Splitter:
-    """``cut`` gives each part of PARTS its rows; ``key`` is computed from the raw row, where the split goes by it."""
+    """``cut`` gives each part of PARTS its rows; ``key`` is computed from the raw row, where the split goes by it.
+
+    ``check`` looks at some raw rows and their keys, and raises UserError with the row whose key cannot be used.
+    """
 
     describe: Mapping[str, Any]  # for the digest of a store, and for its protocol line
     cut: Callable[[Rows], Cut]
     key: pl.Expr | None = None
+    check: Check | None = None
 
 
 def paper(seed: int) -> Splitter:
@@ -84,44 +89,45 @@ def random_rows(seed: int, ratios: Sequence[float]) -> Splitter:
     return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut)
 
 
-def by_time(column: str, key: pl.Expr, ratios: Sequence[float]) -> Splitter:
-    """The latest rows test, those before them validate; rows of one time go together, where the first of them falls.
-
-    Times are numbers, or text that sorts by time: 2026-01-31, with or without an hour behind it.
-    """
+def by_time(column: str, key: pl.Expr, ratios: Sequence[float], check: Check | None = None) -> Splitter:
+    """The latest rows test, those before them validate; rows of one time go together, where the first of them falls."""
     check_ratios(ratios)
 
     def cut(rows: Rows) -> Cut:
         times = rows.keys.group_by(KEY).len().sort(KEY).collect(engine="streaming")
-        known = times[KEY].null_count() == 0
-        require(known, f"split=time: {column} is missing in some rows, or neither a number nor like 2026-01-31")
         before = times["len"].cum_sum() - times["len"]  # rows that are earlier than each time
         valid, test = bounds(rows.count, ratios)
         late = (before >= valid).cast(pl.Int8) + (before >= test).cast(pl.Int8)
         code = pl.DataFrame({KEY: times[KEY], "code": late})
         return by_code(rows.keys.join(code.lazy(), on=KEY, how="left", maintain_order="left").select("code"))
 
-    return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key)
+    return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key, check)
 
 
-def by_value(column: str, values: Mapping[str, Sequence[str]]) -> Splitter:
+def by_value(column: str, values: Mapping[str, Any], key: pl.Expr) -> Splitter:
     """By what a column says: ``values`` names the values of each part. Every value must be in one of them."""
     form = "{train: [a, b], valid: [c], test: [d]}"
     require(set(values) == set(PARTS), f"dataset.split_values must name {', '.join(PARTS)}: {form}")
-    values = {part: [given] if isinstance(given, str | int) else given for part, given in values.items()}
-    code = {str(value): i for i, part in enumerate(PARTS) for value in values[part]}
-    require(len(code) == sum(len(values[part]) for part in PARTS), "dataset.split_values: a value is there twice")
+    code, named = dict[str, int](), dict[str, list[str]]()
+    for i, part in enumerate(PARTS):
+        given = values[part] if isinstance(values[part], list | tuple) else [values[part]]
+        named[part] = [str(value) for value in given]
+        for value in given:
+            plain = isinstance(value, str | int | float)
+            require(plain, f"dataset.split_values.{part} holds {value!r}, which is no value: {form}")
+            spelled = [str(value), str(value).lower(), str(value).upper()] if isinstance(value, bool) else [str(value)]
+            for text in dict.fromkeys(spelled):
+                require(text not in code, f"dataset.split_values: {text} is there twice")
+                code[text] = i
 
     def cut(rows: Rows) -> Cut:
         found = rows.keys.select(pl.col(KEY).unique()).collect(engine="streaming")[KEY].to_list()
-        for value in found:
-            require(
-                value in code, f"split=column: {column} is {value!r} in some rows; put it into dataset.split_values"
-            )
+        unknown = next((value for value in found if value not in code), None)
+        if unknown is not None:
+            hint = "put it into dataset.split_values, in quotes if it looks like a number or is true, null or empty"
+            raise UserError(f"split=column: {column} is {unknown!r} in some rows; {hint}")
         return by_code(rows.keys.select(pl.col(KEY).replace_strict(code, return_dtype=pl.Int8).alias("code")))
 
-    key = pl.col(column).cast(pl.String)
-    named = {part: [str(value) for value in values[part]] for part in PARTS}
     return Splitter({"split": "column", "column": column, "values": named}, cut, key)
 
 

@@ -23,7 +23,7 @@ UNREAD = {
     b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"7z\xbc\xaf": "7z", b"Rar!": "RAR",
 }  # fmt: skip
 STREAMS: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }

@@ -13,6 +13,7 @@ import polars as pl
 from eulernet.data.lines import first_failure
 from eulernet.errors import UserError, choose
 
+TRUTH = {"true": 1, "t": 1, "yes": 1, "y": 1, "1": 1, "false": 0, "f": 0, "no": 0, "n": 0, "0": 0}
 LARGEST = 1e30  # larger numbers, and infinite ones, are not what somebody measured
 
 
@@ -104,23 +105,32 @@ def value_of(raw: Raw, kind: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Label:
-    """What a click is: the raw ``column`` is 1, or ``at_least`` so much; rows where it is ``without`` are no rows."""
+    """What a click is: the raw ``column`` is 1, or ``at_least`` so much; rows where it is ``without`` are no rows.
+
+    With ``words`` the column is text, and one of TRUTH.
+    """
 
     column: str
     at_least: float | None = None
     without: float | None = None
+    words: bool = False
 
     @property
     def expression(self) -> pl.Expr:
         """1.0 or 0.0 for rows that are right; null where the label is missing, which NaN is too."""
-        label = pl.col(self.column).cast(pl.Float64).fill_nan(None)
+        label = pl.col(self.column)
+        if self.words:
+            return (
+                label.str.strip_chars().str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
+            )
+        label = label.cast(pl.Float64).fill_nan(None)
         return label if self.at_least is None else (label >= self.at_least).cast(pl.Float64)
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame if self.without is None else frame.filter(pl.col(self.column) != self.without)
 
     def describe(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {key: value for key, value in vars(self).items() if key != "words" or value}
 
 
 def evaluate(
@@ -152,12 +162,16 @@ def check_sizes(typed: pl.DataFrame, names: Mapping[str, str], where: Callable[[
                 raise UserError(f"{where(row)}: {names[name]}: {typed[name][row]:g} is not a number to learn from")
 
 
-def clicks(frame: pl.DataFrame, label: pl.Expr, where: Callable[[int], str]) -> pl.Series:
+def clicks(frame: pl.DataFrame, label: Label, where: Callable[[int], str]) -> pl.Series:
     """The labels of ``frame`` as UInt8. UserError for one that is neither 0 nor 1."""
-    found = evaluate(frame, {"label": label}, {"label": "the label"}, where)["label"]
+    found = evaluate(frame, {"label": label.expression}, {"label": "the label"}, where)["label"]
     right = ((found == 0) | (found == 1)).fill_null(False)
     if not right.all():
         row = int(right.arg_min() or 0)
-        given = "missing" if found[row] is None else f"{found[row]:g}"
-        raise UserError(f"{where(row)}: the label is {given}, it should be 0 or 1")
+        value = frame[label.column][row]
+        if value is None:
+            raise UserError(f"{where(row)}: the label is missing, it should be 0 or 1")
+        shown = int(value) if isinstance(value, float) and value.is_integer() else value
+        hint = "dataset.label_from=NUMBER makes clicks of all labels from that number"
+        raise UserError(f"{where(row)}: the label is {shown}, it should be 0 or 1; {hint}")
     return found.cast(pl.UInt8)

@@ -5,6 +5,7 @@ stay numbers, lists (in Parquet) become bags.
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from eulernet.data import raw as source
 from eulernet.data import splits
 from eulernet.data.build import build
 from eulernet.data.find import find
-from eulernet.data.lines import Dtype, Format
+from eulernet.data.lines import KEPT, Dtype, Format
 from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
 from eulernet.data.splits import PARTS, Splitter
-from eulernet.data.values import Label, Raw
+from eulernet.data.times import check_moments, is_zoned, moment
+from eulernet.data.values import TRUTH, Label, Raw
 from eulernet.errors import UserError, choose, require, require_known
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,10 @@ def make_table(
     """
     separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(separator, separator) if separator is not None else None
     for key, value in {"separator": separator, "quote": quote, "escape": escape}.items():
-        require(value is None or len(value.encode()) == 1, f"dataset.{key}={value}: give one character")
+        require(
+            value is None or len(value.encode()) == 1,
+            f"dataset.{key}={value}: give one character" + ", tab or space" * (key == "separator"),
+        )
     require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
     found = find(raw, "a CSV, TSV or Parquet file, or a folder of them")
     files = found.files
@@ -108,16 +113,18 @@ def make_table(
 
     splitter = splitter_of(split, split_column, split_values or {}, split_seed, ratios, files, there)
     types = {name: dtype_of(settings["kind"], there[name]) for name, settings in described.items()}
-    types[clicks] = pl.Float64
+    words = label_from is None and says_truth(there[clicks])
+    types[clicks] = pl.String if words else pl.Float64
     if splitter.key is not None and split_column is not None:
         types[split_column] = there.schema[split_column]  # the split goes by what is written, whatever the field is
-    form = replace(form, columns=types)
+    kept = [split_column] if split == "column" and split_column is not None else []
+    form = replace(form, columns=types, kept=kept)
     recipe = Recipe(
         name="table",
         version=2,
         protocol=f"click = {clicks}" + (f" >= {label_from:g}" if label_from is not None else ""),
         form=form,
-        label=Label(clicks, at_least=label_from),
+        label=Label(clicks, at_least=label_from, words=words),
         fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
     )
     return build(
@@ -182,6 +189,15 @@ def infer(values: pl.Series) -> dict[str, Any]:
     return describe(values.name, "number" if number else "category")
 
 
+def says_truth(values: pl.Series) -> bool:
+    """Whether a column of labels holds words such as true and no, not numbers."""
+    return values.dtype == pl.String and not reads_as(values, pl.Float64) and _words(values) <= TRUTH.keys()
+
+
+def _words(values: pl.Series) -> set[str]:
+    return set(values.drop_nulls().str.strip_chars().str.to_lowercase())
+
+
 def reads_as(values: pl.Series, dtype: Dtype) -> bool:
     """Whether all words are numbers."""
     return values.str.strip_chars().cast(dtype, strict=False).null_count() == values.null_count()
@@ -219,9 +235,9 @@ def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
 
 
 def time_key(values: pl.Series) -> pl.Expr:
-    """What a split by time compares: numbers, dates, or text like 2026-01-31 12:00:00, which sorts as it stands.
+    """What a split by time compares: numbers, dates, or text that ``moment`` reads; null, which is refused, for others.
 
-    Text of another form, with an offset from UTC for one, is null, which the split refuses.
+    ``values`` are the first of the column; the split goes by what is written, whatever kind of field it is.
     """
     column = pl.col(values.name)
     if values.dtype.is_float():
@@ -229,8 +245,8 @@ def time_key(values: pl.Series) -> pl.Expr:
     if values.dtype != pl.String:
         return column
     if reads_as(values, pl.Float64):
-        return column.str.strip_chars().cast(pl.Float64)
-    return pl.when(column.str.contains(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?Z?)?$")).then(column)
+        return column.str.strip_chars().cast(pl.Float64, strict=False)
+    return moment(column, zoned=is_zoned(values))
 
 
 def splitter_of(
@@ -251,8 +267,8 @@ def splitter_of(
     makers = {
         "random": lambda: splits.random_rows(seed, ratios),
         "chronological": lambda: splits.chronological(ratios),
-        "time": lambda: splits.by_time(needed(), time_key(there[needed()]), ratios),
-        "column": lambda: splits.by_value(needed(), values),
+        "time": lambda: splits.by_time(needed(), time_key(there[needed()]), ratios, check_moments(needed())),
+        "column": lambda: splits.by_value(needed(), values, pl.col(KEPT + needed()).cast(pl.String).fill_null("")),
         "files": lambda: splits.by_file([part_of(file) for file in files]),
         "paper": lambda: splits.paper(seed),
     }
@@ -262,7 +278,8 @@ def splitter_of(
 def part_of(file: Path) -> str:
     """The split that a file's name begins with, or else that its folder is called; dev and val are valid."""
     names = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
-    for name, part in names.items():
-        if file.name.lower().startswith(name) or file.parent.name.lower() == name:
-            return part
+    begins = re.match(r"train|valid|test|(?:val|dev)(?![a-z])", file.name.lower())
+    name = begins[0] if begins else file.parent.name.lower()
+    if name in names:
+        return names[name]
     raise UserError(f"dataset.split=files: {file} should begin with train, valid or test, or lie in such a folder")

@@ -236,7 +236,7 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(split="time", split_column="user", ratios=[1, 0, 0]), r"three shares"),
         (
             dict(split="time", split_column="tags"),
-            r"tags is missing in some rows, or neither a number nor like 2026-01",
+            r"log.csv, line 2: tags is missing; split=time wants a number, or a time",
         ),
     ],
 )
@@ -384,11 +384,15 @@ def test_digits_are_a_category_however_many(tmp_path):
     assert make(tmp_path / "log.csv").field_sizes == [10]
 
 
-@pytest.mark.parametrize("times", [["2026-01-01T10:00:00+09:00"], ["1/10/2026"], [float("nan"), 1.0, 2.0]])
+@pytest.mark.parametrize(
+    "times", [["2026-01-01T10:00:00+09:00", "2026-01-01T10:00:00"], ["1/10/2026"], [float("nan"), 1.0, 2.0]]
+)
 def test_times_that_do_not_sort_are_refused(tmp_path, times):
     rows = [times[i % len(times)] for i in range(60)]
     pl.DataFrame({"t": rows, "user": rows, "click": [i % 2 for i in range(60)]}).write_parquet(tmp_path / "log.parquet")
-    with pytest.raises(UserError, match=r"t is missing in some rows, or neither a number nor like 2026-01-31"):
+    with pytest.raises(
+        UserError, match=r"log.parquet, row \d: t is .*; split=time wants a number, or a time as others of the column"
+    ):
         make(tmp_path / "log.parquet", split="time", split_column="t", fields={"user": "category"})
 
 

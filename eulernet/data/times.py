@@ -1,0 +1,52 @@
+"""Moments that a log writes: what a split by time compares."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from eulernet.errors import UserError
+
+WRITTEN = r"^(\d{4}-\d{2}-\d{2})(?:[ T](\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?)?$"
+
+
+def moment(text: pl.Expr, *, zoned: bool) -> pl.Expr:
+    """Microseconds since 1970, from text like 2026-01-31, 2026-01-31T10:00 or 2026-01-31 10:00:59.5+01:00.
+
+    Null for other text, for a day that there is not, and for a time with an offset from UTC where the others have
+    none (``zoned``), or without one where they have: nobody can say which of two such times is earlier.
+    """
+    part = [text.str.strip_chars().str.extract(WRITTEN, i) for i in range(1, 7)]
+    hour, minute, second = (found.fill_null("00") for found in part[1:4])
+    fraction, zone = (found.fill_null("") for found in part[4:])
+    whole = pl.concat_str(part[0], hour, minute, second, separator=" ").str.to_datetime(
+        "%Y-%m-%d %H %M %S", strict=False
+    )
+    micros = fraction.str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
+    hours, minutes = zone.str.slice(1, 2).cast(pl.Int64, strict=False), zone.str.slice(-2).cast(pl.Int64, strict=False)
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    offset = (sign * (60 * hours + minutes)).fill_null(0) * 60_000_000
+    key = whole.dt.timestamp("us") + micros - offset
+    return pl.when((zone != "") == zoned).then(key)
+
+
+def is_zoned(text: pl.Series) -> bool:
+    """Whether the first text that is a time has an offset from UTC."""
+    zones = text.str.strip_chars().str.extract(WRITTEN, 1).is_not_null()
+    first = text.filter(zones).head(1).str.contains(r"(?:[ T].*(?:Z|UTC|[+-]\d{2}:?\d{2}))$")
+    return bool(first.any())
+
+
+def check_moments(column: str) -> Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]:
+    """Complains about the first row whose key is null, with what is written there."""
+
+    def check(frame: pl.DataFrame, keys: pl.Series, where: Callable[[int], str]) -> None:
+        if keys.null_count():
+            row = int(keys.is_null().arg_max() or 0)
+            value = frame[column][row]
+            what = "is missing" if value is None else f"is {str(value)!r}"
+            form = (
+                "a number, or a time as others of the column: 2026-01-31 10:00:59, all with an offset (+01:00) or none"
+            )
+            raise UserError(f"{where(row)}: {column} {what}; split=time wants {form}")
+
+    return check
