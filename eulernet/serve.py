@@ -13,8 +13,9 @@ from eulernet.runs.predictor import Predictor
 from eulernet.settings import construct
 
 try:
+    from eulernet.serving import server, workers
     from eulernet.serving.app import Limits
-    from eulernet.serving.server import Serving, bind, run
+    from eulernet.serving.server import Serving, bind
 except ImportError as missing:
     sys.exit(f"error: serve needs {missing.name}: pip install 'eulernet[serve]'")
 
@@ -28,11 +29,13 @@ def main(cfg: DictConfig) -> None:
     limits = construct(Limits, {name: given[name] for name in names_of(Limits)}, "")
     serving = construct(Serving, {name: given[name] for name in names_of(Serving)}, "")
     predictor = Predictor.load(path)
-    with bind(serving) as listening:
-        host, port = listening.getsockname()[:2]
-        print(f"serving {path} on http://{host}:{port}: POST /predict, GET /metadata, GET /health", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):  # what SIGTERM is in a command: how a server ends
-            run(predictor, path, listening, serving, limits)
+    with bind(serving) as (listening, where), contextlib.suppress(KeyboardInterrupt):  # as SIGTERM is in a command
+        print(f"serving {path} on {where}: POST /predict, GET /metadata, GET /health, GET /ready", flush=True)
+        if serving.workers == 1:
+            server.run(predictor, path, listening, serving, limits)
+        else:
+            del predictor  # it has shown that the run can be read
+            workers.run(path, listening, serving, limits)
     print("stopped")
 
 

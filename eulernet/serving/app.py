@@ -1,43 +1,51 @@
 """The HTTP side: what is asked, what is answered, and what is refused with which status.
 
     POST /predict   [{"user_id": 7, ...}, ...]  ->  {"probabilities": [0.31, ...]}, in the order of the rows
-    GET  /health    {"status": "ok"}
     GET  /metadata  the model, its data, the columns of a row, the limits
+    GET  /health    200 while the process lives, under any load
+    GET  /ready     200 while it takes requests, else 503
+    POST /reload    from this machine alone: the run is read again, or another, {"run": "name"}, below reload_from
 
 Errors are {"error": "one line"}, with "field" and "row" (from 1) where one of these is at fault: 400 for what is no
-JSON, 408 for a body that takes too long, 413 for too much of it, 422 for rows that do not fit the model.
+JSON, 403 for a foreign Host or Origin, 408 for a body that takes too long, 413 for too much of it, 415 for another type
+than JSON, 422 for rows that do not fit the model, 503 for what should be asked again after ``Retry-After`` seconds.
 """
 
 import asyncio
 import contextlib
 import json
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import polars as pl
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import eulernet
-from eulernet.errors import UserError, nearest, require
+from eulernet.errors import UserError, require
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.batches import Batcher
+from eulernet.serving.guard import Guard, is_loopback
+from eulernet.serving.rows import Refused, explain
 
-SMALL = 1 << 16  # bytes of a body that is read in the event loop; longer ones would make the others wait
+BODIES = 64  # bodies of the largest size that may be under way together: more are told to come back
+Reload = Callable[[str | None], Awaitable[str]]  # of a run, or of the one that is served; says what was loaded
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for. UserError for impossible values."""
+    """What requests may ask for. UserError for impossible values."""
 
     max_rows: int
     max_body: float  # MiB
+    max_waiting: int  # requests that wait for the model
     body_seconds: float  # from the headers to the end of the body
+    answer_seconds: float  # from there to the answer
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -48,107 +56,128 @@ class Limits:
         return int(self.max_body * 2**20)
 
 
-def make_app(predictor: Predictor, limits: Limits) -> Starlette:
-    """The ASGI application that answers for ``predictor``."""
-    columns = [column["name"] for column in predictor.fields]
-    batcher = Batcher(predictor, limits.max_rows)
+class Service:
+    """The answers of one process. ``load`` replaces the model between two batches; requests under way lose nothing."""
 
-    async def predict(request: Request) -> Response:
-        body = await read_body(request, limits)
+    def __init__(self, predictor: Predictor, limits: Limits, hosts: list[str]) -> None:
+        self.limits = limits
+        self.hosts = hosts
+        self.held = 0  # bytes of bodies under way
+        self.batcher = Batcher(predictor, limits.max_rows, limits.max_waiting)
+        self.reload: Reload | None = None
+        self.show(predictor)
+
+    def show(self, predictor: Predictor) -> None:
+        self.about = json.dumps(describe(predictor, self.limits)).encode()
+        self.batcher.predictor = predictor
+
+    async def load(self, path: Path) -> None:
+        """Serve the run in ``path`` from now on. UserError, and all stays as it is, if there is no whole run in it."""
+        self.show(await asyncio.to_thread(Predictor.load, path))
+
+    def app(self) -> Starlette:
+        @contextlib.asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            yield
+            self.batcher.close()
+
+        return Starlette(
+            routes=[
+                Route("/predict", self.predict, methods=["POST"]),
+                Route("/metadata", self.metadata),
+                Route("/health", self.health),
+                Route("/ready", self.ready),
+                Route("/reload", self.ask_to_reload, methods=["POST"]),
+            ],
+            middleware=[Middleware(Guard, hosts=self.hosts)],
+            exception_handlers={Refused: refuse, HTTPException: refuse_route, Exception: fail},
+            lifespan=lifespan,
+        )
+
+    async def predict(self, request: Request) -> Response:
+        sent_as = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if sent_as != "application/json":
+            raise Refused(415, "send JSON, with the header Content-Type: application/json")
+        seconds = self.limits.answer_seconds
         try:
-            if len(body) <= SMALL:
-                frame = read_rows(body, columns, predictor, limits)
-            else:
-                frame = await asyncio.to_thread(read_rows, body, columns, predictor, limits)
-            scores = (await batcher.predict(frame)).tolist() if len(frame) else []
+            async with self.body_of(request) as body, asyncio.timeout(seconds):
+                scores = await self.batcher.predict(body)
+        except TimeoutError:
+            raise Refused(503, f"no answer within {seconds:g} seconds; try again") from None
         except UserError as error:
-            return JSONResponse(explain(str(error), columns), 422)
-        return JSONResponse({"probabilities": scores})
-
-    async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def metadata(_: Request) -> Response:
-        return JSONResponse(describe(predictor, limits))
-
-    async def refuse(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        headers = {"connection": "close"} if error.status_code in (408, 413) else None
-        return JSONResponse({"error": error.detail}, error.status_code, headers=headers)
-
-    async def fail(_: Request, error: Exception) -> Response:
-        return JSONResponse({"error": "the server failed; its log says how"}, 500)
+            return JSONResponse(explain(str(error), list(self.batcher.predictor.preprocessor.columns)), 422)
+        return JSONResponse({"probabilities": scores.tolist()})
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        batcher.close()
+    async def body_of(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, which counts as under way until it is done with.
 
-    return Starlette(
-        routes=[
-            Route("/predict", predict, methods=["POST"]),
-            Route("/health", health),
-            Route("/metadata", metadata),
-        ],
-        exception_handlers={HTTPException: refuse, Exception: fail},
-        lifespan=lifespan,
-    )
+        More than the limit is read but not kept: a client that is cut off sees no answer.
+        """
+        body, length, limits = bytearray(), 0, self.limits
+        try:
+            try:
+                async with asyncio.timeout(limits.body_seconds):
+                    async for chunk in request.stream():
+                        length += len(chunk)
+                        if length <= limits.body_bytes:
+                            body += chunk
+                            self.held += len(chunk)
+                        if self.held > BODIES * limits.body_bytes:
+                            raise Refused(503, "too many bodies are under way; try again")
+            except TimeoutError:
+                raise Refused(408, f"the body took longer than {limits.body_seconds:g} seconds") from None
+            except ClientDisconnect:
+                raise Refused(400, "the connection was closed within the body") from None
+            if length > limits.body_bytes:
+                raise Refused(413, f"a body has at most {limits.max_body:g} MiB; send several")
+            yield bytes(body)
+        finally:
+            self.held -= len(body)
 
+    async def metadata(self, _: Request) -> Response:
+        return Response(self.about, media_type="application/json")
 
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """The body, of which more than the limit is read but not kept: a client that is cut off sees no answer."""
-    body, length = bytearray(), 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                length += len(chunk)
-                if length <= limits.body_bytes:
-                    body += chunk
-    except TimeoutError:
-        raise HTTPException(408, f"the body took longer than {limits.body_seconds:g} seconds") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection was closed within the body") from None
-    if length > limits.body_bytes:
-        raise HTTPException(413, f"a body has at most {limits.max_body:g} MiB; send several")
-    return bytes(body)
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
 
+    async def ready(self, _: Request) -> Response:
+        if self.batcher.full:
+            raise Refused(503, "too many requests are waiting")
+        return JSONResponse({"status": "ready"})
 
-def read_rows(body: bytes, columns: Sequence[str], predictor: Predictor, limits: Limits) -> pl.DataFrame:
-    """The rows of a body as a frame. UserError for rows that cannot be, HTTPException for what is none at all."""
-    try:
-        rows: Any = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON ({error})") from None
-    require(isinstance(rows, list), f"send a list of rows, [{{...}}, ...]; this is {kind(rows)}")
-    if len(rows) > limits.max_rows:
-        raise HTTPException(413, f"{len(rows):,} rows; a request has at most {limits.max_rows:,}, send several")
-    known = set(columns)
-    for i, row in enumerate(rows, 1):
-        require(isinstance(row, dict), f"row {i} is {kind(row)}; a row is an object, {{name: value}}")
-        if not known.issuperset(row):
-            name = next(name for name in row if name not in known)
-            raise UserError(f"row {i}: unknown field {json.dumps(name)}; {nearest(name, columns)}")
-    return predictor.frame(rows)
-
-
-def kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
+    async def ask_to_reload(self, request: Request) -> Response:
+        local = request.client is None or is_loopback(request.client.host)  # a Unix socket has no client
+        if self.reload is None or not local:
+            raise Refused(403, "only this machine may ask for that")
+        async with self.body_of(request) as body:
+            asked = body
+        try:
+            name = json.loads(asked or b"{}").get("run")
+            require(name is None or isinstance(name, str), "run: give the name of a folder")
+        except (ValueError, RecursionError, AttributeError):
+            raise Refused(400, 'send nothing, or {"run": "name"}') from None
+        try:
+            return JSONResponse({"serving": await self.reload(name)})
+        except UserError as error:
+            return JSONResponse({"error": f"the model stays as it was: {error}"}, 422)
 
 
-def explain(message: str, columns: Sequence[str]) -> dict[str, Any]:
-    """The answer for an error in the rows, with the row and the field that it names."""
-    answer: dict[str, Any] = {"error": message}
-    if row := re.match(r"row (\d+)", message):
-        answer["row"] = int(row[1])
-    if unknown := re.match(r"row \d+: unknown field ", message):
-        answer["field"] = json.JSONDecoder().raw_decode(message, unknown.end())[0]
-        return answer
-    places = {name: re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) for name in columns}
-    found = {name: place.span() for name, place in places.items() if place}
-    if found:  # the first of them, and the longer of two that begin there
-        answer["field"] = min(found, key=lambda name: (found[name][0], -found[name][1]))
-    return answer
+async def refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {"connection": "close"} if error.status in (408, 413, 415) else {}
+    if error.status == 503:
+        headers["retry-after"] = "1"
+    return JSONResponse({"error": str(error)}, error.status, headers=headers)
+
+
+async def refuse_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def fail(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed; its log says how"}, 500)
 
 
 def describe(predictor: Predictor, limits: Limits) -> dict[str, Any]:

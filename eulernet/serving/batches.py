@@ -1,4 +1,4 @@
-"""Requests that come in at the same time are scored together, by one thread."""
+"""Requests that come in at the same time are read and scored together, by one thread."""
 
 import asyncio
 from collections import deque
@@ -10,50 +10,66 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from eulernet.errors import UserError
 from eulernet.measures.metrics import sigmoid
 from eulernet.runs.predictor import Predictor
+from eulernet.serving.rows import Refused, read_rows
 
 Answer = np.ndarray | Exception
+BATCH = 1 << 20  # bytes of the bodies of a batch
 
 
 @dataclass(frozen=True)
 class Job:
-    frame: pl.DataFrame
+    body: bytes
     answer: "asyncio.Future[np.ndarray]"
 
 
 class Batcher:
-    """Scores frames in a thread of its own. Nothing waits for company: what comes in while it works is its next batch.
+    """Reads and scores bodies in a thread of its own, so that the event loop is free for connections.
 
-    To be used from one event loop. A batch has at most ``most_rows`` rows, or is one frame.
+    Nothing waits for company: what comes in while the thread works is its next batch, of at most ``BATCH`` bytes or of
+    one body. ``predictor`` may be replaced at any time: every batch is scored by the one that it began with. To be
+    used from one event loop.
     """
 
-    def __init__(self, predictor: Predictor, most_rows: int) -> None:
+    def __init__(self, predictor: Predictor, most_rows: int, most_waiting: int) -> None:
         self.predictor = predictor
         self.most_rows = most_rows
+        self.most_waiting = most_waiting
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.waiting: deque[Job] = deque()
         self.working = False
 
-    async def predict(self, frame: pl.DataFrame) -> np.ndarray:
-        """The click probabilities of ``frame``, as ``Predictor.predict`` gives them, and its UserErrors."""
-        job = Job(frame, asyncio.get_running_loop().create_future())
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) >= self.most_waiting
+
+    async def predict(self, body: bytes) -> np.ndarray:
+        """The click probabilities of the rows in ``body``, as ``Predictor.predict`` gives them, and its UserErrors.
+
+        Refused with 503 when too many wait already, and as ``read_rows`` says.
+        """
+        if self.full:
+            raise Refused(503, "too many requests are waiting; try again")
+        job = Job(body, asyncio.get_running_loop().create_future())
         self.waiting.append(job)
         if not self.working:
             self.work()
         return await job.answer
 
     def work(self) -> None:
-        """Hand the next batch to the thread, if anything waits."""
-        jobs, rows = list[Job](), 0
-        while self.waiting and (not jobs or rows + len(self.waiting[0].frame) <= self.most_rows):
-            jobs.append(self.waiting.popleft())
-            rows += len(jobs[-1].frame)
+        """Hand the next batch to the thread, if anything waits. Who no longer waits for an answer is left out."""
+        jobs, size = list[Job](), 0
+        while self.waiting and (not jobs or size + len(self.waiting[0].body) <= BATCH):
+            job = self.waiting.popleft()
+            if not job.answer.done():
+                jobs.append(job)
+                size += len(job.body)
         self.working = bool(jobs)
         if jobs:
-            frames = [job.frame for job in jobs]
-            done = asyncio.get_running_loop().run_in_executor(self.thread, answer, self.predictor, frames)
+            bodies = [job.body for job in jobs]
+            loop = asyncio.get_running_loop()
+            done = loop.run_in_executor(self.thread, answer, self.predictor, bodies, self.most_rows)
             done.add_done_callback(partial(self.deliver, jobs))
 
     def deliver(self, jobs: Sequence[Job], done: "asyncio.Future[list[Answer]]") -> None:
@@ -69,31 +85,41 @@ class Batcher:
         self.work()
 
     def close(self) -> None:
-        self.thread.shutdown()
+        self.thread.shutdown(cancel_futures=True)
 
 
-def answer(predictor: Predictor, frames: Sequence[pl.DataFrame]) -> list[Answer]:
-    """The probabilities of each frame, or the UserError that it alone would have raised.
+def answer(predictor: Predictor, bodies: Sequence[bytes], most_rows: int) -> list[Answer]:
+    """The probabilities of the rows of each body, or the error that it alone would have raised.
 
     Frames of one schema are encoded together; others are not, because a column of mixed types is another column.
     """
-    encoded: dict[int, Answer] = {}
-    alike: dict[tuple[tuple[str, pl.DataType], ...], list[int]] = {}
-    for i, frame in enumerate(frames):
-        alike.setdefault(tuple(frame.schema.items()), []).append(i)
+    encoded: dict[int, Answer] = {}  # and, in the end, scored; bodies without rows are in none of them
+    alike: dict[tuple[tuple[str, pl.DataType], ...], list[tuple[int, pl.DataFrame]]] = {}
+    columns = predictor.preprocessor.columns
+    for i, body in enumerate(bodies):
+        try:
+            rows = read_rows(body, columns, most_rows)
+            frame = predictor.frame(rows)
+        except Exception as error:
+            encoded[i] = error
+        else:
+            if rows:
+                alike.setdefault(tuple(frame.schema.items()), []).append((i, frame))
     for members in alike.values():
-        encoded |= zip(members, encode(predictor, [frames[i] for i in members]), strict=True)
-    ids = [part for i in range(len(frames)) if isinstance(part := encoded[i], np.ndarray)]
-    scores = sigmoid(predictor.score(np.concatenate(ids))) if ids else np.empty(0)
-    ends = np.cumsum([len(part) for part in ids])
-    parts = iter(np.split(scores, ends[:-1]))
-    return [found if isinstance(found := encoded[i], Exception) else next(parts) for i in range(len(frames))]
+        found = encode(predictor, [frame for _, frame in members])
+        encoded |= zip((i for i, _ in members), found, strict=True)
+    ids = {i: part for i, part in encoded.items() if isinstance(part, np.ndarray)}
+    if ids:
+        scores = sigmoid(predictor.score(np.concatenate(list(ids.values()))))
+        ends = np.cumsum([len(part) for part in ids.values()])
+        encoded |= zip(ids, np.split(scores, ends[:-1]), strict=True)
+    return [encoded.get(i, np.empty(0)) for i in range(len(bodies))]
 
 
 def encode(predictor: Predictor, frames: Sequence[pl.DataFrame]) -> list[Answer]:
-    """The ids of each frame, or its UserError."""
+    """The ids of each frame, or its error."""
     try:
         ids = predictor.preprocessor.encode(pl.concat(frames))
-    except UserError as error:
+    except Exception as error:
         return [error] if len(frames) == 1 else [encode(predictor, [frame])[0] for frame in frames]
     return list(np.split(ids, np.cumsum([len(frame) for frame in frames])[:-1]))

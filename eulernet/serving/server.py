@@ -1,25 +1,29 @@
-"""The processes and connections: one or several workers on one socket, and clients that take their time."""
+"""The socket to listen on, and one process that answers on it."""
 
-import json
+import asyncio
+import contextlib
 import os
+import resource
+import signal
 import socket
-from asyncio import TimerHandle, Transport
-from dataclasses import asdict, dataclass
+import stat
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import uvicorn
-from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import Multiprocess
 
 from eulernet.errors import UserError, require
 from eulernet.runs.predictor import Predictor
-from eulernet.serving.app import Limits, make_app
+from eulernet.serving.app import Limits, Service
+from eulernet.serving.connections import Connections, Protocol
 
-HEADER_SECONDS = 10.0
-SETTINGS = "EULERNET_SERVE"  # what the workers, which are processes of their own, are told
+FILES = 100  # that a process has open beside its connections
+LATE = 3.0  # seconds after shutdown_seconds at which a process that still runs is ended
 
 
 @dataclass(frozen=True)
@@ -28,85 +32,158 @@ class Serving:
 
     host: str
     port: int  # 0 takes any that is free
+    socket: str | None  # path of a Unix socket, in place of host and port
+    hosts: list[str]
     workers: int
     max_connections: int
+    client_connections: int
+    start_seconds: float
     shutdown_seconds: int
+    reload_from: str | None
 
     def __post_init__(self) -> None:
         require(bool(self.host), "host=: give the address to listen on, such as 127.0.0.1")
         require(0 <= self.port < 65536, f"port={self.port}: should lie between 0 and 65535")
-        for name in ("workers", "max_connections", "shutdown_seconds"):
+        for name in ("workers", "max_connections", "client_connections", "start_seconds", "shutdown_seconds"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def bind(serving: Serving) -> socket.socket:
-    """The socket to listen on. UserError where there is none to be had."""
-    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+@contextlib.contextmanager
+def bind(serving: Serving) -> Iterator[tuple[socket.socket, str]]:
+    """The socket to listen on, and where that is, as a user writes it. UserError where there is none to be had."""
+    if serving.socket is not None:
+        with bind_path(Path(serving.socket).expanduser()) as listening:
+            yield listening, f"unix:{serving.socket}"
+        return
     try:
-        return socket.create_server((serving.host, serving.port), family=family, backlog=2048)
+        found = socket.getaddrinfo(serving.host.strip("[]"), serving.port, type=socket.SOCK_STREAM)
+        family, *_, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        listening = socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # of names it is negative
-        raise UserError(
-            f"cannot listen on {serving.host}:{serving.port} ({reason}); give another host= or port="
-        ) from None
+        raise cannot_listen(f"{serving.host}:{serving.port}", error, "host= or port=") from None
+    with listening:
+        host, port = listening.getsockname()[:2]
+        yield listening, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(predictor: Predictor, folder: Path, listening: socket.socket, serving: Serving, limits: Limits) -> None:
-    """Serve until SIGINT or SIGTERM; requests that are being answered then are answered.
+@contextlib.contextmanager
+def bind_path(path: Path) -> Iterator[socket.socket]:
+    """A Unix socket at ``path``, which is taken away in the end, and where a killed server left one."""
+    try:
+        if stat.S_ISSOCK(path.stat().st_mode):
+            with socket.socket(socket.AF_UNIX) as other:
+                if other.connect_ex(str(path)) != 0:
+                    path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise cannot_listen(str(path), error, "socket=") from None
+    listening = socket.socket(socket.AF_UNIX)
+    with listening:
+        try:
+            listening.bind(str(path))
+            listening.listen(2048)
+        except OSError as error:
+            raise cannot_listen(str(path), error, "socket=") from None
+        made = path.stat().st_ino
+        try:
+            yield listening
+        finally:
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == made:
+                    path.unlink()
 
-    With several workers each loads ``folder`` for itself; one that dies is started anew. A second signal ends a single
-    worker at once.
-    """
+
+def cannot_listen(place: str, error: OSError, keys: str) -> UserError:
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # of names it is negative
+    return UserError(f"cannot listen on {place} ({reason}); give another {keys}")
+
+
+class Reloads:
+    """Loads the run that is served again, or another one below ``reload_from``; one reload at a time."""
+
+    def __init__(self, path: Path, serving: Serving, load: Callable[[Path], Awaitable[None]]) -> None:
+        self.path = path
+        self.below = None if serving.reload_from is None else Path(serving.reload_from).expanduser()
+        self.load = load
+        self.terminal = os.isatty(0)
+        self.under_way: asyncio.Task[None] | None = None
+
+    async def __call__(self, name: str | None) -> str:
+        """Load, and say what. UserError, and the old model stays, for what cannot be."""
+        require(self.under_way is None or self.under_way.done(), "a reload is under way")
+        path = self.path if name is None else self.find(name)
+        self.under_way = asyncio.ensure_future(self.load(path))
+        await asyncio.shield(self.under_way)
+        self.path = path
+        return str(path)
+
+    def find(self, name: str) -> Path:
+        if self.below is None:
+            raise UserError("only the run that is served can be loaded again, for reload_from= names no folder")
+        path = (self.below / name).resolve()
+        require(path.is_relative_to(self.below.resolve()), f"{name!r} does not lie below the folder of reload_from=")
+        return path
+
+    def on_hangup(self, stop: Callable[[], object]) -> None:
+        """Let SIGHUP reload; when the terminal itself is gone, ``stop``. Under nohup nothing changes."""
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.hangup, stop)
+
+    def hangup(self, stop: Callable[[], object]) -> None:
+        if self.terminal and not os.isatty(0):
+            stop()
+        else:
+            self.told = asyncio.ensure_future(self.tell())
+
+    async def tell(self) -> None:
+        try:
+            print(f"reloaded {await self(None)}", flush=True)
+        except UserError as error:
+            print(f"error: the model stays as it was: {error}", file=sys.stderr, flush=True)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which ends in time, whatever still runs."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grace = (self.config.timeout_graceful_shutdown or 0) + LATE
+        late = threading.Timer(grace, os._exit, [1])
+        late.daemon = True
+        late.start()
+        await super().shutdown(sockets)
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def make_server(service: Service, serving: Serving) -> Server:
+    """The server of one process, with as many connections as the system lets it have."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < serving.max_connections + FILES:
+        files = serving.max_connections + FILES if most == resource.RLIM_INFINITY else most
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    connections = Connections(min(serving.max_connections, max(files - FILES, 1)), serving.client_connections)
     settings: dict[str, Any] = {
-        "http": Protocol,
+        "http": partial(Protocol, connections),
         "ws": "none",
         "log_config": None,
-        "log_level": "warning",
+        "log_level": "error",
         "access_log": False,
         "server_header": False,
-        "limit_concurrency": serving.max_connections + 1,  # uvicorn counts the one that asks, and refuses from there on
         "timeout_graceful_shutdown": serving.shutdown_seconds,
     }
-    if serving.workers == 1:
-        uvicorn.Server(uvicorn.Config(make_app(predictor, limits), **settings)).run([listening])
-        return
-    threads = max((os.cpu_count() or 1) // serving.workers, 1)
-    os.environ.setdefault("POLARS_MAX_THREADS", str(threads))
-    told = {"folder": str(folder.absolute()), "threads": threads, "limits": asdict(limits)}
-    os.environ[SETTINGS] = json.dumps(told)
-    factory = f"{__name__}:app_of_worker"
-    Multiprocess(uvicorn.Config(factory, factory=True, workers=serving.workers, **settings), [listening]).run()
+    return Server(uvicorn.Config(service.app(), **settings))
 
 
-def app_of_worker() -> Starlette:
-    """What a worker process answers with."""
-    told = json.loads(os.environ[SETTINGS])
-    torch.set_num_threads(told["threads"])
-    return make_app(Predictor.load(told["folder"]), Limits(**told["limits"]))
+def run(predictor: Predictor, path: Path, listening: socket.socket, serving: Serving, limits: Limits) -> None:
+    """Serve until SIGINT or SIGTERM, in this process; requests that are being answered then are answered."""
 
+    async def main() -> None:
+        service = Service(predictor, limits, serving.hosts)
+        reloads = service.reload = Reloads(path, serving, service.load)
+        server = make_server(service, serving)
+        reloads.on_hangup(server.stop)
+        await server.serve([listening])
 
-class Protocol(HttpToolsProtocol):
-    """Hangs up on a client whose request line and headers are not there after ``HEADER_SECONDS``."""
-
-    patience: TimerHandle | None = None
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.patience = self.loop.call_later(HEADER_SECONDS, transport.close)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.forgive()
-        self.patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        self.forgive()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.forgive()
-        super().connection_lost(exc)
-
-    def forgive(self) -> None:
-        if self.patience is not None:
-            self.patience.cancel()
+    asyncio.run(main())
