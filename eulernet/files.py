@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -61,6 +62,12 @@ def sync(*paths: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of its bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -32,11 +32,14 @@ def construct(make: Callable[..., T], settings: Mapping[str, Any], section: str,
     """
     prefix = f"{section}." if section else ""
     hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
-    names = [name for name in inspect.signature(make).parameters if name not in given]
+    parameters = inspect.signature(make).parameters
+    names = [name for name in parameters if name not in given]
     for key in settings:
         require_known(key, names, f"unknown key {prefix}{key}")
     checked = {}
     for name in names:
+        if name not in settings and parameters[name].default is not inspect.Parameter.empty:
+            continue  # younger than the run that this is the configuration of
         require(name in settings, f"{prefix}{name} is missing")
         try:
             checked[name] = _converted(settings[name], hints[name])

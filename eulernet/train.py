@@ -19,11 +19,13 @@ from eulernet.files import short
 from eulernet.runs.train import follow, train
 from eulernet.training.checkpoint import LAST
 from eulernet.training.device import device_of_job
+from eulernet.training.files import locked_run
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
 MAY_CHANGE = (
     "resume", "device", "raw", "data_dir", "memory", "accept_terms",
     "logger", "train.max_epochs", "train.patience", "train.checkpoint_every", "train.embedding",
+    "train.keep_checkpoints", "train.rank_timeout",
 )  # fmt: skip
 
 
@@ -48,17 +50,18 @@ def command_line(cfg: DictConfig) -> float:
     """Train one model on one dataset; return the best validation AUC, which sweeps maximise."""
     job = HydraConfig.get()
     run, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
-    try:
-        plain = to_plain(cfg)
-        if plain["resume"] is not None:
-            plain = saved_config(plain, overrides, MAY_CHANGE, run)
-        elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
-            raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
-        if job.mode == RunMode.MULTIRUN:
-            plain["device"] = device_of_job(str(plain["device"]), job.job.num)
-        return train(plain, short(run), overrides)
-    finally:
-        discard_unless_started(run)
+    with locked_run(short(run)):
+        try:
+            plain = to_plain(cfg)
+            if plain["resume"] is not None:
+                plain = saved_config(plain, overrides, MAY_CHANGE, run)
+            elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
+                raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
+            if job.mode == RunMode.MULTIRUN:
+                plain["device"] = device_of_job(str(plain["device"]), job.job.num)
+            return train(plain, short(run), overrides)
+        finally:
+            discard_unless_started(run)
 
 
 if __name__ == "__main__":

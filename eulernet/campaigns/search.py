@@ -18,7 +18,7 @@ from eulernet.campaigns.pool import Pool, Worker, remove, sweep
 from eulernet.campaigns.space import apply, as_overrides, drawn
 from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed
 from eulernet.errors import UserError
-from eulernet.training.checkpoint import LAST, WEIGHTS
+from eulernet.training.checkpoint import CHECKPOINTS, LAST, WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Search:
                 run = self.folder / trial.user_attrs["folder"]
                 sweep(run)
                 if best is None or trial.number != best.number:
-                    for file in (run / WEIGHTS, run / LAST):
+                    for file in (run / WEIGHTS, run / LAST, run / CHECKPOINTS):
                         remove(file)
 
     def say(self, worker: Worker[optuna.Trial], state: TrialState, why: Mapping[str, str]) -> None:

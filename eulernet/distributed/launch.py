@@ -24,7 +24,6 @@ from eulernet.errors import UserError, require
 STORE_TIMEOUT = timedelta(minutes=5)  # to connect to the key-value store
 EXIT_TIMEOUT = timedelta(seconds=10)  # for the other ranks to end
 PREPARE_TIMEOUT = timedelta(days=1)  # for another rank to prepare its data
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # for a rank that lives but does not answer; a dead one is noticed at once
 
 
 def env_world_size() -> int:
@@ -89,7 +88,7 @@ def lead(job: Mapping[str, Any], device: torch.device) -> None:
     rendezvous_store().set("begin", "no" if refused else "yes")
     if refused:
         raise UserError(refused[0])
-    _connect(device)
+    _connect(device, job["rank_timeout"])
 
 
 def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
@@ -110,11 +109,12 @@ def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
     rendezvous_store().wait(["begin"], PREPARE_TIMEOUT)
     if rendezvous_store().get("begin") != b"yes":
         sys.exit(1)
-    _connect(device)
+    _connect(device, job["rank_timeout"])
     return built
 
 
-def _connect(device: torch.device) -> None:
+def _connect(device: torch.device, rank_timeout: float) -> None:
+    """Form the group of all ranks. A rank that dies is noticed at once, one that does not answer after the timeout."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -122,8 +122,21 @@ def _connect(device: torch.device) -> None:
         store=dist.PrefixStore("group", rendezvous_store()),  # type: ignore[attr-defined]
         rank=env_rank(),
         world_size=env_world_size(),
-        timeout=COLLECTIVE_TIMEOUT,
+        timeout=timedelta(seconds=rank_timeout),
     )
+
+
+class RankLost(UserError):
+    """Another rank of this run ended, or did not answer."""
+
+
+class Terminated(KeyboardInterrupt):
+    """This rank was told to end: torchrun does so when another one died."""
+
+
+def terminate(*_: object) -> NoReturn:
+    """A signal handler."""
+    raise Terminated
 
 
 def is_lost_rank(error: BaseException) -> bool:

@@ -41,6 +41,12 @@ def all_gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def all_gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) -> Tensor:
     """[world_size, most, K]: the rows of every rank, each with at most ``most`` of them, padded with zeros."""
     padded = rows.new_zeros(most, rows.shape[1])

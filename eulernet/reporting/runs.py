@@ -22,7 +22,10 @@ PARTS = (
 COLUMNS = ("epoch", "train_loss", "valid_auc", "valid_logloss")
 ABSENT = object()  # a key that a configuration lacks
 # Settings that do not make it another experiment.
-INCIDENTAL = ("seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger")
+INCIDENTAL = (
+    "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger",
+    "train.keep_checkpoints", "train.rank_timeout",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from eulernet.errors import UserError, require
 from eulernet.files import short, write_atomically
 from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
-from eulernet.training.checkpoint import LAST, load_last
+from eulernet.training.checkpoint import load_last
 from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import commit, reset_peak_memory, write_report
+from eulernet.training.resume import saying_how_to_resume
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +42,12 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: L
         job.data.copy_preprocessor(run / "preprocessor")
     save_config(cfg, run)
     reset_peak_memory(job.device)
-    try:
+    with saying_how_to_resume(run, resume_command(run)):
         lead(job, cfg["model"]["name"], run, resumed=resume is not None)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,
             identity={**job.identity, "about": about}, saved=saved, loggers=also,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        if (run / LAST).exists():
-            log.info("stopped; go on with: %s", resume_command(run))
-        raise
-    except Exception as error:
-        if launch.is_lost_rank(error) and (run / LAST).exists():
-            raise UserError(f"another process of this run is gone; go on with: {resume_command(run)}") from None
-        raise
     report = write_report(run, job.model, job.data, history, test, device=job.device, config=cfg, **about)
     write_manifest(run)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
@@ -67,13 +59,13 @@ def lead(job: Job, name: str, run: Path, *, resumed: bool) -> None:
     """Say what is trained, and have the other ranks build the same."""
     rows, weights = len(job.data.train), sum(weight.numel() for weight in job.model.parameters())
     log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, f"{rows:,}", f"{weights:,}", job.device)
-    places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute())}
-    launch.lead({**places, "device": job.device.type, "resumed": resumed}, job.device)
+    places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}
+    launch.lead({**places, "resumed": resumed, "rank_timeout": job.config.rank_timeout}, job.device)
 
 
 def follow() -> None:
     """Take part in the run that rank 0 leads: the same steps, without a message and without a file."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, launch.terminate)
     logging.disable(logging.WARNING)
 
     def build(lead: dict[str, Any]) -> tuple[Callable[[], object], torch.device]:
@@ -82,12 +74,18 @@ def follow() -> None:
         require(file.is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
         job = set_up({**read_config(file), "device": lead["device"]}, Path(lead["store"]))
         saved = load_last(run, **job.identity) if lead["resumed"] else None
-        steps = partial(fit, job.model, job.data, job.config, job.device, run, identity=job.identity, saved=saved)
+
+        def steps() -> None:
+            with saying_how_to_resume(run, resume_command(run)):
+                fit(job.model, job.data, job.config, job.device, run, identity=job.identity, saved=saved)
+
         return steps, job.device
 
     steps = launch.follow(build)
     try:
         steps()
+    except launch.RankLost:
+        raise
     except UserError:  # rank 0 meets the same error, and says it
         sys.exit(1)
     except OSError as error:

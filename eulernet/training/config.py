@@ -27,10 +27,13 @@ class TrainConfig(OptimizerConfig):
     compile: bool
     embedding: str
     checkpoint_every: int | None
+    # Runs of an older eulernet lack these.
+    keep_checkpoints: int = 2
+    rank_timeout: float = 600.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience"):
+        for name in ("max_epochs", "batch_size", "eval_batch_size", "patience", "lr_patience", "keep_checkpoints"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name, limit in (("batch_size", 2**40), ("eval_batch_size", 2**40), ("shuffle_seed", 2**62)):
             require(getattr(self, name) < limit, f"train.{name} is too large: {getattr(self, name)}")
@@ -46,6 +49,7 @@ class TrainConfig(OptimizerConfig):
             )
             require(self.cowclip is None, "train.cowclip reads whole tables; with train.embedding=sharded take null")
             require(self.precision != "fp16", "train.embedding=sharded cannot do train.precision=fp16; take bf16")
+        require(0 < self.rank_timeout < 1e7, f"train.rank_timeout must be positive seconds, got {self.rank_timeout}")
         norm, every = self.clip_norm, self.checkpoint_every
         require(norm is None or norm > 0, f"train.clip_norm must be positive or null, got {norm}")
         require(every is None or every >= 1, f"train.checkpoint_every must be at least 1, or null, got {every}")

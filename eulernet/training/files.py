@@ -1,6 +1,7 @@
-"""Files of a run that several processes make: the first one writes them."""
+"""Files of a run, which several ranks train: rank 0 writes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -8,16 +9,40 @@ from safetensors import SafetensorError
 from eulernet import files
 from eulernet.distributed.ranks import rank
 from eulernet.errors import UserError
+from eulernet.files import locked
+
+PLACE = "hydra.run.dir="
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    """``eulernet.files.write_atomically`` in the process of rank 0, nothing in the others.
+    """``eulernet.files.write_atomically`` in rank 0, nothing in the other ranks."""
+    if rank() == 0:
+        files.write_atomically(file, write, place=PLACE)
 
-    torch and safetensors raise errors of their own when they cannot write: they become UserErrors here.
-    """
-    if rank() != 0:
-        return
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes a UserError."""
     try:
-        files.write_atomically(file, write, place="hydra.run.dir=")
+        yield
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"{file} cannot be written ({str(error).splitlines()[0]}); is the disk full?") from None
+
+
+@contextmanager
+def locked_run(run: Path) -> Iterator[None]:
+    """Hold the run folder ``run``, so that no second process trains in it. UserError if one does.
+
+    The lock ends with its process. A file and not the folder is locked: network file systems lock no folders.
+    """
+    mark = run / ".lock"
+    with ExitStack() as lock:
+        try:
+            mark.touch()
+            lock.enter_context(locked(mark, wait=False))
+        except (BlockingIOError, FileNotFoundError):  # held by a process, or just being removed by one that ends
+            raise UserError(f"{run}: another process trains there; wait for its end, or give another {PLACE}") from None
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)

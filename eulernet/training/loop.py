@@ -16,11 +16,11 @@ from tqdm import tqdm
 from eulernet.data.dataset import Dataset, Split
 from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
 from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
-from eulernet.errors import Diverged, UserError
+from eulernet.errors import Diverged, require
 from eulernet.measures.metrics import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.torch_internals import uncompiled
-from eulernet.training import checkpoint
+from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
@@ -58,9 +58,9 @@ def fit(
 ) -> tuple[list[Epoch], Metrics]:
     """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
 
-    After every epoch ``run`` holds the best weights and last.ckpt, marked with ``identity``, so an interrupted run
-    loses at most an epoch, or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what
-    ``checkpoint.load_last`` read, it goes on from there, to the same bits as a run that was never stopped. Ends with
+    After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
+    or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what ``checkpoint.load_last``
+    returned, it goes on from there, to the same bits as a run that was never stopped. Ends with
     the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
     finite, UserError for a state of other settings.
     """
@@ -68,15 +68,18 @@ def fit(
     if saved is not None:
         try:
             state.restore(saved)
-        except (RuntimeError, ValueError, TypeError, LookupError):
-            raise UserError(f"{run / checkpoint.LAST} was written with other settings than this run's") from None
+            fits = state.step <= math.ceil(len(data.train) / config.batch_size)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
+            fits = False
+        require(fits, f"{saved['checkpoint'] / LAST} was written with other settings than this run's")
+    checkpoints = Checkpoints(run, config.keep_checkpoints, saved)
     if config.compile:
         for one in {state.model, state.scored}:
             compile_model(one, device)
     history = state.history
 
-    def save() -> None:
-        checkpoint.save_last({**identity, **state.capture()}, run)
+    def save(best: CTRModel | None = None) -> None:
+        checkpoints.save(lambda: {**identity, **state.capture()}, best)
 
     if not history and not state.step:
         save()
@@ -90,10 +93,8 @@ def fit(
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
         state.begin_epoch()
         best = best_of(history).epoch == number
-        if best:
-            checkpoint.save_weights(state.scored, run)
         write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
-        save()
+        save(best=state.scored if best else None)
         for log_epochs in loggers:
             log_epochs(history, run)
         log.info(
@@ -101,7 +102,7 @@ def fit(
             number, loss, valid, " *" if best else "  ", lr, history[-1].seconds, f"{rate:,.0f}",
         )  # fmt: skip
 
-    checkpoint.load_weights(model, run)
+    load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
 
 

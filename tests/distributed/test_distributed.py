@@ -202,8 +202,8 @@ def test_the_command_leaves_one_run_and_only_the_first_process_speaks(tmp_path):
     assert [processes.printed(tmp_path, 1, what) for what in ("out", "err")] == ["", ""]
     (run,) = (tmp_path / "work" / "outputs" / "synthetic" / "eulernet").iterdir()
     assert {file.name for file in run.iterdir()} == {
-        "config.yaml", "model.safetensors", "last.ckpt", "metrics.csv", "report.json", "manifest.json", "train.log",
-        "preprocessor",
+        "config.yaml", "checkpoints", "model.safetensors", "last.ckpt", "metrics.csv", "report.json", "manifest.json",
+        "preprocessor", "train.log",
     }  # fmt: skip
     report = json.loads((run / "report.json").read_text())
     assert report["processes"] == 2

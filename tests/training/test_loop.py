@@ -1,109 +1,27 @@
 """Training: same seed, same bits; a stopped run goes on to the same bits; the schedule, the penalties, the average."""
 
 import csv
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 from optimizing import make
 from safetensors.torch import load_file
+from toy import CONFIG, CPU, IDENTITY, new_model, run, same_bits, same_epochs, toy_data
 
-from eulernet.data.dataset import Dataset
-from eulernet.data.sets import DATASETS
 from eulernet.errors import UserError
 from eulernet.models import EulerNet
 from eulernet.models.dnn import DNN
 from eulernet.training import loop
 from eulernet.training.average import Average
-from eulernet.training.checkpoint import load_last
-from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.loop import fit, learning_rate
 from eulernet.training.optimizers import OPTIMIZERS, Method
 
-CPU = torch.device("cpu")
-CONFIG = TrainConfig(
-    optimizer="adam",
-    max_epochs=4,
-    batch_size=128,
-    eval_batch_size=500,
-    lr=3e-3,
-    embedding_lr=None,
-    warmup_steps=0,
-    weight_decay=1e-5,
-    embedding_l2=0.0,
-    net_l2=0.0,
-    clip_norm=None,
-    cowclip=None,
-    cowclip_ratio=1.0,
-    patience=4,
-    lr_factor=0.1,
-    lr_patience=1,
-    min_lr=0.0,
-    ema=0.9,
-    reshuffle=True,
-    shuffle_seed=1,
-    precision="fp32",
-    compile=False,
-    embedding="replicated",
-    checkpoint_every=None,
-)
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return Dataset.open(
-        DATASETS["synthetic"](
-            [],
-            tmp_path_factory.mktemp("data"),
-            2.0,
-            rows=3_000,
-            field_sizes=[8, 9, 7],
-            interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
-            signal=2.0,
-            spread=0.5,
-            bias=0.0,
-            data_seed=1,
-        )
-    )
-
-
-def new_model(data, seed=5, drop=0.2, embedding_dim=4):
-    torch.manual_seed(seed)
-    return EulerNet(
-        data.field_sizes,
-        embedding_dim=embedding_dim,
-        orders=[3],
-        drop_explicit=drop,
-        drop_implicit=drop,
-        norm=False,
-        init="sigir",
-        without="nothing",
-        norm_penalty=0.0,
-    )
-
-
-IDENTITY = {"model_name": "eulernet", "dataset": "toy/1"}
-
-
-def run(data, folder, config=CONFIG, *, seed=5, resume=False):
-    folder.mkdir(exist_ok=True)
-    model = new_model(data, seed)
-    state = load_last(folder, **IDENTITY) if resume else None
-    history, test = fit(model, data, config, CPU, folder, identity=IDENTITY, saved=state)
-    return model, history, test
-
-
-def same_epochs(one, two):
-    return [replace(e, seconds=0, samples_per_second=0) for e in one] == [
-        replace(e, seconds=0, samples_per_second=0) for e in two
-    ]
-
-
-def same_bits(one, two):
-    one, two = one.state_dict(), two.state_dict()
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    return toy_data(tmp_path_factory.mktemp("data"))
 
 
 def test_same_seed_same_bits_and_each_seed_matters(data, tmp_path):
@@ -179,21 +97,6 @@ def test_a_run_killed_between_checkpoints_goes_on_from_the_last_step_to_the_same
     assert same_bits(model, resumed)
     assert same_epochs(history, history_resumed)
     assert test == test_resumed
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(data, tmp_path, monkeypatch):
-    run(data, tmp_path / "run", replace(CONFIG, max_epochs=1))
-    before = (tmp_path / "run" / "last.ckpt").read_bytes()
-
-    def full(state, file):
-        file.write_bytes(b"half of it")
-        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 512 vs 400")
-
-    monkeypatch.setattr("eulernet.training.checkpoint.torch.save", full)
-    with pytest.raises(UserError, match=r"last\.ckpt cannot be written .*; is the disk full\?"):
-        run(data, tmp_path / "run", replace(CONFIG, checkpoint_every=3), resume=True)
-    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
-    assert [file.name for file in (tmp_path / "run").glob(".*")] == []
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
@@ -394,24 +297,3 @@ def test_scores_that_are_not_finite_are_refused(data):
 def test_impossible_settings(changes, message):
     with pytest.raises(UserError, match=message):
         replace(CONFIG, **changes)
-
-
-def test_checkpoints_that_do_not_fit_are_named(data, tmp_path):
-    folder = tmp_path / "run"
-    run(data, folder, replace(CONFIG, max_epochs=1))
-    with pytest.raises(UserError, match="is of model eulernet, this run trains deepfm"):
-        load_last(folder, model_name="deepfm", dataset="toy/1")
-    with pytest.raises(UserError, match=r"is of dataset toy/1, this run's data is toy/2; give the raw="):
-        load_last(folder, model_name="eulernet", dataset="toy/2")
-    state, wider = load_last(folder, **IDENTITY), new_model(data, embedding_dim=5)
-    with pytest.raises(UserError, match="written with other settings"):
-        fit(wider, data, CONFIG, CPU, folder, identity=IDENTITY, saved=state)
-    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
-    with pytest.raises(UserError, match="start the run anew"):
-        load_last(folder, **IDENTITY)
-
-
-def test_checkpoints_load_without_running_code(data, tmp_path):
-    run(data, tmp_path / "run", replace(CONFIG, max_epochs=1))
-    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
-    assert json.dumps(state["history"])
