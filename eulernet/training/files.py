@@ -33,11 +33,13 @@ def writing(file: Path) -> Iterator[None]:
 def locked_run(run: Path) -> Iterator[None]:
     """Hold the run folder ``run``, so that no second process trains in it. UserError if one does.
 
-    The lock ends with its process. A file and not the folder is locked: network file systems lock no folders.
+    The lock ends with its process. The folder is locked, as campaigns do, and a file in it: network file systems lock
+    no folders.
     """
     mark = run / ".lock"
     with ExitStack() as lock:
         try:
+            lock.enter_context(locked(run, wait=False))
             mark.touch()
             lock.enter_context(locked(mark, wait=False))
         except (BlockingIOError, FileNotFoundError):  # held by a process, or just being removed by one that ends
