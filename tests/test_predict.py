@@ -120,6 +120,50 @@ def test_rows_are_scored_without_a_header_where_training_had_none(run_command, c
     assert "no header, and 3 columns where 40 belong, or 39 without label" in ended.err
 
 
+def test_kept_columns_are_as_they_are_written(run_command, trained):
+    rows = trained.rows.head(6).with_columns(
+        city=pl.Series(["NA", "Wien", None, "null", 'a "b", c', "nan"]),
+        price=pl.Series(["1.50", "01", "NA", "", "2", "3"]),
+        store=pl.Series(["1", "2", None, "3", "4", "5"]), id=pl.Series(["007", "N/A", "None", "1.0", "x\ny", "\\N"]),
+    )  # fmt: skip
+    rows.write_csv("in.csv")
+    ended = run_command("predict", f"run={trained.run}", "input=in.csv", "output=out.csv", "keep=[id,city,price]")
+    assert ended.code == 0, ended.err
+    found = pl.read_csv("out.csv", infer_schema=False)
+    for name in ("id", "city", "price"):
+        assert found[name].fill_null("").to_list() == rows[name].fill_null("").to_list()
+    rows.write_parquet("in.parquet")
+    run_command("predict", f"run={trained.run}", "input=in.parquet", "output=out.parquet", "keep=[id,city,price]")
+    assert pl.read_parquet("out.parquet").drop("probability").equals(rows.select("id", "city", "price"))
+
+
+def test_columns_that_cannot_be_kept(run_command, trained, tmp_path):
+    keys = [f"run={trained.run}", f"input={tmp_path / 'in.parquet'}"]
+    trained.rows.with_columns(many=pl.Series([[1, 2]] * 2000)).write_parquet(tmp_path / "in.parquet")
+    assert_refused(run_command("predict", *keys, "output=out.csv", "keep=[user,user]"), "keep: user is there twice")
+    ended = run_command("predict", *keys, "output=out.csv", "keep=[many]")
+    assert_refused(ended, "column many holds lists, which text has no form for; give output=.parquet")
+    assert run_command("predict", *keys, "output=out.parquet", "keep=[many]").code == 0
+    assert pl.read_parquet("out.parquet")["many"].to_list() == [[1, 2]] * 2000
+
+
+def test_what_a_killed_predict_left_is_removed(run_command, trained):
+    left = Path(".out.csv.killed.new")
+    (left / "out.csv.parts").mkdir(parents=True)
+    assert run_command("predict", f"run={trained.run}", f"input={trained.file}", "output=out.csv").code == 0
+    assert files(Path.cwd()) == ["out.csv"]
+    assert not left.exists()
+
+
+def test_parts_without_rows_are_passed_over(run_command, trained, wanted):
+    Path("in").mkdir()
+    pl.DataFrame().write_parquet("in/a.parquet")
+    Path("in/b.csv").write_text("")
+    trained.rows.write_csv("in/c.csv")
+    assert run_command("predict", f"run={trained.run}", "input=in", "output=out.csv").code == 0
+    np.testing.assert_allclose(read("out.csv")["probability"].to_numpy(), wanted, atol=1e-12)
+
+
 # evaluate
 
 
@@ -161,6 +205,18 @@ def test_a_split_and_its_raw_rows_are_measured_alike(run_command, copy_of_run, t
 )
 def test_evaluate_refuses_in_one_line(run_command, copy_of_run, given, message):
     assert_refused(run_command("evaluate", f"run={copy_of_run}", *given), message)
+
+
+def test_groups_of_files_that_differ_in_type_are_one(run_command, copy_of_run, trained):
+    trained.rows[:1000].write_parquet("a.parquet")
+    trained.rows[1000:].write_csv("b.csv")
+    trained.rows.write_csv("c.csv")
+    found = []
+    for source in ("[a.parquet,b.csv]", "c.csv"):
+        ended = run_command("evaluate", f"run={copy_of_run}", f"input={source}", "group=user", "resamples=0")
+        assert ended.code == 0, ended.err
+        found.append(ended.out.split("gauc=")[1].split()[0])
+    assert found[0] == found[1]
 
 
 def test_rows_without_labels_cannot_be_evaluated(run_command, copy_of_run, trained):

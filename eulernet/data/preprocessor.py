@@ -100,12 +100,13 @@ class Preprocessor:
 
         Pieces are sized so that a few at once stay below ``memory`` bytes. Text has the columns in any order under a
         header; where the files of training had none, these may have none either, with the label or without. UserError
-        for what ``raw.read`` refuses; a file without rows is none.
+        for what ``raw.read`` refuses; a part without rows, or without anything in it, is none.
         """
         total, before = sum(file.stat().st_size for file in files), 0
         for index, file in enumerate(files):
-            require(file.stat().st_size > 0, f"{file} is empty")
-            yield from raw.pieces(file, self.form_of(file, keep, label), memory, index, before, total)
+            require(len(files) > 1 or file.stat().st_size > 0, f"{file} is empty")
+            if raw.has_rows(file):
+                yield from raw.pieces(file, self.form_of(file, keep, label), memory, index, before, total)
             before += file.stat().st_size
 
     def form_of(self, file: Path, keep: Sequence[str], label: bool) -> Format:

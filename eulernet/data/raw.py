@@ -105,6 +105,11 @@ def sample(files: Sequence[Path], form: Format, rows: int) -> pl.DataFrame:
     raise UserError(f"{files[0]} has no rows" if len(files) == 1 else f"{files[0].parent}: no file has rows")
 
 
+def has_rows(file: Path) -> bool:
+    """Whether a Parquet or Arrow file has rows, or a text file any text, if only a header."""
+    return _refused(file, _scan(file).select(pl.len()).collect).item() > 0 if is_columnar(file) else has_text(file)
+
+
 def has_text(file: Path) -> bool:
     """Whether there is anything in a file, or in what is packed there."""
     if file.stat().st_size == 0:
