@@ -4,7 +4,6 @@ What is missing is trained; a finished run is known by its configuration and nev
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from eulernet.campaigns.planned import Conf
 from eulernet.campaigns.reproducing import reproduce
 from eulernet.cli import command, group_files, to_plain
 from eulernet.cli.callbacks import discard_unless_started
+from eulernet.cli.keys import defaults
 from eulernet.errors import UserError, require_known
 from eulernet.settings import conf_dir
-
-KEYS = ("table", "datasets", "models", "seeds", "jobs", "missing", "overrides", "out", "reuse", "publish")
+from eulernet.training.checkpoint import LAST
 
 
 @command("reproduce")
@@ -31,30 +30,25 @@ def main(cfg: DictConfig) -> None:
     places = [conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"]  # of a wheel, a checkout
     try:
         published = next((file for file in places if file.is_file()), None)
-        reproduce(to_plain(cfg, KEYS), table, Conf(composed, group_files), published)
+        reproduce(to_plain(cfg), table, Conf(composed, group_files), published)
     finally:
         if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
-            discard_unless_started(out)
+            discard_unless_started(out, LAST)
 
 
 def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The configuration of ``eulernet.train`` with these overrides and each seed, as the run's report will have it."""
     found: list[Any] = []
     try:
-        cfg = compose("train", list(overrides))
+        cfg, keys = compose("train", list(overrides)), defaults("train")
         for key in cfg:
-            require_known(str(key), known_keys(), f"unknown key {key!r}")
+            require_known(str(key), keys, f"unknown key {key!r}")
         for seed in seeds:
             cfg.seed = seed  # what else is made of the seed follows it
             found.append(OmegaConf.to_container(cfg, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
     return found
-
-
-@cache
-def known_keys() -> list[str]:
-    return list(map(str, compose("train")))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _dump(cfg: Mapping[str, Any], *, allow_unicode: bool) -> str:
+    return yaml.dump(dict(cfg), Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode)
+
+
 def read_config(file: Path) -> dict[str, Any]:
     """What the saved configuration ``file`` says. It holds plain values: ``${...}`` is text and is never resolved.
 
@@ -118,4 +122,5 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def dump_config(cfg: Mapping[str, Any]) -> str:
     """A plain configuration as YAML, in its own order."""
-    return yaml.dump(dict(cfg), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = _dump(cfg, allow_unicode=True)
+    return text if yaml.safe_load(text) == cfg else _dump(cfg, allow_unicode=False)  # PyYAML folds odd line ends

@@ -61,7 +61,7 @@ def command_line(cfg: DictConfig) -> float:
                 plain["device"] = device_of_job(str(plain["device"]), job.job.num)
             return train(plain, short(run), overrides)
         finally:
-            discard_unless_started(run)
+            discard_unless_started(run, LAST)
 
 
 if __name__ == "__main__":

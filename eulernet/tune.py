@@ -16,7 +16,7 @@ from eulernet.files import short
 try:
     import matplotlib  # noqa: F401 (found missing now, not after a night of search)
 
-    from eulernet.campaigns.tuning import CONFIG, KEYS, tune
+    from eulernet.campaigns.tuning import CONFIG, tune
 except ImportError as missing:
     sys.exit(f"error: tune needs {missing.name}: pip install 'eulernet[tune]'")
 
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float:
     """Search; return the best validation AUC."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        plain = to_plain(cfg, KEYS)
+        plain = to_plain(cfg)
         if plain["resume"] is not None:
             plain = saved_config(plain, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
         elif (folder / CONFIG).exists():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -154,9 +155,12 @@ def run_command(tmp_path, monkeypatch, capfd):
     def run(name: str, *args: str) -> Ended:
         monkeypatch.setattr(sys, "argv", [f"eulernet-{name}", *args])
         handlers = list(logging.root.handlers)
+        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as ended:
             importlib.import_module(f"eulernet.{name}").main()
         logging.root.handlers[:] = handlers  # Hydra's write to the run folder of this call
+        for number, handler in signals.items():
+            signal.signal(number, handler)
         printed = capfd.readouterr()
         code = ended.value.code
         if isinstance(code, str):  # what sys.exit prints when it ends the interpreter

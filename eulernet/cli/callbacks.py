@@ -11,8 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from eulernet.cli import FAILED
-from eulernet.training.checkpoint import LAST
+from eulernet.cli.door import FAILED
 
 _made: list[Path] = []  # folders that this process is about to make, innermost first
 
@@ -31,11 +30,10 @@ class Folders(Callback):
         _made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def discard_unless_started(run: Path, mark: str = LAST) -> None:
-    """Remove the folder of a run that never came to train, with the empty ones above it, if this process made them.
+def discard_unless_started(run: Path, mark: str) -> None:
+    """Remove the folder of a run that did not start, with the empty ones above it, if this process made them.
 
-    One that did has the file ``mark``, for a training run its checkpoint. A folder that was there before stays, with
-    all that is in it.
+    A run that started has the file ``mark``. A folder that was there before stays, with all that is in it.
     """
     run = run.absolute()
     if not _made or not run.is_relative_to(_made[0]) or (run / mark).exists():

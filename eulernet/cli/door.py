@@ -1,0 +1,165 @@
+"""A command: a function that takes a configuration, as a program with an exit code and at most one line of error."""
+
+import atexit
+import errno
+import logging
+import os
+import re
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from eulernet.cli.keys import GROUPS, known_keys
+from eulernet.errors import UserError, nearest
+from eulernet.settings import conf_dir
+
+FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
+STOPPED, NO_READER = 130, 141  # exit codes: of a Ctrl-C, and of a program whose output nobody reads any more
+Task = Callable[[DictConfig], float | None]
+
+
+def command(config: str) -> Callable[[Task], Callable[[], None]]:
+    """Make ``task(cfg)`` a program configured by ``conf/<config>.yaml``.
+
+    A UserError, a configuration that Hydra refuses and a file that the system refuses each end as one line on
+    stderr and exit code 1, Ctrl-C with 130; anything else that ``task`` raises is a bug and shows its traceback. In
+    a sweep a failed run is reported, the others go on, and the sweep exits with 1.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        def guarded(cfg: DictConfig) -> float | None:
+            try:
+                return task(cfg)
+            except Exception as error:
+                if unread(error):
+                    sys.exit(NO_READER)
+                known = isinstance(error, UserError | OSError | OmegaConfBaseException)
+                line = explain(error, config) if known or out_of_memory(error) else traceback.format_exc()
+            job = HydraConfig.get()
+            if job.mode != RunMode.MULTIRUN:
+                sys.exit(line)
+            line = f"run {job.job.num} ({job.job.override_dirname}): {line}"
+            print(line, file=sys.stderr)
+            with (Path(job.sweep.dir) / FAILED).open("a") as file:  # a launcher may run us in any process or machine
+                print(line, file=file)
+            return float("nan")
+
+        guarded.__module__ = f"eulernet.{config}"  # by which Hydra names the program, in --help
+
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing lines of its own
+            code: Any = 0
+            stop_once()
+            with no_logging_tracebacks():
+                try:
+                    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
+                except SystemExit as end:
+                    code = end.code
+                except KeyboardInterrupt:
+                    code = STOPPED
+                except Exception as error:  # Hydra's: those of the task do not come out of ``guarded``
+                    code = NO_READER if unread(error) else explain(error, config)
+                code = flushed(code)
+            sys.exit(code)
+
+        return main
+
+    return decorate
+
+
+def stop_once() -> None:
+    """Let Ctrl-C, and the SIGTERM of a job scheduler, raise KeyboardInterrupt in this process, but only once.
+
+    Both often come twice within moments, to a process and to its group: the second is the same stop. One that comes
+    a second later ends the process at once.
+    """
+    first: list[float] = []
+
+    def stop(*_: Any) -> None:
+        first.append(time.monotonic())
+        if len(first) == 1:
+            raise KeyboardInterrupt
+        if first[-1] > first[0] + 1:
+            os._exit(STOPPED)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # Python ends with the system's handlers, which kill
+
+
+@contextmanager
+def no_logging_tracebacks() -> Iterator[None]:
+    """A line of the log that cannot be written is an OSError; logging would print a traceback and go on."""
+    usual = logging.Handler.handleError
+
+    def handle(self: logging.Handler, record: logging.LogRecord) -> None:
+        if isinstance(error := sys.exc_info()[1], OSError):
+            raise error
+        usual(self, record)
+
+    logging.Handler.handleError = handle  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        logging.Handler.handleError = usual  # type: ignore[method-assign]
+
+
+def unread(error: Exception) -> bool:
+    """Whether ``error`` says that nobody reads standard output any more, as after ``| head -1``."""
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return isinstance(error, BrokenPipeError) and any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def flushed(code: Any) -> Any:
+    """``code``, or another if what is left of the standard output cannot be written."""
+    try:
+        if sys.stdout is not None:  # closed by who started this process
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try again when it ends
+        return NO_READER if error.errno == errno.EPIPE else f"error: standard output: {error.strerror}"
+    return code
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def explain(error: Exception, config: str) -> str:
+    """One line for what went wrong, with the nearest name for a key or a choice that does not exist."""
+    line = " ".join(str(error).split())
+    if out_of_memory(error):
+        line = "not enough memory; choose a smaller model, batch or dataset"
+    elif isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        line = f"unknown {group} {name!r}; {nearest(name, error.options)}"
+    elif isinstance(error, OverrideParseException):
+        line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
+    elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
+        key, keys = found[1], known_keys(config)
+        same = [name for name in keys if name.endswith(f".{key}")]  # train.lr for lr
+        line = f"unknown key {key!r}; {nearest(same[0], same) if same else nearest(key, keys)}"
+    elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
+        line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
+    elif str(error).startswith("Config group override must be"):
+        line = f"a group ({', '.join(GROUPS)}) takes the name of a file in conf/; ~tuned leaves out the tuned cell"
+    elif isinstance(error, OmegaConfBaseException):
+        line = str(error).splitlines()[0]
+    elif isinstance(error, OSError) and error.strerror:
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        line += "; free some space, or move the folder with data_dir= or hydra.run.dir=" * (error.errno == errno.ENOSPC)
+    return f"error: {line}"

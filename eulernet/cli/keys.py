@@ -1,0 +1,84 @@
+"""Keys and groups of the configuration: which there are, and the composed configuration as plain values."""
+
+import sys
+import typing
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from eulernet.errors import choose, require, require_known
+from eulernet.settings import conf_dir
+
+# The folder of a run: a new one, or that of the run to go on with.
+OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value))
+
+GROUPS = tuple(sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"))
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as dictionaries and values, interpolations resolved.
+
+    UserError for what Hydra lets pass though the run would not be the one that was meant: a new key at the top
+    (``+foo=1``), a key taken away (``~seed``), a group's file by another spelling (``model=eulernet.yaml``), which
+    finds no tuned cell, and a cell of the optional group ``tuned`` that has no file.
+    """
+    chosen = HydraConfig.get()
+    for group, choice in chosen.runtime.choices.items():
+        if group in GROUPS and group != "tuned" and choice:  # Hydra also takes a path or a suffix
+            choose(group_files(group), choice, group)
+    for override in chosen.overrides.task:
+        key, _, choice = override.partition("=")
+        if key.startswith("+"):
+            top = key.lstrip("+").split(".")[0]
+            require_known(top, (*defaults(str(chosen.job.config_name)), "tuned"), f"unknown key {top!r}")
+        require(not key.startswith("~") or key == "~tuned", f"{key}: only ~tuned can be left out")
+        if key == "tuned":
+            choose(group_files(key), choice, key)
+    return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+
+
+def group_files(group: str) -> dict[str, Path]:
+    """The files of a group of ``conf`` and of the user's own folder, by the name that chooses them."""
+    return {
+        file.relative_to(folder / group).with_suffix("").as_posix(): file
+        for folder in config_folders()
+        for file in sorted((folder / group).rglob("*.yaml"))
+    }
+
+
+def config_folders() -> list[Path]:
+    """``conf`` and the folder given as --config-dir, where a user's own files are."""
+    sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    return [Path(path) for path in sources]
+
+
+@cache
+def defaults(config: str, *overrides: str) -> dict[str, Any]:
+    """``conf/<config>.yaml`` composed, changed by nothing but ``overrides``."""
+    there = GlobalHydra.instance().is_initialized()
+    with nullcontext() if there else initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return typing.cast("dict[str, Any]", OmegaConf.to_container(compose(config, list(overrides))))
+
+
+def known_keys(config: str) -> list[str]:
+    """Every key of the configuration, with the groups that the command line chose, dotted, for suggestions."""
+    groups = [word for word in sys.argv[1:] if word.split("=")[0] in GROUPS and "," not in word]
+    try:
+        cfg = defaults(config, *groups)
+    except Exception:  # a group is what is wrong
+        cfg = defaults(config)
+
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    return list(walk(cfg, ""))
