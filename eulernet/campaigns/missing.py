@@ -35,7 +35,7 @@ def train_missing(
     total, waiting, failures, pace = len(done) + len(missing), list(missing), dict[PlannedRun, str](), Pace()
     for run in done:
         pace.learn(run, known[run.identity].report["seconds"])
-    form = "{n_fmt}/{total_fmt} runs |{bar:20}| {elapsed} gone{postfix}"
+    form = "{n_fmt}/{total_fmt} runs |{bar:20}| {elapsed}{postfix}"
     with (
         Pool[PlannedRun](slots) as pool, logging_redirect_tqdm(),
         tqdm(total=total, initial=len(done), bar_format=form, leave=False, disable=None, dynamic_ncols=True) as bar,

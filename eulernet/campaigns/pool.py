@@ -135,11 +135,13 @@ class Pool(Generic[T]):
                 yield worker, kind, content
 
     def end(self, worker: Worker[T]) -> None:
-        """Kill ``worker`` and free its slot."""
+        """Kill ``worker``, remove what it was writing, and free its slot."""
         if worker in self.workers:
             self._pipes.unregister(worker.process.stdout)  # type: ignore[arg-type]
             worker.kill()
             self.workers.remove(worker)
+            with suppress(OSError), locked(worker.folder, wait=False):  # unless another campaign trains there by now
+                sweep(worker.folder)
 
 
 @contextmanager

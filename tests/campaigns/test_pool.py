@@ -83,6 +83,7 @@ def test_slots_share_the_gpus(tmp_path, monkeypatch):
 
 def test_whatever_ends_a_campaign_ends_its_workers(tmp_path):
     pids = []
+    (tmp_path / "0" / ".last.ckpt.a1b2.new").mkdir(parents=True)  # what it was writing
     with suppress(KeyboardInterrupt), Pool(2) as workers:
         for i in (0, 1):
             pids.append(workers.start(i, "run", tmp_path / str(i), {"do": "hang", "device": "cpu"}, []).process.pid)
@@ -91,6 +92,7 @@ def test_whatever_ends_a_campaign_ends_its_workers(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+    assert [path.name for path in (tmp_path / "0").iterdir()] == [LOG]
 
 
 def planned(folder, *names, do="train"):
