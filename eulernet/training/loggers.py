@@ -1,21 +1,29 @@
-"""Where the figures of an epoch go besides metrics.csv: each logger takes (history, run folder) after every epoch."""
+"""Where the figures of an epoch go besides metrics.csv: each logger takes (history, run folder) after every epoch.
 
-from collections.abc import Callable, Sequence
+A resumed run hands over its whole history again: every logger sees to it that no epoch shows twice.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, choose
+from eulernet.files import write_atomically
 from eulernet.training.history import Epoch
 
 Logger = Callable[[Sequence[Epoch], Path], None]
+SCALARS = {
+    "loss/train": "train_loss",
+    "loss/valid": "valid_logloss",
+    "auc/valid": "valid_auc",
+    "lr": "lr",
+    "samples_per_second": "samples_per_second",
+}
 
 
 class TensorBoard:
-    """Scalars by epoch in ``tensorboard/`` of the run folder.
-
-    A resumed run writes its history anew and tells TensorBoard to forget what was there, so that no epoch shows twice.
-    UserError where the package is not installed.
-    """
+    """Scalars by epoch in ``tensorboard/`` of the run folder; those of before a resume are written anew."""
 
     def __init__(self) -> None:
         try:
@@ -30,19 +38,61 @@ class TensorBoard:
         if self._writer is None:
             self._writer = self._open(str(run / "tensorboard"), purge_step=1)
         for epoch in history[self._written :]:
-            for name, value in (
-                ("loss/train", epoch.train_loss),
-                ("loss/valid", epoch.valid_logloss),
-                ("auc/valid", epoch.valid_auc),
-                ("lr", epoch.lr),
-                ("samples_per_second", epoch.samples_per_second),
-            ):
-                self._writer.add_scalar(name, value, epoch.epoch)
+            for name, attribute in SCALARS.items():
+                self._writer.add_scalar(name, getattr(epoch, attribute), epoch.epoch)
         self._written = len(history)
         self._writer.flush()
 
 
-LOGGERS: dict[str, Callable[[], Logger]] = {"tensorboard": TensorBoard}
+class MLflow:
+    """Metrics by epoch, and config.yaml, as a run of the experiment "eulernet", where MLFLOW_TRACKING_URI says.
+
+    ``mlflow.txt`` in the run folder keeps the number of that run: a resumed run adds what is not there yet.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import mlflow
+        except ImportError:
+            raise UserError("logger=mlflow takes a package more: pip install 'eulernet[mlflow]'") from None
+        self._mlflow = mlflow
+        self._number = ""
+        self._written = 0
+        with self._refusals():  # before anything is trained
+            self._client = mlflow.MlflowClient()
+            known = self._client.get_experiment_by_name("eulernet")
+            self._experiment = known.experiment_id if known else self._client.create_experiment("eulernet")
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._mlflow.exceptions.MlflowException, ImportError) as error:
+            line = str(error).splitlines()[0]
+            raise UserError(f"logger=mlflow: {line} (MLFLOW_TRACKING_URI={self._mlflow.get_tracking_uri()})") from None
+
+    def __call__(self, history: Sequence[Epoch], run: Path) -> None:
+        with self._refusals():
+            if not self._number:
+                self._begin(run)
+            for epoch in history[self._written :]:
+                for name, attribute in SCALARS.items():
+                    self._client.log_metric(self._number, name, getattr(epoch, attribute), step=epoch.epoch)
+            self._client.set_terminated(self._number)  # as far as MLflow knows, each epoch may be the last
+        self._written = len(history)
+
+    def _begin(self, run: Path) -> None:
+        note = run / "mlflow.txt"
+        if note.is_file():
+            self._number = note.read_text().strip()
+            self._written = len(self._client.get_metric_history(self._number, list(SCALARS)[-1]))
+            return
+        self._number = self._client.create_run(self._experiment, run_name=str(run)).info.run_id
+        write_atomically(note, lambda file: file.write_text(f"{self._number}\n"))
+        self._client.log_artifact(self._number, str(run / "config.yaml"))
+
+
+LOGGERS: dict[str, Callable[[], Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
 
 
 def loggers(name: str | None) -> list[Logger]:
