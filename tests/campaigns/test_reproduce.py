@@ -190,6 +190,13 @@ def test_failures_are_collected_not_fatal(in_process, campaign):
         (["raw={synthetc: x}"], "unknown dataset in raw= 'synthetc'"),
         (['overrides=["tuned=synthetic/nowhere"]', "out=new"], "no conf/tuned/synthetic/nowhere.yaml"),
         (['overrides=["train.nonsense=1"]', "out=new"], "train.nonsense"),
+        (['overrides=["+foo=1"]', "out=new"], "unknown key 'foo'"),
+        (['overrides=["model=lr.yaml"]', "out=new"], "unknown model 'lr.yaml'"),
+        (["jobs=0"], "jobs=0: give a whole number, 1 or more"),
+        (["seeds=[]"], "seeds=[]: give whole numbers"),
+        (["missing=maybe"], "unknown missing 'maybe'"),
+        (["device=gpu"], "device=gpu: no such device"),
+        (["tabel=toy"], "unknown key 'tabel'; did you mean 'table'?"),
     ],
 )
 def test_mistakes_end_with_one_line(in_process, campaign, args, told):
