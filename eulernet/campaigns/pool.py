@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -20,7 +20,6 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 
-from eulernet.errors import require
 from eulernet.files import locked
 from eulernet.training.device import device_of_job
 
@@ -142,21 +141,6 @@ class Pool(Generic[T]):
             self.workers.remove(worker)
             with suppress(OSError), locked(worker.folder, wait=False):  # unless another campaign trains there by now
                 sweep(worker.folder)
-
-
-@contextmanager
-def holding(folder: Path, refusal: str, patience: float = 15.0) -> Iterator[None]:
-    """Lock ``folder`` for this campaign; UserError when another one still holds it after ``patience`` seconds."""
-    until = time.monotonic() + patience
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(folder, wait=False))
-                break
-            except BlockingIOError:
-                require(time.monotonic() < until, refusal)
-            time.sleep(0.1)
-        yield
 
 
 def sweep(folder: Path) -> None:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from eulernet.campaigns.findings import plot_history, plot_importance, tuned_cell, write_table
-from eulernet.campaigns.pool import holding, sweep
+from eulernet.campaigns.pool import sweep
 from eulernet.campaigns.search import Plan, Search, best_trial
 from eulernet.campaigns.space import apply, as_overrides, drawn, read_space
 from eulernet.campaigns.storage import MASK, masked, scrubbed
@@ -31,6 +31,7 @@ from eulernet.files import write_atomically
 from eulernet.reporting.runs import REPORT, read_report
 from eulernet.runs.train import train
 from eulernet.settings import construct, dump_config, read_config
+from eulernet.training.files import locked_run
 from eulernet.training.job import set_up
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
     space, plan = read_space(given["sweep"], base), tuning.plan()
     pruner = construct(make_pruner, given["prune"], "prune")
     data = set_up(base).data  # what is wrong with the setting around the space is said now; the store is made once
-    with holding(folder, f"{folder}: another process searches here; workers= for more at once"):
+    with locked_run(folder):
         sweep(folder)
         if resumed:
             require_same_storage(folder, given["storage"])

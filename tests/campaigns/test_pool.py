@@ -12,8 +12,7 @@ import pytest
 
 from eulernet.campaigns import missing, pool
 from eulernet.campaigns.planned import PlannedRun
-from eulernet.campaigns.pool import LOG, Pool, holding, sweep
-from eulernet.errors import UserError
+from eulernet.campaigns.pool import LOG, Pool, sweep
 from eulernet.files import locked
 from eulernet.training import device
 
@@ -127,13 +126,6 @@ def test_a_failed_run_stops_no_other(tmp_path):
     stopped, trained = *planned(tmp_path, "a", do="stop"), *planned(tmp_path, "b")
     assert missing.train_missing([stopped, trained], {}, 1, "cpu") == {stopped: "stopped by a signal"}
     assert (tmp_path / "b" / "report.json").exists()
-
-
-def test_one_search_at_a_time_in_a_folder(tmp_path):
-    with holding(tmp_path, ""), pytest.raises(UserError, match="another one"), holding(tmp_path, "another one", 0):
-        pass
-    with holding(tmp_path, "another one", 0):
-        pass
 
 
 def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):

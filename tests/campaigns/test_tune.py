@@ -11,6 +11,7 @@ import pytest
 from test_commands import SYNTHETIC, assert_refused
 
 from eulernet.training import device
+from eulernet.training.files import locked_run
 
 TUNE = (*SYNTHETIC, "train.max_epochs=2", "sweep.model.orders.choices=[[2],[3]]", "model.norm=false")
 
@@ -53,6 +54,9 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
     assert not (study / "best").exists()
     ended = run_command("tune", "resume=study", "train.lr=1")
     assert "a resumed run keeps its settings: train.lr cannot change; only trials, workers, timeout" in ended.err
+    with locked_run(study):
+        ended = run_command("tune", "resume=study")
+    assert ended.err.strip().splitlines()[-1].startswith("error: study: another process trains there; wait for its end")
     ended = run_command("tune", *TUNE, "hydra.run.dir=study")
     assert "study already holds a search; give resume=study" in ended.err
 
