@@ -20,14 +20,13 @@ from eulernet.data.dataset import Dataset
 from eulernet.exporting.bundle import FORMATS
 from eulernet.exporting.graph import Ids, trace
 from eulernet.models.base import CTRModel
+from eulernet.runs.run import Run
 
 ANGLES = [0.0, -0.0, 1e-30, -1e-30, math.pi, -math.pi, 1e-8, 0.3, -2.0]
 MODULI = [-1.0, 1.0, -0.7, -1e-20, 0.0, -0.0, -1e-5, 1.3]
 
 
-def test_ids(predictor: Predictor, data_dir: str | None) -> Ids:
-    about = predictor.report["dataset"]
-    data = Dataset.open(Path(data_dir or predictor.config["data_dir"]) / about["name"] / about["digest"])
+def ids_of(data: Dataset) -> Ids:
     return np.concatenate([x.numpy() for x, _ in data.test.batches(8192)])
 
 
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="where its store is, if that has moved")
     options = parser.parse_args()
     predictor = Predictor.load(options.run)
-    ids, model = test_ids(predictor, options.data_dir), predictor.model
+    ids, model = ids_of(Run.open(options.run).open_store(options.data_dir)), predictor.model
     for name, worst in differences(model, ids):
         print(f"test split, {len(ids):,} rows   {name:14} {worst:.3g}", flush=True)
     if predictor.config["model"]["name"] == "eulernet":

@@ -32,13 +32,13 @@ from omegaconf import OmegaConf
 from eulernet.data.dataset import Split
 from eulernet.data.sets.synthetic import hidden_logs
 from eulernet.errors import UserError, choose, require
-from eulernet.evaluate import store_of
 from eulernet.interactions.permutation import carried
 from eulernet.interactions.recovery import Recovery, by_chance, learned_directions, match
 from eulernet.interactions.terms import Explicit, Fields
 from eulernet.reporting.compare import mean_and_deviation
-from eulernet.reporting.runs import Run, essence, read_report, read_run
+from eulernet.runs.groups import essence
 from eulernet.runs.predictor import Predictor
+from eulernet.runs.run import Run
 from eulernet.runs.train import train
 from eulernet.settings import conf_dir
 from eulernet.training.checkpoint import load_weights
@@ -115,7 +115,7 @@ def recovery(overrides: list[str], folder: Path) -> tuple[Run, dict[str, Any], R
         require(not folder.exists(), f"{folder} holds a run that was stopped; delete it, or give another runs=")
         folder.mkdir(parents=True)
         train(cfg, folder, overrides)
-    run = read_run(folder)
+    run = Run.open(folder)
     require(
         all(run.report["config"][key] == cfg[key] for key in ("dataset", "model", "train", "seed")),
         f"{folder} holds a run of another setting; delete it, or give another runs=",
@@ -172,7 +172,7 @@ def interactions(asked: dict[str, str]) -> None:
     folder, output = Path(asked["run"]).expanduser(), Path(asked["output"])
     require(folder.is_dir(), f"run={folder}: no such folder; give that of a finished run of EulerNet")
     predictor = Predictor.load(folder)
-    data = store_of(predictor, folder, asked["data_dir"] or None)
+    data = Run.open(folder).open_store(asked["data_dir"] or None)
     x, labels = some_rows(data.valid)
     explicit, names = Explicit.of(predictor.model, x), data.fields
     logits = predictor.score(x.numpy())
@@ -282,7 +282,7 @@ def curves(asked: dict[str, str]) -> None:
     folder = Path(asked["results"]).expanduser()
     require(folder.is_dir(), f"results={folder}: no such folder")
     settings = {
-        place.name: [read_report(file.parent) for file in sorted(place.glob("*/report.json"))]
+        place.name: [Run.open(file.parent).report for file in sorted(place.glob("*/report.json"))]
         for place in sorted(folder.iterdir())
         if place.is_dir()
     }

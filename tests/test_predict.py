@@ -185,7 +185,7 @@ def test_a_split_and_its_raw_rows_are_measured_alike(run_command, copy_of_run, t
             assert metric["low"] <= metric["high"]
     assert found["test"]["metrics"].keys() == found["test.csv"]["metrics"].keys()
     last = split.out.strip().splitlines()[-1]
-    assert all(f"{name}=" in last for name in ("auc", "logloss", "gauc", "pr_auc", "ece", "ne"))
+    assert all(f"{name}=" in last for name in ("auc", "logloss", "gauc", "pr_auc", "ece", "ne", "brier"))
     rows = pl.read_parquet("rows.parquet")
     assert rows["row"].to_list() == trained.data.test.order.tolist()
     assert rows["label"].to_list() == trained.data.test.labels.tolist()
@@ -197,7 +197,7 @@ def test_a_split_and_its_raw_rows_are_measured_alike(run_command, copy_of_run, t
     [
         (["split=tset"], "unknown split 'tset'"),
         (["group=usr"], "no such field; did you mean 'user'"),
-        (["data_dir=elsewhere"], "is not there"),
+        (["data_dir=elsewhere"], "there is no store elsewhere/table/"),
         (["resamples=-1"], "resamples=-1"),
         (["input=none.csv"], "input=none.csv: no such file"),
         (["run="], "run=: give the folder"),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.measures.statistics import Comparison
-from eulernet.reporting.compare import Scores, order, over_rows_test, over_seeds_test, scored_pairs
-from eulernet.reporting.runs import Setting
+from eulernet.reporting.compare import StoreScores, order, over_rows_test, over_seeds_test, scored_pairs
+from eulernet.runs.groups import Setting
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Block:
     dataset: str
     settings: Sequence[Setting]
     published: Sequence[Published]
-    scores: Scores | None = None
+    scores: StoreScores | None = None
 
     @property
     def comparable(self) -> bool:

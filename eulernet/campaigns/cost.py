@@ -11,10 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eulernet.campaigns.formats import escape
 from eulernet.data.dataset import Dataset, Split
-from eulernet.errors import choose
-from eulernet.models import MODELS
+from eulernet.models import make_model
 from eulernet.models.base import CTRModel
-from eulernet.reporting.runs import Setting
+from eulernet.runs.groups import Setting
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
 from eulernet.training.loop import progress, score, train_epoch
@@ -28,10 +27,8 @@ class Measured:
 
     def __init__(self, setting: Setting, data: Dataset, device: torch.device) -> None:
         config = setting.runs[0].report["config"]
-        hyperparameters = dict(config["model"])
-        make = choose(MODELS, hyperparameters.pop("name"), "model")
         self.setting = setting
-        self.model: CTRModel = make(field_sizes=data.field_sizes, **hyperparameters)
+        self.model = make_model(config["model"], data.field_sizes)
         self.config = TrainConfig(**config["train"])
         self.state = State(self.model, self.config, device)
         self.rows = first_rows(data.train, STEPS * self.config.batch_size)

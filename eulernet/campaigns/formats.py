@@ -8,7 +8,7 @@ from typing import Any
 
 from eulernet.campaigns.block import Block, Published
 from eulernet.reporting.compare import mean_and_deviation
-from eulernet.reporting.runs import Setting, seed_of
+from eulernet.runs.groups import Setting
 
 UNKNOWN = "not transcribed"
 
@@ -101,7 +101,7 @@ def long_csv(blocks: Sequence[Block]) -> str:
                 "setting": setting.name,
                 "place": places[setting.name] + 1 if places else None,
             }
-            line["seeds"] = " ".join(str(seed_of(run)) for run in setting.runs)
+            line["seeds"] = " ".join(str(run.seed) for run in setting.runs)
             for split, metric in (("test", "auc"), ("test", "logloss"), ("valid", "auc"), ("valid", "logloss")):
                 values = setting.values(split, metric)
                 line[f"{split}_{metric}"] = means.mean(values)

@@ -12,7 +12,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from eulernet.campaigns.planned import Identity, PlannedRun
 from eulernet.campaigns.pool import Pool, Worker
 from eulernet.files import locked
-from eulernet.reporting.runs import REPORT, Run, read_report
+from eulernet.runs.reading import REPORT
+from eulernet.runs.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def take_in(
         waiting.append(run)
     elif kind == "done":
         pace.learn(run, worker.seconds)
-        report = read_report(run.folder)
+        report = Run.open(run.folder).report
         found = report["valid"]["auc"], report["epochs"], report["seconds"]
         log.info("%s: valid auc=%.5f in %d epochs, %.0f s", run, *found)
     elif kind != "epoch":

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, choose, require
-from eulernet.reporting.runs import REPORT, Run, identity, read_run
+from eulernet.runs.groups import identity
+from eulernet.runs.reading import REPORT
+from eulernet.runs.run import Run
 
 PASSED_ON = ("data_dir", "accept_terms", "memory")  # to every run, as they are
 SHOWS = "conf/table/layers.yaml shows one"
@@ -47,7 +49,7 @@ def finished(folders: Iterable[Path]) -> dict[Identity, Run]:
     runs: dict[Identity, Run] = {}
     for folder in folders:
         for file in sorted(folder.rglob(REPORT)):
-            run = read_run(file.parent)
+            run = Run.open(file.parent)
             runs.setdefault(identity(run.report["config"]), run)
     return runs
 

@@ -12,7 +12,9 @@ from eulernet.campaigns.block import Block
 from eulernet.campaigns.planned import finished, run_name
 from eulernet.errors import require
 from eulernet.files import locked, write_atomically
-from eulernet.reporting.runs import REPORT, Run, Setting, identity, read_report
+from eulernet.runs.groups import Setting, identity
+from eulernet.runs.reading import REPORT
+from eulernet.runs.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def remove_others(place: Path, setting: Setting, keep: set[tuple[str, int, int]]
     """Remove the published runs in ``place`` that are of another configuration than ``setting``; their identities."""
     of_setting, removed = {identity(run.report["config"])[0] for run in setting.runs}, set()
     for file in place.glob(f"*/{REPORT}"):
-        old = identity(read_report(file.parent)["config"])
+        old = identity(Run.open(file.parent).report["config"])
         if old[0] not in of_setting and old not in keep:
             log.info("removed: %s, of another configuration", file.parent)
             file.unlink()  # first: without it the rest counts for nothing

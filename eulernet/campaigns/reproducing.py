@@ -22,13 +22,13 @@ from eulernet.campaigns.planned import (
     raw_of,
 )
 from eulernet.campaigns.publish import publish_runs, publish_table
-from eulernet.data.dataset import Dataset
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, choose, require
 from eulernet.files import write_atomically
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
-from eulernet.reporting.runs import Run, Setting
+from eulernet.runs.groups import Setting
+from eulernet.runs.run import Run
 from eulernet.training.device import pick_device
 
 log = logging.getLogger(__name__)
@@ -151,10 +151,8 @@ def cost_formats(blocks: Sequence[Block], cfg: Mapping[str, Any]) -> dict[str, s
     """The table of what the settings cost, by suffix. UserError without the prepared data: speed is measured on it."""
     text, tex, lines = "", "", []
     for one in blocks:
-        store = Path(cfg["data_dir"]).expanduser() / one.settings[0].runs[0].store
-        again = f"python -m eulernet.prepare dataset={one.dataset} makes it, or give data_dir="
-        require((store / "meta.json").is_file(), f"there is no store {store}; {again}")
-        costing = costs(one.settings, Dataset.open(store), str(cfg["device"]))
+        store = one.settings[0].runs[0].open_store(cfg["data_dir"])
+        costing = costs(one.settings, store, str(cfg["device"]))
         text += f"{one.dataset}\n\n{cost_table(costing)}\n"
         tex += f"% {one.dataset}\n{cost_latex(costing)}"
         lines += [{"dataset": one.dataset, **line} for line in costing]

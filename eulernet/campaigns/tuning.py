@@ -28,7 +28,8 @@ from eulernet.data.dataset import Dataset
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, require
 from eulernet.files import write_atomically
-from eulernet.reporting.runs import REPORT, read_report
+from eulernet.runs.reading import REPORT
+from eulernet.runs.run import Run
 from eulernet.runs.train import train
 from eulernet.settings import construct, dump_config, read_config
 from eulernet.training.files import locked_run
@@ -195,7 +196,7 @@ def test_once(tuning: Tuning, study: optuna.Study, best: FrozenTrial, cfg: dict[
         temporary.rename(run)
         train({**cfg, "logger": None, "resume": str(run)}, run, [])
         return
-    tested, report = json.loads((run / "trial.json").read_text()), read_report(run)
+    tested, report = json.loads((run / "trial.json").read_text()), Run.open(run).report
     log.info(
         "test  auc=%.6f  logloss=%.6f  (as reported before, of trial %d, run: %s)",
         report["test"]["auc"], report["test"]["logloss"], tested["trial"], run,

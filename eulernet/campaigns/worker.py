@@ -18,7 +18,7 @@ from typing import Any
 from eulernet.campaigns.pool import LOG, remove, sweep
 from eulernet.errors import Diverged, UserError
 from eulernet.files import locked
-from eulernet.reporting.runs import REPORT
+from eulernet.runs.reading import REPORT
 from eulernet.runs.train import save_config, train
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.history import Epoch

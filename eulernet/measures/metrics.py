@@ -6,27 +6,11 @@ NaN where it is not defined, which is where every row that counts is a click, or
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 BINS = 20
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """How well logits [rows] rank and predict 0/1 labels [rows]."""
-
-    auc: float
-    logloss: float
-
-    @classmethod
-    def of(cls, labels: np.ndarray, logits: np.ndarray) -> "Metrics":
-        return cls(auc=auc(labels, logits), logloss=logloss(labels, logits))
-
-    def __str__(self) -> str:
-        return f"auc={self.auc:.6f}  logloss={self.logloss:.6f}"
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -48,6 +32,11 @@ def pr_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
 def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None) -> float:
     """gAUC (Zhou et al., KDD 2018): the AUC within each group, averaged by rows, over groups with both labels."""
     return RankedInGroups(labels, scores, groups).auc(weights)
+
+
+def brier(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean squared distance of the probability from the label (Brier, 1950): 0 is perfect, a constant 1/2 gives 1/4."""
+    return float(np.average((np.asarray(probabilities, dtype=np.float64) - np.asarray(labels)) ** 2, weights=weights))
 
 
 def logloss(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None) -> float:

@@ -1,5 +1,10 @@
 """The models by name: ``model.name`` in a configuration picks a class from ``MODELS``."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eulernet.errors import choose
+from eulernet.features import FieldSize
 from eulernet.models.afm import AFM
 from eulernet.models.afn import AFN
 from eulernet.models.autoint import AutoInt
@@ -28,6 +33,7 @@ from eulernet.models.nfm import NFM
 from eulernet.models.pnn import PNN
 from eulernet.models.wide_deep import WideDeep
 from eulernet.models.xdeepfm import XDeepFM
+from eulernet.settings import construct
 
 MODELS: dict[str, type[CTRModel]] = {
     "afm": AFM,
@@ -58,3 +64,10 @@ MODELS: dict[str, type[CTRModel]] = {
     "wide_deep": WideDeep,
     "xdeepfm": XDeepFM,
 }
+
+
+def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) -> CTRModel:
+    """The model that the section ``model`` of a configuration describes, with starting weights."""
+    rest = dict(settings)
+    make = choose(MODELS, str(rest.pop("name", None)), "model")
+    return construct(make, rest, "model", field_sizes=field_sizes)

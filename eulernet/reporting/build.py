@@ -10,13 +10,13 @@ import torch
 
 import eulernet
 from eulernet.errors import UserError, require_known
-from eulernet.reporting.compare import Scores
+from eulernet.reporting.compare import StoreScores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
-from eulernet.reporting.runs import Run, base_name, distinct, find_runs
-from eulernet.reporting.scores import Scored, score_run
 from eulernet.reporting.single import single
 from eulernet.reporting.slices import user_field
+from eulernet.runs.groups import base_name, distinct
+from eulernet.runs.run import Run, Scores, find_runs
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ def build(
         scores, unscored = score_all(runs, data_dir, device)
         return page("Comparison of runs", *many(runs, scores, unscored, unfinished), made_by=made_by), len(runs)
     (run,) = runs
-    scored: Scored | str
+    scored: Scores | str
     try:
-        scored = score_run(run, data_dir, device)
+        scored = run.scores("test", data_dir, device)
     except UserError as error:
         scored = str(error)
-    if isinstance(scored, Scored):
+    if isinstance(scored, Scores):
         fields = scored.data.fields
         if user is not None:
             require_known(user, fields, f"user={user}: no such field")
@@ -57,16 +57,16 @@ def build(
 
 def score_all(
     runs: Sequence[Run], data_dir: Path | None, device: torch.device
-) -> tuple[dict[str, Scores], dict[str, list[str]]]:
+) -> tuple[dict[str, StoreScores], dict[str, list[str]]]:
     """Labels and logits by store, and by store why runs of it could not be scored."""
     labels: dict[str, np.ndarray] = {}
     logits: dict[str, dict[Path, np.ndarray]] = defaultdict(dict)
     unscored: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         try:
-            scored = score_run(run, data_dir, device)
+            scored = run.scores("test", data_dir, device)
         except UserError as error:
             unscored[run.store].append(str(error))
         else:
             labels[run.store], logits[run.store][run.folder] = scored.labels, scored.logits
-    return {store: Scores(labels[store], logits[store]) for store in labels}, unscored
+    return {store: StoreScores(labels[store], logits[store]) for store in labels}, unscored

@@ -10,18 +10,19 @@ import numpy as np
 from eulernet.measures.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
 from eulernet.reporting.html import Html, breakable, tag
 from eulernet.reporting.page import table
-from eulernet.reporting.runs import Run, Setting, seed_of
+from eulernet.runs.groups import Setting
+from eulernet.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Scores:
+class StoreScores:
     """Labels of the test rows of one store, and the logits of the runs that could be scored."""
 
     labels: np.ndarray
     logits: Mapping[Path, np.ndarray]
 
 
-def comparison(found: Sequence[Setting], scores: Scores | None) -> Html:
+def comparison(found: Sequence[Setting], scores: StoreScores | None) -> Html:
     """A row a setting; the best figure of a column bold, the second underlined."""
     over_seeds = adjusted([over_seeds_test(found[0], other) for other in found[1:]])
     over_rows = adjusted([over_rows_test(found[0], other, scores) for other in found[1:]])
@@ -68,8 +69,8 @@ def note(found: Sequence[Setting]) -> Html:
 
 def shared_seeds(a: Setting, b: Setting) -> list[tuple[Run, Run]]:
     """The runs of two settings with the same seed. Of several with one seed the first counts."""
-    first = {seed_of(run): run for run in reversed(a.runs)}
-    second = {seed_of(run): run for run in reversed(b.runs)}
+    first = {run.seed: run for run in reversed(a.runs)}
+    second = {run.seed: run for run in reversed(b.runs)}
     return [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
 
 
@@ -80,13 +81,13 @@ def over_seeds_test(a: Setting, b: Setting) -> Comparison | None:
     return paired_t_test(*zip(*((x.report["test"]["auc"], y.report["test"]["auc"]) for x, y in pairs), strict=True))
 
 
-def scored_pairs(a: Setting, b: Setting, scores: Scores | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def scored_pairs(a: Setting, b: Setting, scores: StoreScores | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """The logits of two settings for each seed of which both have them."""
     known = {} if scores is None else scores.logits
     return [(known[x.folder], known[y.folder]) for x, y in shared_seeds(a, b) if {x.folder, y.folder} <= known.keys()]
 
 
-def over_rows_test(a: Setting, b: Setting, scores: Scores | None) -> Comparison | None:
+def over_rows_test(a: Setting, b: Setting, scores: StoreScores | None) -> Comparison | None:
     """None where no seed of both has scores."""
     pairs = scored_pairs(a, b, scores)
     if scores is None or not pairs:

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
-from eulernet.errors import UserError
+from eulernet.errors import UserError, require
 from eulernet.reporting.charts import Plot, heat_map, intervals, legend
 from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, left_out, section, table
-from eulernet.reporting.runs import Run, flatten
-from eulernet.reporting.scores import Scored, learned_orders
 from eulernet.reporting.slices import by_value, per_user
+from eulernet.runs.groups import flatten
+from eulernet.runs.run import Run, Scores
+from eulernet.training.checkpoint import WEIGHTS
 
 VALUES = 6  # of each field, in the slices
 
 
-def slices(scored: Scored, measured: dict[str, Any]) -> Html:
+def slices(scored: Scores, measured: dict[str, Any]) -> Html:
     whole = measured["metrics"]["auc"]["value"]
     found = {field: by_value(scored, field, VALUES) for field in scored.data.fields}
     shown = {field: values for field, values in found.items() if values}
@@ -39,7 +41,7 @@ def slices(scored: Scored, measured: dict[str, Any]) -> Html:
     )
 
 
-def users(scored: Scored, field: str, measured: dict[str, Any]) -> Html:
+def users(scored: Scores, field: str, measured: dict[str, Any]) -> Html:
     mean, aucs = measured["metrics"]["grouped_auc"]["value"], per_user(scored, field)
     everyone = len(np.unique(scored.column(field)[:, 0]))
     if mean is None:
@@ -78,6 +80,18 @@ def orders(run: Run) -> Html:
         legend(("below", "negative"), ("above", "positive")),
         *maps,
     )
+
+
+def learned_orders(run: Run) -> list[np.ndarray]:
+    """The order vectors [N, M] of each layer in the run's best weights; none where there are no such layers."""
+    file = run.folder / WEIGHTS
+    require(file.is_file(), f"there is no {file}")
+    try:
+        with safe_open(file, framework="np") as weights:
+            names = sorted(name for name in weights.keys() if name.endswith(".orders"))  # noqa: SIM118
+            return [weights.get_tensor(name) for name in sorted(names, key=len)]
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read ({error})") from None
 
 
 def settings(run: Run) -> Html:

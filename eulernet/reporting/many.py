@@ -7,16 +7,20 @@ from pathlib import Path
 
 from eulernet.reporting import curves
 from eulernet.reporting.charts import intervals, legend, spread
-from eulernet.reporting.compare import Scores, comparison, note, order
+from eulernet.reporting.compare import StoreScores, comparison, note, order
 from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, header, left_out, part, section
-from eulernet.reporting.runs import Run, Setting, seed_of, settings
+from eulernet.runs.groups import Setting, settings
+from eulernet.runs.run import Run
 
 COLOURS = ("c1", "c2", "c3", "c4", "c5")  # of the best settings; the rest is drawn muted
 
 
 def many(
-    runs: Sequence[Run], scores: Mapping[str, Scores], unscored: Mapping[str, Sequence[str]], unfinished: Sequence[Path]
+    runs: Sequence[Run],
+    scores: Mapping[str, StoreScores],
+    unscored: Mapping[str, Sequence[str]],
+    unfinished: Sequence[Path],
 ) -> list[Html]:
     """The parts of the page. ``scores`` and ``unscored``, why a run has none, by store."""
     stores: dict[str, list[Run]] = defaultdict(list)
@@ -35,10 +39,10 @@ def many(
     return parts
 
 
-def one_store(runs: Sequence[Run], scores: Scores | None, unscored: Sequence[str]) -> list[Html]:
+def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequence[str]) -> list[Html]:
     found = settings(runs)
     styles = {setting.name: COLOURS[i] if i < len(COLOURS) else "mute" for i, setting in enumerate(found)}
-    seeds = sorted({seed_of(run) for run in runs})
+    seeds = sorted({run.seed for run in runs})
     rows = runs[0].report["dataset"]["rows"]["test"]
     about = f"Tested on {rows:,} rows; mean ± standard deviation over seeds ({', '.join(map(str, seeds))}), best first."
     parts = [section("Results", about, tag("div", comparison(found, scores), class_="scroll"), note(found))]

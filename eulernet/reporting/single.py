@@ -3,16 +3,17 @@
 from typing import Any
 
 from eulernet.measures.evaluation import evaluation
+from eulernet.measures.table import MEASURES
 from eulernet.reporting import curves
 from eulernet.reporting.charts import legend
 from eulernet.reporting.details import orders, settings, slices, users
 from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, header, left_out, section, table, tiles
-from eulernet.reporting.runs import Run, base_name
-from eulernet.reporting.scores import Scored
+from eulernet.runs.groups import base_name
+from eulernet.runs.run import Run, Scores
 
 
-def single(run: Run, scored: Scored | str, user: str | None, resamples: int) -> list[Html]:
+def single(run: Run, scored: Scores | str, user: str | None, resamples: int) -> list[Html]:
     """The parts of the page. ``scored`` is the reason where the test rows could not be scored."""
     report = run.report
     lead = (
@@ -42,18 +43,12 @@ def outcome(run: Run, measured: dict[str, Any] | None) -> list[tuple[str, str, s
         low, high = (metrics.get(name, {}).get(end) for end in ("low", "high"))
         return "" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
-    shown = [
-        ("Test AUC", f"{report['test']['auc']:.5f}", interval("auc", 4)),
-        ("Test logloss", f"{report['test']['logloss']:.5f}", interval("logloss", 4)),
-    ]
-    for name, title in (
-        ("normalised_entropy", "Normalised entropy"),
-        ("expected_calibration_error", "Calibration error"),
-        ("grouped_auc", "AUC within users"),
-    ):
-        value = metrics.get(name, {}).get("value")
+    shown = []
+    for measure in MEASURES:
+        value = report["test"].get(measure.name, metrics.get(measure.name, {}).get("value"))
         if value is not None:
-            shown.append((title, f"{value:.4f}", interval(name, 4)))
+            title = f"Test {measure.title}" if measure.name in ("auc", "logloss") else measure.title
+            shown.append((title, f"{value:.{measure.digits}f}", interval(measure.name, 4)))
     minutes = report["seconds"] / 60
     shown.append(("Validation AUC", f"{report['valid']['auc']:.5f}", f"epoch {report['best_epoch']}"))
     shown.append(("Parameters", f"{report['parameters']:,}", ""))
@@ -90,7 +85,7 @@ def learning(run: Run) -> Html:
     )
 
 
-def ranking(scored: Scored, measured: dict[str, Any]) -> Html:
+def ranking(scored: Scores, measured: dict[str, Any]) -> Html:
     auc, clicks = measured["metrics"]["auc"]["value"], measured["clicks"]
     reading = "Share of clicks found, against the share of other rows that score as high as they do."
     return section(
@@ -108,7 +103,7 @@ def ranking(scored: Scored, measured: dict[str, Any]) -> Html:
     )
 
 
-def calibration(scored: Scored, measured: dict[str, Any]) -> Html:
+def calibration(scored: Scores, measured: dict[str, Any]) -> Html:
     metrics, rate = measured["metrics"], measured["clicks"] / measured["rows"]
     error, entropy = metrics["expected_calibration_error"]["value"], metrics["normalised_entropy"]["value"]
     about = (

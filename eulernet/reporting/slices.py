@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
+from eulernet.data.dataset import Dataset
+from eulernet.data.store import vocabulary_file
 from eulernet.measures.metrics import RankedInGroups, auc, bin_numbers
 from eulernet.measures.statistics import auc_interval
-from eulernet.reporting.scores import Scored, value_names
+from eulernet.runs.run import Scores
 
 USERS = ("user_id", "user", "userid", "uid", "msno")  # names of the field of the person, where there is one
 
@@ -23,7 +26,7 @@ class Slice:
     high: float
 
 
-def by_value(scored: Scored, field: str, most: int) -> list[Slice]:
+def by_value(scored: Scores, field: str, most: int) -> list[Slice]:
     """The ``most`` frequent values of a field that have two clicks and two other rows; a number by its quarters."""
     kind = next(entry["kind"] for entry in scored.data.meta["fields"] if entry["name"] == field)
     column = scored.column(field)
@@ -41,6 +44,18 @@ def by_value(scored: Scored, field: str, most: int) -> list[Slice]:
     return [_slice(name, scored.labels[inside], scored.logits[inside]) for name, inside in told[:most]]
 
 
+def value_names(data: Dataset, field: str, ids: list[int]) -> list[str]:
+    """What the ids of a field stand for: values of the vocabulary, or the classes between the edges of a number."""
+    entry = next(entry for entry in data.meta["fields"] if entry["name"] == field)
+    if "edges" in entry:
+        edges = [f"{edge:g}" for edge in entry["edges"]]
+        classes = ["missing", *(f"{low} to {high}" for low, high in zip(["-∞", *edges], [*edges, "∞"], strict=True))]
+        return [classes[i] for i in ids]
+    vocabulary = pl.scan_parquet(data.folder / vocabulary_file(field))
+    known = dict(vocabulary.filter(pl.col("id").is_in(ids)).select("id", "value").collect().iter_rows())
+    return [str(known.get(i, "rare or missing")) for i in ids]
+
+
 def _has_both(labels: np.ndarray) -> bool:
     return 2 <= int(labels.sum()) <= len(labels) - 2
 
@@ -49,12 +64,12 @@ def _slice(name: str, labels: np.ndarray, logits: np.ndarray) -> Slice:
     return Slice(name, len(labels), float(labels.mean()), auc(labels, logits), *auc_interval(labels, logits))
 
 
-def user_field(scored: Scored) -> str | None:
+def user_field(scored: Scores) -> str | None:
     """The field that says whose row it is, by its name."""
     return next((name for name in scored.data.fields if name.lower() in USERS), None)
 
 
-def per_user(scored: Scored, field: str) -> np.ndarray:
+def per_user(scored: Scores, field: str) -> np.ndarray:
     """The AUC of each user who has both labels."""
     aucs = RankedInGroups(scored.labels, scored.logits, scored.column(field)[:, 0]).each()[0]
     return aucs[np.isfinite(aucs)]

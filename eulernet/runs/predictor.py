@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
-import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from eulernet.data.dataset import field_sizes
 from eulernet.data.find import find
 from eulernet.data.frames import frame_of
 from eulernet.data.lines import KEPT
 from eulernet.data.preprocessor import Preprocessor, row_number
 from eulernet.data.raw import Piece
 from eulernet.data.threads import in_order
-from eulernet.errors import UserError, choose, require
-from eulernet.features import FieldSize
 from eulernet.measures.metrics import sigmoid
-from eulernet.models import MODELS
 from eulernet.models.base import CTRModel
 from eulernet.runs.manifest import check_manifest, write_manifest
 from eulernet.runs.portable import card, packing, unpacked
+from eulernet.runs.reading import REPORT, read_json
+from eulernet.runs.run import Run
+from eulernet.training.checkpoint import WEIGHTS
 
 if TYPE_CHECKING:
     from eulernet.data.frames import Rows
 
-WEIGHTS, EVALUATION = "model.safetensors", "evaluation.json"
 BATCH = 8192  # rows that are encoded and scored at a time
-LONGEST = 1 << 20  # bytes of a configuration
 MEMORY = 1 << 28  # bytes that pieces of files may take
 THREADS = 2  # that parse and encode beside the model
 
@@ -57,13 +52,12 @@ class Predictor:
         """
         with unpacked(Path(path).expanduser()) as folder:
             check_manifest(folder)
-            config = read_config(folder)
-            preprocessor = Preprocessor.open(folder / "preprocessor")
-            model = load_model(folder / WEIGHTS, config["model"], field_sizes(preprocessor.meta))
-            report, found = read_json(folder / "report.json"), read_json(folder / EVALUATION)
-        if report is not None and found is not None:
-            report["evaluation"] = found
-        return cls(model.to(device), preprocessor, config, report)
+            run = Run(folder)
+            model = run.model(device)  # first: a vocabulary may then be as large as its weights, and no larger
+            report = read_json(folder / REPORT) if (folder / REPORT).exists() else None
+            if report is not None and run.evaluations:
+                report["evaluation"] = run.evaluations
+            return cls(model, run.preprocessor, run.config, report)
 
     def push(self, path: str | Path) -> None:
         """Write the portable form to ``path``, a new folder or an archive (.tar, .tar.gz): see ``portable``.
@@ -78,7 +72,7 @@ class Predictor:
             save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
             if self.report is not None:
                 report = {key: value for key, value in self.report.items() if key not in ("config", "overrides")}
-                (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+                (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
             (folder / "README.md").write_text(card(config, self.preprocessor.meta, self.report))
             write_manifest(folder)
 
@@ -118,7 +112,7 @@ class Predictor:
 
     def stream(
         self, files: Sequence[Path], *, keep: Sequence[str] = (), labelled: bool = False, batch_size: int = BATCH
-    ) -> Iterator["Scored"]:
+    ) -> Iterator["ScoredPiece"]:
         """The rows of files of any size, scored piece by piece: text is parsed and encoded while the model works.
 
         With ``labelled`` rows have labels too, and those that training leaves out are left out.
@@ -136,7 +130,7 @@ class Predictor:
 
         pieces = prepare.read(files, MEMORY, keep, label=labelled)
         for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
-            yield Scored(kept, self.score(ids, batch_size), labels, done)
+            yield ScoredPiece(kept, self.score(ids, batch_size), labels, done)
 
     def frame(self, rows: "Rows") -> pl.DataFrame:
         """The columns of ``rows`` that fields come from, where they are there."""
@@ -152,7 +146,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPiece:
     """Some rows of a file: the columns to keep, their logits, their labels if these were asked for."""
 
     rows: pl.DataFrame
@@ -163,58 +157,3 @@ class Scored:
     @property
     def probabilities(self) -> np.ndarray:
         return sigmoid(self.logits)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run: config.json where it was pushed, else config.yaml."""
-    file = folder / "config.json"
-    if not file.is_file():
-        file = folder / "config.yaml"
-    try:
-        require(file.stat().st_size <= LONGEST, f"{file} is too long for a configuration")
-        text = file.read_text()
-        config = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({' '.join(str(error).split())[:200]})") from None
-    known = isinstance(config, dict) and isinstance(config.get("model"), dict)
-    require(known, f"{file} says nothing of a model")
-    return config
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """What a JSON file that a run need not have says; UserError if it is damaged."""
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from None
-    require(isinstance(found, dict), f"{file} is damaged: it should hold names and values")
-    return found
-
-
-def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[FieldSize]) -> CTRModel:
-    """The model that ``settings`` describe, in evaluation mode. UserError if ``weights`` are not of it.
-
-    Shapes are compared before any memory is taken for them.
-    """
-    hyperparameters = dict(settings)
-    make = choose(MODELS, str(hyperparameters.pop("name", None)), "model")
-    try:
-        with safe_open(weights, "pt") as file:
-            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        with torch.random.fork_rng(devices=[]):  # starting weights, which are thrown away, draw from it
-            with torch.device("meta"):
-                wanted = {
-                    name: tuple(value.shape) for name, value in make(sizes, **hyperparameters).state_dict().items()
-                }
-            require(given == wanted, f"{weights} does not fit the model that the configuration describes")
-            model = make(sizes, **hyperparameters)
-        model.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{weights} cannot be read ({error})") from None
-    except UserError:
-        raise
-    except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise UserError(f"the configuration does not describe a model ({' '.join(str(error).split())[:200]})") from None
-    return model.eval().requires_grad_(False)

@@ -9,8 +9,8 @@ import torch
 from eulernet.data.dataset import Dataset
 from eulernet.data.prepare import prepare
 from eulernet.distributed import launch
-from eulernet.errors import choose, require
-from eulernet.models import MODELS
+from eulernet.errors import require
+from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 from eulernet.settings import construct
 from eulernet.training.config import TrainConfig
@@ -44,9 +44,7 @@ def set_up(cfg: dict[str, Any], store: Path | None = None) -> Job:
         f"train.batch_size={config.batch_size} leaves some of {ranks} processes without a row",
     )
     data = Dataset.open(store if store is not None and store.is_dir() else prepare(cfg))
-    settings = dict(cfg["model"])
-    name = str(settings.pop("name", None))
-    make = choose(MODELS, name, "model")
     torch.manual_seed(seed)
-    model = construct(make, settings, "model", field_sizes=data.field_sizes)
-    return Job(model, data, config, device, {"model_name": name, "dataset": f"{data.name}/{data.digest}"})
+    model = make_model(cfg["model"], data.field_sizes)
+    identity = {"model_name": str(cfg["model"]["name"]), "dataset": f"{data.name}/{data.digest}"}
+    return Job(model, data, config, device, identity)

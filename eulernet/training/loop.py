@@ -17,7 +17,7 @@ from eulernet.data.dataset import Dataset, Split
 from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
 from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
 from eulernet.errors import Diverged, require
-from eulernet.measures.metrics import Metrics
+from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
@@ -161,7 +161,7 @@ def check_finite(losses: Tensor, epoch: int) -> None:
 
 @torch.inference_mode()
 def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> Metrics:
-    """Exact AUC and logloss of the whole split. Diverged when a score is not finite."""
+    """Exact measures of the whole split. Diverged when a score is not finite."""
     scores = score(model, split, config.eval_batch_size, config.precision, what).double().cpu()
     if not scores.isfinite().all():
         raise Diverged(f"{what}: scores are not finite, training diverged; {CALMER}")

@@ -5,7 +5,6 @@ import math
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import eulernet
 from eulernet import memory
 from eulernet.data.dataset import Dataset
 from eulernet.distributed.ranks import world_size
-from eulernet.measures.metrics import Metrics
+from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training.files import write_atomically
 from eulernet.training.history import Epoch, best_of
@@ -52,7 +51,7 @@ def write_report(
         "best_epoch": best.epoch,
         "epochs": len(history),
         "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
-        "test": asdict(test),
+        "test": test.plain(),
         "seconds": seconds,
         "samples_per_second": len(history) * len(data.train) / seconds,
         "peak_memory_bytes": peak_memory(device),

@@ -5,7 +5,8 @@ import torch
 
 from eulernet.campaigns.cost import amount, cost_table, costs, flops
 from eulernet.models import MODELS
-from eulernet.reporting.runs import Setting, read_run
+from eulernet.runs.groups import Setting
+from eulernet.runs.run import Run
 
 
 def test_flop_are_those_of_the_products():
@@ -28,7 +29,7 @@ def test_amounts_are_short(value, shown):
 
 
 def test_costs_are_of_the_runs_and_measured_now(trained):
-    setting = Setting("mine", [read_run(trained.run)])
+    setting = Setting("mine", [Run.open(trained.run)])
     (line,) = costs([setting], trained.data, "cpu")
     assert line["parameters"] == setting.runs[0].report["parameters"]
     assert line["best epoch"] == 1

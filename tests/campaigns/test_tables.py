@@ -11,8 +11,9 @@ from scipy.stats import ttest_rel
 from eulernet.campaigns.block import Block, read_published
 from eulernet.campaigns.formats import escape, latex, long_csv, markdown
 from eulernet.measures.statistics import delong_over_seeds
-from eulernet.reporting.compare import Scores
-from eulernet.reporting.runs import Run, Setting
+from eulernet.reporting.compare import StoreScores
+from eulernet.runs.groups import Setting
+from eulernet.runs.run import Run
 
 AUC = {"weak": (0.60, 0.62, 0.61), "good": (0.71, 0.70, 0.72), "near": (0.70, 0.69, 0.715)}
 
@@ -69,7 +70,7 @@ def test_the_best_is_tested_against_the_second_over_rows(block):
     draw = np.random.default_rng(0)
     labels = (draw.random(400) < 0.4).astype(int)
     logits = {run.folder: labels + draw.normal(0, 2, 400) for one in block.settings for run in one.runs}
-    verdict = Block("toy", block.settings, [], Scores(labels, logits)).verdict()
+    verdict = Block("toy", block.settings, [], StoreScores(labels, logits)).verdict()
     sides = [np.stack([logits[run.folder] for run in one.runs]) for one in (verdict.best, verdict.second)]
     assert verdict.over_rows == delong_over_seeds(labels, *sides)
 
@@ -78,7 +79,7 @@ def test_a_test_over_the_rows_of_one_seed_says_so_though_the_figures_are_of_seve
     draw = np.random.default_rng(0)
     labels = (draw.random(400) < 0.4).astype(int)
     logits = {one.runs[0].folder: labels + draw.normal(0, 2, 400) for one in block.settings}
-    verdict = Block("toy", block.settings, [], Scores(labels, logits)).verdict()
+    verdict = Block("toy", block.settings, [], StoreScores(labels, logits)).verdict()
     assert verdict.over_seeds is not None
     assert "over rows, one seed (DeLong)" in verdict.text()
     assert "not tested" not in verdict.text()

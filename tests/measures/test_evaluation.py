@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from eulernet.measures import metrics
-from eulernet.measures.evaluation import evaluation, measures
+from eulernet.measures.evaluation import evaluation
+from eulernet.measures.table import Rows, Weighted, measure
 
 rows = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-4, 4), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40
@@ -40,16 +41,17 @@ def test_a_weight_counts_a_row_as_often_as_repeating_it(rows):
         assert np.isnan(metrics.auc(labels, scores, weights))
     if repeated[0].any():
         assert metrics.pr_auc(labels, scores, weights) == pytest.approx(average_precision_score(*repeated[:2]))
-    for name, value in measures(labels, scores, groups)(weights.astype(float)).items():
+    again = measure(Weighted(Rows(*repeated), None))
+    for name, value in measure(Weighted(Rows(labels, scores, groups), weights.astype(float))).items():
         if name != "expected_calibration_error":  # whose bins are those of the sample
-            assert value == pytest.approx(measures(*repeated)(None)[name], nan_ok=True), name
+            assert value == pytest.approx(again[name], nan_ok=True), name
 
 
 @given(rows)
 def test_the_measures_are_the_plain_functions(rows):
     labels, scores, groups, _ = columns(rows)
     p = metrics.sigmoid(scores)
-    assert measures(labels, scores, groups)(None) == pytest.approx(
+    assert measure(Weighted(Rows(labels, scores, groups), None)) == pytest.approx(
         {
             "auc": metrics.auc(labels, scores),
             "logloss": metrics.logloss(labels, scores),
@@ -57,6 +59,7 @@ def test_the_measures_are_the_plain_functions(rows):
             "normalised_entropy": metrics.normalised_entropy(labels, scores),
             "expected_calibration_error": metrics.expected_calibration_error(labels, p),
             "grouped_auc": metrics.grouped_auc(labels, scores, groups),
+            "brier": metrics.brier(labels, p),
         },
         nan_ok=True,
     )
@@ -84,6 +87,13 @@ def test_logloss_and_its_normalisation_equal_scikit_learn():
     constant = log_loss(labels, np.full(1000, labels.mean()))
     assert metrics.normalised_entropy(labels, logits) == pytest.approx(loss / constant, rel=1e-12)
     assert np.isnan(metrics.normalised_entropy(np.ones(3), np.ones(3)))
+
+
+def test_brier_equals_scikit_learn():
+    labels, logits, _ = drawn(1000)
+    p = metrics.sigmoid(logits)
+    assert metrics.brier(labels, p) == pytest.approx(brier_score_loss(labels, p), rel=1e-12)
+    assert metrics.brier(np.array([0, 1]), np.array([0.5, 0.5])) == 0.25
 
 
 def test_sigmoid_keeps_its_digits_at_both_ends():

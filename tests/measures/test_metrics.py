@@ -8,7 +8,8 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.measures.metrics import Metrics, auc, logloss
+from eulernet.measures.metrics import auc, logloss
+from eulernet.measures.table import Metrics
 
 scored = st.lists(st.tuples(st.integers(0, 1), st.integers(-4, 4)), min_size=2, max_size=40).filter(
     lambda rows: 0 < sum(label for label, _ in rows) < len(rows)

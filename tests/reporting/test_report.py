@@ -10,7 +10,8 @@ from conftest import REPOSITORY
 from pages import assert_whole
 from test_commands import SYNTHETIC
 
-from eulernet.reporting.runs import Run, name_settings
+from eulernet.runs.groups import name_settings
+from eulernet.runs.run import Run
 
 ONE = (*SYNTHETIC, "train.max_epochs=2")
 

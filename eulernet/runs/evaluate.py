@@ -1,0 +1,109 @@
+"""What is measured of a finished run, with intervals, on a split of its store or on labelled raw rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from eulernet.data import disk
+from eulernet.data.find import find
+from eulernet.data.output import writer
+from eulernet.errors import require, require_known
+from eulernet.measures.evaluation import evaluation
+from eulernet.measures.metrics import sigmoid
+from eulernet.measures.table import MEASURES
+from eulernet.runs.manifest import check_manifest
+from eulernet.runs.predictor import Predictor
+from eulernet.runs.reading import EVALUATION
+from eulernet.runs.run import Run
+from eulernet.training.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows to measure: labels, logits, groups [rows], and which row of the store or of the input each is."""
+
+    labels: np.ndarray
+    logits: np.ndarray
+    groups: np.ndarray | None
+    rows: np.ndarray
+
+
+def evaluate(
+    rows: Labelled, run: Run, what: str, *, group: str | None, resamples: int, seed: int, predictions: Path | None
+) -> str:
+    """Measure ``rows`` and keep what is found in the run's evaluation.json, under ``what``; the lines to print.
+
+    ``predictions`` is the file to write each row's probability to.
+    """
+    if predictions is not None:
+        with writer(predictions) as write:
+            write(pl.DataFrame({"row": rows.rows, "label": rows.labels, "probability": sigmoid(rows.logits)}))
+    with disk.progress("bootstrap", " resamples", resamples) as bar:
+        found = evaluation(rows.labels, rows.logits, rows.groups, resamples=resamples, seed=seed, after=bar.update)
+    file = run.folder / EVALUATION
+    text = json.dumps({**run.evaluations, what: {"group": group, **found}}, indent=2) + "\n"
+    write_atomically(file, lambda new: new.write_text(text))
+    line = f"{what}  {measures_line(found['metrics'])}  ({found['rows']:,} rows, {file})"
+    return f"{calibration_lines(found['calibration'])}\n{line}"
+
+
+def of_split(
+    run: Run, split: str, group: str | None, data_dir: str | None, device: torch.device, batch_size: int
+) -> Labelled:
+    """The rows of a split of the store that ``run`` was trained on; a group is then the id of a field."""
+    check_manifest(run.folder)
+    scores = run.scores(split, data_dir, device, batch_size)
+    groups = None
+    if group is not None:
+        require_known(group, scores.data.fields, f"group={group}: no such field")
+        groups = scores.column(group)[:, 0]
+    return Labelled(scores.labels, scores.logits, groups, scores.rows)
+
+
+def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Labelled:
+    """The rows of labelled files; a group is then what a column says."""
+    files = find(given, "a CSV, TSV or Parquet file, or a folder of them", key="input").files
+    keep = [] if group is None else [group]
+    labels, logits, groups, rows = [], [], [], 0
+    with disk.progress("scoring", " rows") as bar:
+        for piece in predictor.stream(files, keep=keep, labelled=True, batch_size=batch_size):
+            assert piece.labels is not None
+            labels.append(piece.labels)
+            logits.append(piece.logits)
+            groups.append(piece.rows.cast(pl.String))  # files may differ in the type of a column
+            rows += len(piece.labels)
+            bar.total = int(rows / piece.done)
+            bar.update(len(piece.labels))
+    require(rows > 0, f"input={given[0]}: no rows")
+    groups_of = None
+    if group is not None:
+        words = pl.concat(groups)[group].replace(["", *predictor.preprocessor.form.missing], None)
+        groups_of = words.rank("dense").fill_null(0).to_numpy()
+    return Labelled(np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows))
+
+
+def calibration_lines(calibration: Sequence[dict[str, Any]]) -> str:
+    """The calibration table, a line a bin."""
+    lines = [f"{'predicted':>10} {'clicked':>10} {'95 % interval':>20} {'rows':>12}"]
+    for one in calibration:
+        interval = f"{one['low']:.5f} to {one['high']:.5f}"
+        lines.append(f"{one['predicted']:10.5f} {one['actual']:10.5f} {interval:>20} {one['rows']:12,}")
+    return "\n".join(lines)
+
+
+def measures_line(found: Mapping[str, Mapping[str, float | None]]) -> str:
+    """auc=0.901234 [0.89, 0.91]  logloss=..."""
+    parts = []
+    for measure in MEASURES:
+        if measure.name not in found:
+            continue
+        value, low, high = (found[measure.name].get(key) for key in ("value", "low", "high"))
+        shown = f"{measure.short}={value:.6f}" if value is not None else f"{measure.short} undefined"
+        parts.append(shown if low is None or high is None else f"{shown} [{low:.6f}, {high:.6f}]")
+    return "  ".join(parts)

@@ -1,0 +1,98 @@
+"""Runs gathered into settings, those that differ in their seed alone; and the identity of what a run trains."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eulernet.runs.run import Run
+
+ABSENT = object()  # a key that a configuration lacks
+# Settings that do not make it another experiment.
+INCIDENTAL = (
+    "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger",
+    "train.keep_checkpoints", "train.rank_timeout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in their seed alone, under the shortest name that tells them from the others."""
+
+    name: str
+    runs: list[Run]
+
+    def values(self, split: str, metric: str) -> list[float]:
+        return [run.report[split][metric] for run in self.runs]
+
+
+def settings(runs: Sequence[Run]) -> list[Setting]:
+    """The runs by setting, the best mean test AUC first."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[json.dumps([run.store, essence(run.report["config"])], sort_keys=True)].append(run)
+    names = name_settings([group[0] for group in groups.values()])
+    found = [
+        Setting(name, sorted(group, key=lambda run: run.seed))
+        for name, group in zip(names, groups.values(), strict=True)
+    ]
+    return sorted(found, key=lambda setting: -sum(setting.values("test", "auc")) / len(setting.runs))
+
+
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Each run once. A published copy, or the same seed trained again, is no other seed; the one with weights stays."""
+    found: dict[tuple[str, tuple[str, int, int]], Run] = {}
+    for run in runs:
+        key = run.store, identity(run.report["config"])
+        if key not in found or (run.has_weights and not found[key].has_weights):
+            found[key] = run
+    return list(found.values())
+
+
+def essence(config: dict[str, Any]) -> dict[str, Any]:
+    """The flat configuration without what may differ between seeds."""
+    return {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
+
+
+def identity(config: dict[str, Any]) -> tuple[str, int, int]:
+    """Names the run that a configuration describes, wherever and on whatever device it is made.
+
+    A digest of the experiment, then the seed, and that of the row order.
+    """
+    digest = hashlib.sha256(json.dumps(essence(config), sort_keys=True).encode()).hexdigest()[:8]
+    return digest, config["seed"], config["train"].get("shuffle_seed", config["seed"])  # older reports lack it
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def name_settings(runs: Sequence[Run]) -> list[str]:
+    """The model of each as it was asked for, with the settings that tell apart those of one model; no two are equal."""
+    models: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        models[base_name(run)].add(run.name)
+    bases = [f"{run.report['model']} " * (len(models[base_name(run)]) > 1) + base_name(run) for run in runs]
+    names: list[str] = []
+    for run, base in zip(runs, bases, strict=True):
+        rivals = [essence(other.report["config"]) for other, name in zip(runs, bases, strict=True) if name == base]
+        mine = essence(run.report["config"])
+        telling = [key for key in mine if any(rival.get(key, ABSENT) != mine[key] for rival in rivals)]
+        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling]
+        names.append(" ".join([base, *own]))
+    return [f"{name} ({names[:i].count(name) + 1})" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def base_name(run: Run) -> str:
+    """The file that the model came from, as in model=... or tuned=..., if the command line named one."""
+    asked = dict(word.split("=", 1) for word in run.report.get("overrides", []) if "=" in word)
+    tuned = str(asked.get("tuned", "")).rpartition("/")[2]
+    return tuned or asked.get("model", run.name)
