@@ -28,6 +28,7 @@ from eulernet.settings import conf_dir
 
 FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 STOPPED, NO_READER = 130, 141  # exit codes: of a Ctrl-C, and of a program whose output nobody reads any more
+PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # of an address that Hydra could not read, and repeats
 Task = Callable[[DictConfig], float | None]
 
 
@@ -162,4 +163,4 @@ def explain(error: Exception, config: str) -> str:
     elif isinstance(error, OSError) and error.strerror:
         line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         line += "; free some space, or move the folder with data_dir= or hydra.run.dir=" * (error.errno == errno.ENOSPC)
-    return f"error: {line}"
+    return "error: " + PASSWORD.sub(r"\1:***@", line)

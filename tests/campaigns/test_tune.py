@@ -78,6 +78,7 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
         (["resume=nowhere"], "resume=nowhere: no readable config.yaml there"),
         (["storage=nonsense"], "storage=nonsense: cannot be used"),
         (["storage=nonsense://u:pa@ss@host/db"], "storage=nonsense://u:***@host/db: cannot be used"),
+        (["storage=nonsense://u:pa,s@s@host/db"], "Ambiguous value for argument 'storage=nonsense://u:***@host/db'"),
         (["model.embedding_dim=0"], "model.embedding_dim must be at least 1, got 0"),
     ],
 )  # fmt: skip
