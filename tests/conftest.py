@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import forking
 import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
 
+forking.install()
 torch.set_num_threads(1)  # tests run side by side
 settings.register_profile("eulernet", deadline=None)  # first calls import and compile
 settings.load_profile("eulernet")
@@ -131,16 +133,6 @@ class Ended:
     code: int
     out: str
     err: str
-
-
-@pytest.fixture
-def forked_workers(monkeypatch):
-    """The workers of a pool start in a moment, not in the seconds that loading torch takes."""
-    from processes import ForkedWorker
-
-    from eulernet.campaigns import pool
-
-    monkeypatch.setattr(pool, "Popen", ForkedWorker)
 
 
 @pytest.fixture

@@ -1,41 +1,48 @@
-"""Real processes for tests of training in several: forked from a server that has imported torch once."""
+"""Real processes for tests of training in several: each a ``python -m processes``, which is forked (forking.py)."""
 
-import multiprocessing
 import os
+import pickle
 import socket
+import subprocess
 import sys
-import traceback
 from dataclasses import replace
 from datetime import timedelta
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "eulernet.train", "eulernet.campaigns.worker", "processes"])
+PATIENCE = 600  # seconds until a process hangs, for sure
 
 
-def start(world: int, work, *args, folder: Path) -> list[BaseProcess]:
-    """``work(*args)`` in ``world`` processes with torchrun's environment; what each prints goes to folder/<rank>."""
+def start(world: int, work, *args, folder: Path) -> list[subprocess.Popen]:
+    """``work(*args)`` in ``world`` processes with torchrun's environment; what each prints goes to folder/<rank>.*."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    members = [CONTEXT.Process(target=enter, args=(rank, world, port, folder, work, args)) for rank in range(world)]
-    for member in members:
-        member.start()
-    return members
+    (folder / "work.pickle").write_bytes(pickle.dumps((sys.path, work, args)))
+    return [start_rank(rank, world, port, folder) for rank in range(world)]
 
 
-def finish(members: list[BaseProcess], folder: Path, timeout: float = 240) -> list[int]:
+def start_rank(rank: int, world: int, port: int, folder: Path) -> subprocess.Popen:
+    environment = {
+        **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    with (folder / f"{rank}.out").open("w") as out, (folder / f"{rank}.err").open("w") as err:
+        command = [sys.executable, "-m", "processes", str(folder / "work.pickle")]
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+
+def finish(members: list[subprocess.Popen], folder: Path) -> list[int]:
     """The exit codes. A process that hangs is killed, and the test fails with what all have printed."""
-    for member in members:
-        member.join(timeout)
-    hung = [rank for rank, member in enumerate(members) if member.is_alive()]
-    for member in members:
-        member.kill()
+    hung = []
+    for rank, member in enumerate(members):
+        try:
+            member.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            hung.append(rank)
+            member.kill()
     assert not hung, f"processes {hung} hang:\n{''.join(printed(folder, rank) for rank in range(len(members)))}"
-    return [member.exitcode for member in members]
+    return [member.returncode for member in members]
 
 
 def run(world: int, work, *args, folder: Path) -> None:
@@ -46,74 +53,6 @@ def run(world: int, work, *args, folder: Path) -> None:
 
 def printed(folder: Path, rank: int, what: str = "err") -> str:
     return (folder / f"{rank}.{what}").read_text()
-
-
-def enter(rank: int, world: int, port: int, folder: Path, work, args) -> None:
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
-    alone(rank, folder, work, args)
-
-
-class ForkedWorker:
-    """As much of a subprocess.Popen as a pool of workers needs: a worker that has torch loaded when it starts."""
-
-    def __init__(self, program, *, stdin, stdout, stderr, bufsize, env, start_new_session):
-        told, mine = CONTEXT.Pipe(duplex=False)
-        heard, yours = CONTEXT.Pipe(duplex=False)
-        log = Connection(os.dup(stderr.fileno()), readable=False)
-        self.process = CONTEXT.Process(target=enter_worker, args=(told, yours, log))
-        self.process.start()
-        for end in (told, yours, log):
-            end.close()
-        self.stdin, self.stdout = (
-            os.fdopen(os.dup(end.fileno()), mode, 0) for end, mode in ((mine, "wb"), (heard, "rb"))
-        )
-        mine.close(), heard.close()
-        self.pid = self.process.pid
-
-    def kill(self):
-        self.process.kill()
-
-    def wait(self):
-        self.process.join()
-        return self.process.exitcode
-
-
-def enter_worker(stdin, stdout, stderr):
-    import torch
-
-    from eulernet.campaigns import worker
-
-    for descriptor, end in enumerate((stdin, stdout, stderr)):
-        os.dup2(end.fileno(), descriptor)
-        end.close()
-    sys.stdin = os.fdopen(0)
-    torch.set_num_threads(1)
-    worker.main()
-
-
-def alone(rank: int, folder: Path, work, args) -> None:
-    """``work(*args)`` as all that this process does: its output goes to ``folder``, and it ends as Python would."""
-    for stream, what in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / f"{rank}.{what}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    code = 1
-    try:
-        import torch
-
-        torch.set_num_threads(1)
-        work(*args)
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # gloo's threads may abort an orderly exit
 
 
 def jobs(folder: Path, store: Path, many: list[dict]) -> None:
@@ -164,3 +103,8 @@ def command(folder: Path, *args: str) -> None:
     os.chdir(folder)
     sys.argv = ["eulernet-train", *args]
     main()
+
+
+if __name__ == "__main__":
+    sys.path[:], work, args = pickle.loads(Path(sys.argv[1]).read_bytes())
+    work(*args)

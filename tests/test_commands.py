@@ -214,12 +214,10 @@ def run_process(*args, cwd, **env):
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, stop):
     long = (*SYNTHETIC, "train.patience=1000", "train.batch_size=128")
     process = run_process(*long, "train.max_epochs=1000", "hydra.run.dir=run", cwd=tmp_path)
-    deadline = time.time() + 60
-    while time.time() < deadline and not (tmp_path / "run" / "metrics.csv").is_file():
+    while process.poll() is None and not (tmp_path / "run" / "metrics.csv").is_file():
         time.sleep(0.05)
-    time.sleep(0.3)
     process.send_signal(stop)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert out.strip().splitlines()[-1] == f"stopped; go on with: {sys.executable} -m eulernet.train resume=run"
@@ -227,8 +225,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, stop):
         return
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         epochs = len(list(csv.DictReader(stream))) + 2
-    assert run_process("resume=run", f"train.max_epochs={epochs}", cwd=tmp_path).wait(60) == 0
-    assert run_process(*long, f"train.max_epochs={epochs}", "hydra.run.dir=whole", cwd=tmp_path).wait(60) == 0
+    assert run_process("resume=run", f"train.max_epochs={epochs}", cwd=tmp_path).wait() == 0
+    assert run_process(*long, f"train.max_epochs={epochs}", "hydra.run.dir=whole", cwd=tmp_path).wait() == 0
     parts, whole = (load_file(tmp_path / run / "model.safetensors") for run in ("run", "whole"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -243,7 +241,7 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
     for file in ("train.yaml", "table/overall.yaml", "published.yaml"):
         assert (target / "eulernet" / "conf" / file).is_file()
     process = run_process(*SYNTHETIC, "train.max_epochs=1", cwd=tmp_path, PYTHONPATH=str(target))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.strip().splitlines()[-1].startswith("test  auc=")
     installed = json.loads(next((tmp_path / "outputs").rglob("report.json")).read_text())

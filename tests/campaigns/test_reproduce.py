@@ -8,12 +8,10 @@ import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
-import processes
 import pytest
 from conftest import REPOSITORY, Ended
 
 from eulernet import reproduce
-from eulernet.campaigns import pool
 
 TABLE = """
 datasets: [synthetic]
@@ -37,7 +35,6 @@ settings:
 def in_process():
     """``python -m eulernet.reproduce args`` inside this process, its workers forked: (folder, *args) -> Ended."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "Popen", processes.ForkedWorker)
 
         def run(folder, *args):
             table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]

@@ -16,7 +16,7 @@ from eulernet.training.files import locked_run
 TUNE = (*SYNTHETIC, "train.max_epochs=2", "sweep.model.orders.choices=[[2],[3]]", "model.norm=false")
 
 
-def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command, forked_workers):
+def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command):
     ended = run_command("tune", *TUNE, "trials=2", "workers=2", "hydra.run.dir=study")
     assert ended.code == 0, ended.err
     study = Path("study")

@@ -150,9 +150,7 @@ def test_a_run_goes_on_after_a_process_was_killed(store, tmp_path, layout):
     whole, parts = ({"name": name, "model": DROPPING, "config": config} for name in ("whole", "parts"))
     processes.run(2, processes.jobs, tmp_path, store, [whole], folder=tmp_path)
     stopped = {**parts, "stop": partial(stop_at, 30)}
-    codes = processes.finish(
-        processes.start(2, processes.jobs, tmp_path, store, [stopped], folder=tmp_path), tmp_path, timeout=60
-    )
+    codes = processes.finish(processes.start(2, processes.jobs, tmp_path, store, [stopped], folder=tmp_path), tmp_path)
     assert codes == [1, -signal.SIGKILL]
     assert torch.load(tmp_path / "parts" / "last.ckpt")["step"] == 10
     processes.run(2, processes.jobs, tmp_path, store, [{**parts, "resumed": True, "seed": 99}], folder=tmp_path)
