@@ -42,7 +42,7 @@ LARGE = 1 << 26  # bytes
 
 def profile(loop: "Loop", steps: int) -> tuple[dict[str, Any], str]:
     """Figures, and the same as text, of ``steps`` steps under the profiler."""
-    mark_masks()
+    name_parts()
     loop.train(max(3, steps // 10))
     start = time.perf_counter()
     rows = loop.train(steps)
@@ -74,17 +74,22 @@ def profile(loop: "Loop", steps: int) -> tuple[dict[str, Any], str]:
     return figures, describe(figures)
 
 
-def mark_masks() -> None:
-    """Name the drawing of dropout masks for the profiler."""
+def name_parts() -> None:
+    """Name the drawing of dropout masks, and the optimizer's step, for the profiler."""
     from eulernet.layers import dropout
+    from eulernet.training.optimizers import TableOptimizer
 
-    draw = dropout._draw_now
+    draw, step = dropout._draw_now, TableOptimizer.step
 
     def marked(like: Tensor, rates: list[float]) -> Tensor:
         with torch.profiler.record_function("dropout masks"):
             return draw(like, rates)
 
-    dropout._draw_now = marked
+    def stepped(self: TableOptimizer) -> None:
+        with torch.profiler.record_function("Optimizer.step"):
+            step(self)
+
+    dropout._draw_now, TableOptimizer.step = marked, stepped  # type: ignore[method-assign]
 
 
 def group_of(event: FunctionEvent) -> str:
