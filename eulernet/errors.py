@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+SHOWN = 50  # names in a message
 
 
 class UserError(ValueError):
@@ -43,9 +44,10 @@ def require_option(value: str, options: Iterable[str], key: str) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of ``known`` the user may have meant by ``name``."""
-    known = list(known)
+    known = list(map(str, known))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known[:SHOWN])}{more}"
 
 
 def require_known(name: str, known: Collection[str], wrong: str) -> None:

@@ -89,10 +89,9 @@ class Dataset:
     def open(cls, folder: Path) -> "Dataset":
         """Memory-map the store in ``folder``. Raises UserError if it is damaged or of another format."""
         meta = store.read_meta(folder)
-        columns = sum(field.get("length", 1) for field in meta["fields"])
-        x = store.open_array(folder, "x.npy", (meta["rows"], columns), np.int32)
+        x = store.open_array(folder, "x.npy", (meta["rows"], columns_of(meta)), np.int32)
         y = torch.from_numpy(store.open_array(folder, "y.npy", (meta["rows"],), np.uint8))
-        # A row is read at random: what lies around it is not wanted.
+        # Rows are read in random order: turn read-ahead off.
         x._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
         mapped, splits = torch.from_numpy(x), {}
         for part, where in meta["split"].items():
@@ -153,7 +152,11 @@ class Dataset:
         if not cuda and self.bytes > SMALL:
             Thread(target=read_through, args=(self.folder / "x.npy",), daemon=True).start()
             return self
-        x, y = (torch.from_numpy(np.load(self.folder / file)).to(device) for file in ("x.npy", "y.npy"))
+        shape, dtypes = (self.meta["rows"], columns_of(self.meta)), {"x.npy": np.int32, "y.npy": np.uint8}
+        x, y = (
+            torch.from_numpy(store.open_array(self.folder, file, shape[: 2 - i], dtype, mapped=False)).to(device)
+            for i, (file, dtype) in enumerate(dtypes.items())
+        )
         splits = {}
         for part, split in self.splits.items():
             if split.order is None:
@@ -175,6 +178,13 @@ class Dataset:
             shutil.copy(self.folder / "meta.json", folder / "meta.json")
         except shutil.Error as error:  # a list of what failed
             raise UserError(f"{folder} cannot be written ({error.args[0][0][2]}); is the disk full?") from None
+        except FileNotFoundError as error:
+            raise UserError(f"store {self.folder}: {error.filename} is missing; prepare it again") from None
+
+
+def columns_of(meta: Mapping[str, Any]) -> int:
+    """How many columns x has: one for each field, for a bag as many as it keeps members."""
+    return sum(field.get("length", 1) for field in meta["fields"])
 
 
 def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:

@@ -159,13 +159,13 @@ def read_meta(folder: Path, again: str | None = None) -> dict[str, Any]:
     return meta
 
 
-def open_array(folder: Path, file: str, shape: tuple[int, ...], *dtypes: type) -> np.ndarray:
-    """Memory-map ``file`` of a store; UserError unless it is whole and of the shape that meta.json says.
+def open_array(folder: Path, file: str, shape: tuple[int, ...], *dtypes: type, mapped: bool = True) -> np.ndarray:
+    """Memory-map ``file`` of a store, or read it; UserError unless it is whole and of the shape that meta.json says.
 
     Copy-on-write, because torch wants writable memory: what is written here never reaches the file.
     """
     try:
-        array = np.load(folder / file, mmap_mode="c")
+        array = np.load(folder / file, mmap_mode="c" if mapped else None)
         require(array.shape == shape, f"shape {array.shape}, expected {shape}")
         require(array.dtype in dtypes, f"{array.dtype}, expected {np.dtype(dtypes[0])}")
     except (OSError, ValueError, EOFError) as error:

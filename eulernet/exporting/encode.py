@@ -1,12 +1,13 @@
 """Raw rows to the ids that the graph takes, as ``fields.json`` says: the standard library and numpy alone."""
 
 import csv
+import io
 import json
 from bisect import bisect_right
 from datetime import date
 from math import ceil, floor, log
 from pathlib import Path
-from re import fullmatch
+from re import DOTALL, escape, fullmatch, sub
 
 import numpy as np
 
@@ -20,12 +21,21 @@ IDS = {name: {value: i for i, value in enumerate(values, 1)} for name, values in
 def read(file):
     """The rows of a file in the form of the training data."""
     quoting = {"quotechar": RAW["quote"]} if RAW["quote"] else {"quoting": csv.QUOTE_NONE}
-    with Path(file).open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines, RAW["names"], delimiter=RAW["separator"], **quoting))
+    text = Path(file).read_bytes().decode("utf-8-sig")
+    lines = io.StringIO(unescaped(text) if RAW.get("escape") else text, newline="")
+    rows = list(csv.DictReader(lines, RAW["names"], delimiter=RAW["separator"], **quoting))
     for i, row in enumerate(rows, 1):
         if None in row.values():
             raise ValueError(f"{file}, row {i}: too few cells")
     return rows
+
+
+def unescaped(text):
+    """The same rows; a quote in a quoted cell is written twice where the escape character stood before it."""
+    s, q, e = (escape(RAW[key]) for key in ("separator", "quote", "escape"))
+    cell = rf"(?<![^{s}\n]){q}[^{q}{e}]*(?:(?:{e}.|{q}{q})[^{q}{e}]*)*{q}(?=[{s}\r\n]|\Z)"
+    plain = {RAW["quote"]: 2 * RAW["quote"], RAW["escape"]: RAW["escape"]}
+    return sub(cell, lambda c: sub(rf"{e}([{e}{q}])", lambda mark: plain[mark[1]], c[0]), text, flags=DOTALL)
 
 
 def encode(rows):

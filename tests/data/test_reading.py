@@ -6,6 +6,8 @@ import io
 import json
 import lzma
 import os
+import runpy
+import shutil
 import tarfile
 import zipfile
 
@@ -70,6 +72,20 @@ def test_quotes_behind_a_backslash_as_spark_writes_them(tmp_path):
     assert data.meta["raw"]["escape"] == "\\"
     again = make(tmp_path / "log.csv", tmp_path / "b", vocabulary="all", escape="\\")
     assert again.digest == data.digest
+
+
+def test_an_exported_encoder_reads_a_backslash_before_a_quote(tmp_path):
+    lines = ['a,"x 5\\" y, z",C:\\d', '"b ""q""\\\\","\\\\",\\\\s']
+    (tmp_path / "log.csv").write_text("\n".join(["p,q,r", *lines]) + "\n")
+    form = Format(dict.fromkeys("pqr", pl.String), ",", header=True, quote='"', escape="\\")
+    (piece,) = raw.read([tmp_path / "log.csv"], form, 1 << 30)
+    described = {"separator": ",", "quote": '"', "escape": "\\", "names": None, "missing": []}
+    (tmp_path / "fields.json").write_text(json.dumps({"raw": described, "fields": []}))
+    (tmp_path / "vocabularies.json").write_text("{}")
+    shutil.copy(REPOSITORY / "eulernet" / "exporting" / "encode.py", tmp_path)
+    encode = runpy.run_path(str(tmp_path / "encode.py"))
+    assert encode["read"](tmp_path / "log.csv") == piece.frame().to_dicts()
+    assert piece.frame()["q"].to_list() == ['x 5" y, z', "\\"]
 
 
 def test_a_backslash_before_a_quote_that_is_no_escape_stays(tmp_path):

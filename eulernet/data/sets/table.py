@@ -150,7 +150,7 @@ def check_columns(
     """UserError for a setting that names a column that is not there, or one in two roles that exclude each other."""
     known = dict.fromkeys(there)
     named = {"label": [label], "fields": fields, "only": only or [], "ignore": ignore}
-    for key, names in {**named, "split_column": [split_column] if split_column else []}.items():
+    for key, names in {**named, "split_column": [] if split_column is None else [split_column]}.items():
         for name in names:
             require_known(name, known, f"dataset.{key}: no column {name!r}")
     require(label != split_column, f"dataset.split_column: {label} is the label")
