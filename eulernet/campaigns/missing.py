@@ -71,7 +71,7 @@ def take_in(
     worker: Worker[PlannedRun], kind: str, content: Any,
     waiting: list[PlannedRun], failures: dict[PlannedRun, str], pace: "Pace",
 ) -> None:  # fmt: skip
-    """Put down how a run ended; one that another campaign took on between our look and our start waits again."""
+    """Record how a run ended. A run that another campaign started between our look and our start waits again."""
     run = worker.task
     if kind == "busy":
         waiting.append(run)

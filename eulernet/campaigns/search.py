@@ -1,4 +1,4 @@
-"""Run a study: hand out its trials to workers, hear of every epoch, end what is not promising, lose nothing."""
+"""Run a study: give its trials to workers, hear of every epoch, stop trials that are not promising, lose nothing."""
 
 import logging
 import time
@@ -49,9 +49,9 @@ class Search:
     plan: Plan
 
     def run(self) -> None:
-        """Until all trials of the plan are ended, by whichever machine, or the time is up.
+        """Search until all trials of the plan have ended, on whichever machine, or the time is up.
 
-        UserError when every trial fails. Whatever else ends it, running trials go back into the queue.
+        UserError when every trial fails. Whatever ends the search, its running trials go back into the queue.
         """
         self.began = self.beaten = time.monotonic()
         self.watch, self.pool = Watch(), Pool[optuna.Trial](self.plan.workers)
@@ -87,7 +87,7 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def ours(self, trial: FrozenTrial) -> bool:
-        """Whether a process that held this folder's lock took the trial on."""
+        """Whether a search in this folder, this one or an earlier one, started the trial."""
         return not self.plan.owner or trial.user_attrs.get("owner") == self.plan.owner
 
     def mine(self, trial: FrozenTrial) -> bool:
@@ -101,7 +101,7 @@ class Search:
         return self.plan.trials - sum(trial.state != TrialState.WAITING for trial in counted(self.trials()))
 
     def start_one(self) -> bool:
-        """Take the next trial on: one that waits, else a new one. False when there is none."""
+        """Start the next trial: one that waits in the queue, else a new one. False when there is none."""
         left = self.to_start()
         if left <= 0:
             return False
@@ -121,10 +121,10 @@ class Search:
         return True
 
     def take_in(self, worker: Worker[optuna.Trial], kind: str, content: Any) -> None:
-        """Put down what a worker says, and end its trial when that is not promising."""
+        """Record what a worker says, and stop its trial when that is not promising."""
         trial = worker.task
         if kind == "epoch":
-            with suppress(RuntimeError):  # another machine took us for dead: what we find still counts for its trial
+            with suppress(RuntimeError):  # another machine took this one for dead and has repeated the trial
                 trial.report(content["valid_auc"], content["epoch"])
                 if trial.should_prune():
                     self.pool.end(worker)
@@ -135,11 +135,11 @@ class Search:
             self.end(worker, TrialState.PRUNED, diverged=content)
         elif kind == "failed":
             self.end(worker, TrialState.FAIL, error=content)
-        else:  # stopped by a shutdown, which the setting is not to blame for
+        else:  # stopped by a shutdown: the setting is not to blame
             self.give_back([worker])
 
     def end(self, worker: Worker[optuna.Trial], state: TrialState, **why: str) -> None:
-        """Put down how a trial ended."""
+        """Record how a trial ended."""
         trial, best = worker.task, worker.best
         figures: dict[str, Any] = {"epochs": len(worker.epochs), "seconds": round(worker.seconds, 1)}
         if best is not None:
@@ -167,7 +167,7 @@ class Search:
         requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if trial.number in numbers])
 
     def tidy(self) -> None:
-        """Of the trials that ended keep logs and figures, and of the best one also weights and checkpoint."""
+        """Keep the logs and figures of the trials that ended; keep weights and checkpoints of the best one alone."""
         best = best_trial(self.study)
         for trial in counted(self.trials()):
             if trial.state.is_finished() and self.ours(trial) and "folder" in trial.user_attrs:
