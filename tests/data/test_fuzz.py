@@ -223,6 +223,7 @@ def run_cases(work, tmp_path):
             if isinstance(error, KeyboardInterrupt) or CASES == 1:
                 raise
             faults.append(f"case {case}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            print(faults[-1], flush=True)
         shutil.rmtree(folder)
     print(dict(counts), f"{len(faults)} faults")
     assert not faults, "\n".join(faults)
