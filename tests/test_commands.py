@@ -231,6 +231,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, stop):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_wheel_runs_from_any_folder(tmp_path):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist")]
     subprocess.run([*build, str(REPOSITORY)], check=True, capture_output=True)

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,7 @@ def run(*args):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, args)], capture_output=True, text=True, check=False)
 
 
+@cache
 def text(name, rows, seed=1):
     return b"".join(make_criteo.texts(name, rows, seed, compress=False, processes=1))
 

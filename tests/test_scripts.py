@@ -45,6 +45,7 @@ def test_bench_says_where_a_step_goes(tmp_path):
     assert "of the limit reached" in out
 
 
+@pytest.mark.slow
 def test_peers_are_measured_in_turn(tmp_path):
     options = ("--settings=movielens", "--batch-sizes=256", "--thread-counts=1", "--seconds=.05", "--runs=1")
     variant = ("--starts=0", "--ours-options=small: model.embedding_dim=4", "--json=t.json")

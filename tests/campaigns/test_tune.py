@@ -102,6 +102,7 @@ def test_gpus_are_shared_out(monkeypatch):
     assert device.device_of_job("auto", 1) == "auto"
 
 
+@pytest.mark.slow  # joblib starts processes that load torch
 def test_a_parallel_sweep_ends_with_one_table_and_says_what_failed(run_command):
     parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     ended = run_command("train", "-m", *parallel, *SYNTHETIC[:4], "train.max_epochs=1", "model.embedding_dim=4,0")

@@ -47,6 +47,7 @@ def test_gradient_is_the_mask():
     assert torch.equal(x.grad, y.detach())
 
 
+@pytest.mark.slow
 def test_the_compiler_draws_anew_each_time(unchecked):
     """Twice the same operation within a graph, and the graph run twice: four masks, as many as torch's seed gives."""
     draw = Dropout(0.5)

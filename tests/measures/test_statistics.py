@@ -115,7 +115,7 @@ def test_delong_does_not_cry_wolf():
 
 @pytest.mark.parametrize("compare", [statistics.bootstrap_auc, statistics.bootstrap_logloss])
 def test_the_bootstrap_does_not_cry_wolf(compare):
-    generator, repetitions = np.random.default_rng(4), 200
+    generator, repetitions = np.random.default_rng(4), 100
     rejected = sum(compare(*two_models(generator, 300), resamples=200).p < 0.05 for _ in range(repetitions))
     assert near_its_level(rejected, repetitions)
 

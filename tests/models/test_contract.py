@@ -19,7 +19,13 @@ from eulernet.settings import conf_dir, construct
 SIZES = [11, 3, 7, 5]
 PRESETS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
 
-pytestmark = pytest.mark.parametrize("preset", PRESETS)
+# One of each way to compute, for what takes seconds for each; all of them with -m slow.
+FAMILIES = ("afn", "autoint", "dcnv2", "deepfm", "deepim", "eulernet", "fibinet", "fignn", "masknet_serial", "xdeepfm")
+
+
+def pytest_generate_tests(metafunc):
+    rest = [pytest.mark.slow] if metafunc.function is test_exports_for_any_batch_size else []
+    metafunc.parametrize("preset", [pytest.param(p, marks=[] if p in FAMILIES else rest) for p in PRESETS])
 
 
 @cache

@@ -71,9 +71,9 @@ def test_dropout_acts_on_planes_as_on_the_plain_layers(monkeypatch):
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_fast_and_plain_layers_give_one_loss_curve(norm):
-    """200 steps of training from one start, in float32: losses equal to 1e-5."""
+    """100 steps of training from one start, in float32: losses equal to 1e-5."""
     sizes, curves = [50] * 7, []
-    x, y = make_rows(sizes, rows=200 * 32)
+    x, y = make_rows(sizes, rows=100 * 32)
     for fast in (True, False):
         model = make_model(sizes, norm=norm, orders=[7, 7], embedding_dim=16)
         model.fast = fast

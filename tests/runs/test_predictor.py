@@ -197,11 +197,11 @@ def test_one_row_is_what_it_is_among_others(predictor, tested):
         assert predictor.predict(rows[i : i + 1])[0] == pytest.approx(want[i], abs=1e-6)
 
 
-def test_a_million_rows_are_aligned_with_the_input(predictor, tested):
+@pytest.mark.parametrize("count", [150_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_many_rows_are_aligned_with_the_input(predictor, tested, count):
     rows, _, want = tested
-    many = pl.concat([rows] * (1_000_000 // len(rows) + 1))[:1_000_000]
-    found = predictor.predict(many)
-    np.testing.assert_allclose(found, np.resize(want, 1_000_000), atol=1e-6)
+    found = predictor.predict(pl.concat([rows] * (count // len(rows) + 1))[:count])
+    np.testing.assert_allclose(found, np.resize(want, count), atol=1e-6)
 
 
 def test_threads_share_a_predictor(predictor, tested):
@@ -411,7 +411,7 @@ def scanned(files, form):
 SETTINGS = dict(vocabulary="all", split="paper", split_seed=2021)
 
 
-@pytest.mark.parametrize("name", ["ml_1m", "criteo_sample", "avazu_sample"])
+@pytest.mark.parametrize("name", [pytest.param("ml_1m", marks=pytest.mark.slow), "criteo_sample", "avazu_sample"])
 def test_real_rows_have_the_ids_of_training(name, request, tmp_path):
     given = request.getfixturevalue(name)
     if name == "ml_1m":

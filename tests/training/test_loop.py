@@ -99,11 +99,16 @@ def test_a_run_killed_between_checkpoints_goes_on_from_the_last_step_to_the_same
     assert test == test_resumed
 
 
+@pytest.fixture(scope="module")
+def in_float32(data, tmp_path_factory):
+    return run(data, tmp_path_factory.mktemp("fp32"), replace(CONFIG, lr_factor=1.0))
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
-def test_other_precisions_learn_the_same(data, tmp_path, precision):
+def test_other_precisions_learn_the_same(data, in_float32, tmp_path, precision):
     """Metrics near those of float32, weights and scores in float32, and the same seed, the same bits."""
     config = replace(CONFIG, lr_factor=1.0)
-    model, _, exact = run(data, tmp_path / "fp32", config)
+    model, _, exact = in_float32
     rounded, _, test = run(data, tmp_path / "a", replace(config, precision=precision))
     again, _, test_again = run(data, tmp_path / "b", replace(config, precision=precision))
     assert (test.auc, test.logloss) == pytest.approx((exact.auc, exact.logloss), abs=0.01)
@@ -138,7 +143,7 @@ def test_best_weights_are_kept_and_tested(data, tmp_path):
 
 
 def test_training_finds_the_planted_signal(data, tmp_path):
-    config = replace(CONFIG, max_epochs=40, patience=40, lr=2e-2, lr_factor=1.0)
+    config = replace(CONFIG, max_epochs=20, patience=20, lr=2e-2, lr_factor=1.0)
     _, _, test = run(data, tmp_path / "run", config)
     assert test.auc > 0.5 + 0.9 * (data.meta["bayes"]["test"]["auc"] - 0.5)
 

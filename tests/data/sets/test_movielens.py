@@ -38,6 +38,7 @@ def test_ids_of_hand_written_rows(tiny_1m):
     assert label.to_list() == [1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
     """Every row of the real set: published counts, exact membership and order, ids a bijection of the raw values."""
     data = Dataset.open(make_movielens_1m([ml_1m], tmp_path, 2.0, **SETTINGS))
