@@ -1,7 +1,6 @@
 """The configuration tree: every tuned cell composes, says something, and builds its model."""
 
-import re
-from pathlib import Path
+from functools import cache
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,8 +11,6 @@ from eulernet.settings import conf_dir, construct
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
-ABLATIONS = [cell for cell in CELLS if re.match("eulernet_(without|phase|modulus)", cell.name)]
-ML_1M = Path("movielens_1m")
 PRESETS = sorted(file.stem for file in conf_dir().glob("model/*.yaml"))
 DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))
 
@@ -23,29 +20,59 @@ def composed(*overrides):
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
 
 
+@cache
+def composed_once(*overrides):
+    return composed(*overrides)
+
+
+def leaves(node, *path):
+    """(path, value) of every setting in a mapping of mappings."""
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, *path, key)
+        else:
+            yield (*path, key), value
+
+
+def at(node, path):
+    return at(node.get(path[0], {}), path[1:]) if path else node
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_every_tuned_cell_changes_the_configuration_and_builds(cell):
+def test_every_tuned_cell_builds_and_says_only_what_differs_from_what_lies_beneath(cell):
     model = max((name for name in PRESETS if cell.name.startswith(name)), key=len)  # eulernet of eulernet_averaged
     group = (f"dataset={cell.parent}", f"model={model}")
-    plain, tuned = composed(*group, "~tuned"), composed(*group, f"tuned={cell}")
-    assert plain != tuned
-    assert plain.keys() == tuned.keys()
+    said = OmegaConf.to_container(OmegaConf.load(conf_dir() / "tuned" / f"{cell}.yaml"))
+    bases = [f"tuned={base.removeprefix('/tuned/')}" for base in said.pop("defaults", []) if base != "_self_"]
+    beneath, tuned = composed_once(*group, *(bases or ["~tuned"])), composed(*group, f"tuned={cell}")
+    assert [path for path, value in leaves(said) if at(beneath, path) == value] == []
+    assert tuned != beneath or bases
+    assert tuned != composed_once(*group, "~tuned")
+    assert tuned.keys() == beneath.keys()
     construct(TrainConfig, tuned["train"], "train")
     construct(MODELS[tuned["model"].pop("name")], tuned["model"], "model", field_sizes=[5, 4, 3])
+
+
+@pytest.mark.parametrize("base", sorted(file.stem for file in conf_dir().glob("tuned/*.yaml")))
+def test_a_base_of_tuned_cells_says_only_what_differs(base):
+    said = OmegaConf.to_container(OmegaConf.load(conf_dir() / "tuned" / f"{base}.yaml"))
+    bases = [f"tuned={one.removeprefix('/tuned/')}" for one in said.pop("defaults", [])]
+    beneath = composed("model=deepfm", *(bases or ["~tuned"]))
+    assert [path for path, value in leaves(said) if at(beneath, path) == value] == []
 
 
 def test_the_cell_of_dataset_and_model_is_taken_unasked():
     assert composed("dataset=movielens_1m") == composed("dataset=movielens_1m", "tuned=movielens_1m/eulernet")
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS, ids=str)
-def test_an_ablation_is_the_whole_model_in_its_setting_but_for_one_key(ablation):
-    dataset, name = ablation.parent, ablation.name
-    whole = composed(f"dataset={dataset}", f"tuned={dataset}/{'eulernet_averaged' if dataset == ML_1M else 'eulernet'}")
-    cut = composed(f"dataset={dataset}", f"model={name}")
-    model = {"eulernet_without_norm": {"norm": False}}.get(name, {"without": cut["model"]["without"]})
-    assert cut["model"] == whole["model"] | model
-    assert cut["train"] == whole["train"]
+def test_an_ablation_is_the_whole_model_in_its_setting_but_for_one_key():
+    table = OmegaConf.to_container(OmegaConf.load(conf_dir() / "table/ablation.yaml"))
+    setting = ["dataset=movielens_1m", "model=eulernet", f"tuned=movielens_1m/{table['recipe']}"]
+    whole = composed(*setting)
+    without = {"explicit": "explicit", "implicit": "implicit", "phase_only": "modulus", "modulus_only": "phase"}
+    for name, part in without.items():
+        row = next(overrides for row, overrides in table["settings"].items() if row.endswith(name))
+        assert composed(*setting, *row) == {**whole, "model": whole["model"] | {"without": part}}
 
 
 def test_an_override_beats_a_tuned_cell():

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.cli.keys import GROUPS, known_keys
+from eulernet.cli.keys import GROUPS, known_keys, renamed
 from eulernet.errors import UserError, nearest
 from eulernet.settings import conf_dir
 
@@ -147,7 +147,7 @@ def explain(error: Exception, config: str) -> str:
         line = "not enough memory; choose a smaller model, batch or dataset"
     elif isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        line = f"unknown {group} {name!r}; {nearest(name, error.options)}"
+        line = renamed(group, name) or f"unknown {group} {name!r}; {nearest(name, error.options)}"
     elif isinstance(error, OverrideParseException):
         line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
     elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):

@@ -13,13 +13,23 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from eulernet.errors import choose, require, require_known
+from eulernet.errors import UserError, choose, require, require_known
 from eulernet.settings import conf_dir
 
 # The folder of a run: a new one, or that of the run to go on with.
 OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value))
 
 GROUPS = tuple(sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"))
+
+
+# Names of models and tuned cells that there were once, and what says the same now.
+RENAMED = {
+    "eulernet_without_explicit": "model.without=explicit",
+    "eulernet_without_implicit": "model.without=implicit",
+    "eulernet_phase_only": "model.without=modulus",
+    "eulernet_modulus_only": "model.without=phase",
+    "eulernet_without_norm": "model.norm=false",
+}
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -40,8 +50,21 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
             require_known(top, (*defaults(str(chosen.job.config_name)), "tuned"), f"unknown key {top!r}")
         require(not key.startswith("~") or key == "~tuned", f"{key}: only ~tuned can be left out")
         if key == "tuned":
-            choose(group_files(key), choice, key)
+            if choice not in (files := group_files(key)) and (now := renamed(key, choice)):
+                raise UserError(now)
+            choose(files, choice, key)
     return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+
+
+def renamed(group: str, choice: str) -> str | None:
+    """What to write for a name that another spelling has replaced."""
+    cell, _, name = choice.rpartition("/")
+    if name not in RENAMED:
+        return None
+    whole = "eulernet_averaged" if cell == "movielens_1m" else "eulernet"
+    now = f"tuned={cell}/{whole}" if cell else "model=eulernet"
+    hint = "" if cell else "; on movielens_1m its setting is tuned=movielens_1m/eulernet_averaged"
+    return f"{group}={choice} is now {now} {RENAMED[name]}{hint}"
 
 
 def group_files(group: str) -> dict[str, Path]:
