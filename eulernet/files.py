@@ -29,7 +29,7 @@ def replacing(target: Path, *, place: str = "folder") -> Iterator[Path]:
     become ``target`` and that is there already, not empty.
     """
     try:
-        with _hidden_folder(target) as hidden:
+        with locked_folder(target) as hidden:
             temporary = hidden / target.name
             yield temporary
             sync(*temporary.rglob("*"), temporary)
@@ -101,8 +101,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _hidden_folder(target: Path) -> Iterator[Path]:
-    """A new locked folder beside ``target``, removed at the end; first removes those that nobody holds."""
+def locked_folder(target: Path) -> Iterator[Path]:
+    """A new hidden folder beside ``target``, locked, and removed at the end.
+
+    Before that it removes those of the same ``target`` that nobody holds: killed processes left them.
+    """
     for left in target.parent.glob(f"{escape(_prefix(target))}*.new"):
         with suppress(OSError), locked(left, wait=False):
             shutil.rmtree(left)

@@ -1,62 +1,52 @@
 """``manifest.json``: which files make up a predictor, and their checksums, so that a changed one is refused."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import eulernet
-from eulernet.errors import UserError, require
+from eulernet.errors import require
+from eulernet.files import checksum, write_atomically
+from eulernet.runs.parts import FILES, check_file, vocabularies
+from eulernet.runs.reading import REPORT, read_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 
 
 def write_manifest(folder: Path) -> None:
-    """List what is in ``folder``: the configuration, the weights, and the preprocessor with its vocabularies."""
+    """List what is in ``folder``: configuration, weights, preprocessor with its vocabularies, and report."""
     sums = {name: checksum(folder / name) for name in parts(folder)}
     manifest = {"format": FORMAT, "eulernet": eulernet.__version__, "sha256": sums}
-    temporary = folder / f".{MANIFEST}"
-    try:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-        temporary.replace(folder / MANIFEST)
-    finally:
-        temporary.unlink(missing_ok=True)  # of a full disk
+    text = json.dumps(manifest, indent=2) + "\n"
+    write_atomically(folder / MANIFEST, lambda file: file.write_text(text))
 
 
 def check_manifest(folder: Path) -> None:
-    """UserError unless every part of the predictor in ``folder`` is what it was when the run ended."""
-    try:
-        manifest: Any = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no {MANIFEST}; give the folder of a finished run (train resume={folder} finishes one)"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / MANIFEST} cannot be read ({error})") from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
+    """UserError unless every part of the predictor in ``folder`` is what it was when the run ended.
+
+    An older eulernet did not list report.json: it is then not checked.
+    """
+    file = check_file(folder, MANIFEST)
+    again = f"train resume={folder} finishes one"
+    require(file.exists(), f"{folder}: no {MANIFEST}; give the folder of a finished run ({again})")
+    manifest = read_json(file)
+    found = manifest.get("format")
     if isinstance(found, int) and found > FORMAT:
-        by = f"eulernet {manifest.get('eulernet')}"
-        raise UserError(f"{folder}: format {found}, written by {by}; this version reads format {FORMAT}: update it")
-    require(found == FORMAT, f"{folder / MANIFEST}: format {found}, this version reads format {FORMAT}")
-    sums = manifest.get("sha256")
-    require(isinstance(sums, dict), f"{folder / MANIFEST} is damaged: it lists no files")
-    there = parts(folder)
+        by = f"eulernet {str(manifest.get('eulernet'))[:80]}"
+        require(False, f"{folder}: format {found}, written by {by}; this version reads format {FORMAT}: update it")
+    require(found == FORMAT, f"{file}: format {str(found)[:80]}, this version reads format {FORMAT}")
+    sums: Any = manifest.get("sha256")
+    fits = isinstance(sums, dict) and len(sums) <= FILES
+    require(fits, f"{file} is damaged: it should list at most {FILES:,} files")
+    there = [name for name in parts(folder) if name != REPORT or name in sums]
     for name in sorted(set(sums) | set(there)):
-        require(name in there, f"{folder}: {name} is missing; copy the whole folder again")
+        require(name in there, f"{folder}: {name[:200]!r} is missing; copy the whole folder again")
         same = name in sums and checksum(folder / name) == sums[name]
         require(same, f"{folder}: {name} has changed since the run ended (its checksum differs); get the folder again")
 
 
 def parts(folder: Path) -> list[str]:
-    """The files of ``folder`` that a prediction depends on."""
-    names = ["config.json", "config.yaml", "model.safetensors", "preprocessor/meta.json"]
-    found = [name for name in names if (folder / name).is_file()]
-    return found + sorted(
-        f"preprocessor/vocab/{file.name}" for file in (folder / "preprocessor/vocab").glob("*.parquet")
-    )
-
-
-def checksum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """The files of ``folder`` that a prediction depends on, and its report."""
+    names = ["config.json", "config.yaml", "model.safetensors", REPORT, "preprocessor/meta.json"]
+    return [name for name in names if check_file(folder, name).exists()] + vocabularies(folder)

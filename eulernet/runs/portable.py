@@ -9,24 +9,26 @@ README.md          the model card
 """
 
 import gzip
-import os
 import re
 import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, require
+from eulernet.files import locked_folder, replacing
+from eulernet.runs.parts import FILES, PARTS, check_size
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
-PARTS = re.compile(
-    r"manifest\.json|config\.(json|yaml)|model\.safetensors|report\.json|evaluation\.json|README\.md"
-    r"|preprocessor/meta\.json|preprocessor/vocab/[^/]+\.parquet"
-)
+HEADER = 1 << 16  # bytes of a member's extended header, which is read into memory
+RATIO, ALWAYS = 100, 1 << 28  # an archive may hold so many times its own bytes, or so many bytes, whichever is more
+HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 def is_archive(path: Path) -> bool:
@@ -37,35 +39,62 @@ def is_archive(path: Path) -> bool:
 def unpacked(path: Path) -> Iterator[Path]:
     """The folder that ``path`` is, or one with the contents of the archive that it is, for as long as the block runs.
 
-    An archive is written to disk member by member: only plain files with the names that a predictor has, of what it
-    may hold in all no more than the disk has free. UserError for anything else in it.
+    UserError for an archive that ``unpack`` refuses. A folder that a killed process unpacked is removed by the next.
     """
-    if path.is_dir():
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise UserError(f"{str(path)[:80]}: {getattr(error, 'strerror', error)}") from None
+    if folder:
         yield path
         return
-    require(path.is_file(), f"{path}: no such folder or archive; give the folder of a finished run")
+    require(file, f"{path}: no such folder or archive; give the folder of a finished run")
     require(is_archive(path), f"{path}: give the folder of a run, or an archive that ends in {', '.join(ARCHIVES)}")
-    with tempfile.TemporaryDirectory(prefix="eulernet-") as name:
-        folder = Path(name)
+    with locked_folder(Path(tempfile.gettempdir()) / "eulernet-run") as new:
         try:
-            with tarfile.open(path) as archive:
-                room = shutil.disk_usage(folder).free
-                for member in archive:
-                    if member.isdir():
-                        continue
-                    inside = re.sub(r"^(\./)?", "", member.name)
-                    known = member.isfile() and PARTS.fullmatch(inside) is not None
-                    require(known, f"{path} holds {member.name!r}, which is no part of a predictor; it is refused")
-                    room -= member.size
-                    require(room > 0, f"{path} holds more than the disk of {folder} has room for")
-                    target, source = folder / inside, archive.extractfile(member)
-                    assert source is not None
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("xb") as stream:
-                        shutil.copyfileobj(source, stream)
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError) as error:
+            unpack(path, new)
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError, RecursionError) as error:
             raise UserError(f"{path} is truncated or damaged ({error}); get it again") from None
-        yield folder
+        yield new
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the archive ``path`` into ``folder`` member by member, each of them checked before it is read.
+
+    UserError for anything but plain files with the names that a predictor has, and beyond the limits on how many they
+    are, how large one is and how large all of them are.
+    """
+    most = max(RATIO * path.stat().st_size, ALWAYS)
+    room, count = min(most, shutil.disk_usage(folder).free // 2), 0
+    mode: Any = "r:" if path.name.lower().endswith(".tar") else "r:gz"
+    with tarfile.open(path, mode, tarinfo=Member) as archive:
+        for member in archive:
+            count += 1
+            require(count <= FILES, f"{path} holds more than {FILES:,} files, the limit")
+            if member.isdir():
+                continue
+            inside, shown = re.sub(r"^(\./)?", "", member.name), repr(member.name[:80])
+            known = member.isreg() and not member.issparse() and PARTS.fullmatch(inside) is not None
+            require(known, f"{path} holds {shown}, which is no part of a predictor; it is refused")
+            check_size(inside, member.size, f"{path}: {shown}")
+            room -= member.size
+            require(room > 0, f"{path} unpacks to more than {most >> 20:,} MiB, the limit, or half of the free disk")
+            target, source = folder / inside, archive.extractfile(member)
+            assert source is not None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as stream:
+                shutil.copyfileobj(source, stream)
+
+
+class Member(tarfile.TarInfo):
+    """Refuses long extended headers: tarfile would read them into memory, whatever size they say."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Member":
+        member = super().frombuf(buf, encoding, errors)
+        long = member.type in HEADERS and member.size > HEADER
+        require(not long, f"the archive has a header of {member.size:,} bytes; the limit is {HEADER:,}")
+        return member
 
 
 @contextmanager
@@ -73,18 +102,14 @@ def packing(path: Path) -> Iterator[Path]:
     """An empty folder that becomes ``path``, a folder or an archive, when the block ends without an error."""
     require(not path.exists(), f"{path} is there already; remove it, or give another path")
     require(path.absolute().parent.is_dir(), f"{path}: there is no folder {path.absolute().parent}")
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as name:
-        folder = Path(name) / "predictor"
+    with replacing(path.absolute(), place="path") as temporary:
+        folder = temporary.with_name("predictor") if is_archive(path) else temporary
         folder.mkdir()
         yield folder
-        if not is_archive(path):
-            folder.rename(path)
-            return
-        packed = Path(name) / path.name
-        with tarfile.open(packed, "w" if path.name.lower().endswith(".tar") else "w:gz") as archive:
-            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-                archive.add(file, file.relative_to(folder).as_posix(), filter=anonymous)
-        os.replace(packed, path)  # noqa: PTH105
+        if is_archive(path):
+            with tarfile.open(temporary, "w" if path.name.lower().endswith(".tar") else "w:gz") as archive:
+                for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                    archive.add(file, file.relative_to(folder).as_posix(), filter=anonymous)
 
 
 def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -93,67 +118,3 @@ def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uname = member.gname = ""
     member.mode = 0o644
     return member
-
-
-def card(config: Mapping[str, Any], meta: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
-    """README.md: what the model is, what it was trained on, how well it does, what it is for, and what it is not."""
-    name, dataset = config["model"]["name"], meta["name"]
-    parts, clicks = meta["rows_in"], meta["clicks"]
-    rows = ", ".join(f"{part} {parts[part]:,} ({clicks[part] / parts[part]:.2%} clicks)" for part in parts)
-    settings = "\n".join(f"* `{key}`: {value}" for key, value in config["model"].items() if key != "name")
-    columns = ", ".join(f"`{column}`" for column in dict.fromkeys(field["column"] for field in meta["fields"]))
-    return f"""---
-library_name: eulernet
-tags: [click-through-rate-prediction, recommender-systems, {name}]
----
-
-# {name} on {dataset}
-
-A click model of [eulernet](https://pypi.org/project/eulernet/): the probability that a row of raw values is a click.
-
-```python
-from eulernet import Predictor
-
-predictor = Predictor.load("PATH")  # this folder, or the archive that holds it
-predictor.fields  # the raw columns of a row
-predictor.predict(rows)  # a pandas or polars frame, a list of dictionaries, or the path of a CSV or Parquet file
-```
-
-## Data
-
-* Dataset: {dataset}; rows: {rows}
-* Protocol: {meta["protocol"]}
-* Raw columns: {columns}
-
-## Model
-
-{settings}
-{measured(report)}
-## Intended use
-
-Ranking and click probabilities for rows that come from where the training rows came from. Values that training did not
-know, or knew too rarely, share one id a field; a missing value is treated as training treated it.
-
-## Limits
-
-* The probabilities are those of the training data's click rate: a sample with other clicks, or another time, is not
-  calibrated. `python -m eulernet.evaluate run=PATH input=labelled.csv` measures it.
-* Clicks say what people were shown as much as what they like; nothing here corrects for that, or for groups of people
-  that the data treats unequally.
-"""
-
-
-def measured(report: Mapping[str, Any] | None) -> str:
-    """The section of the card on what training and evaluation found."""
-    if report is None:
-        return ""
-    lines = [
-        f"* {part}: AUC {report[part]['auc']:.6f}, logloss {report[part]['logloss']:.6f}" for part in ("valid", "test")
-    ]
-    for what, found in (report.get("evaluation") or {}).items():
-        for name, value in found["metrics"].items():
-            if value["value"] is not None:
-                interval = f" (95 %: {value['low']:.6f} to {value['high']:.6f})" if value.get("low") is not None else ""
-                lines.append(f"* {what}, {name.replace('_', ' ')}: {value['value']:.6f}{interval}")
-    trained = f"Seed {report['seed']}, best of {report['epochs']} epochs by validation AUC: {report['best_epoch']}."
-    return "\n## Metrics\n\n" + "\n".join(lines) + f"\n\n{trained} Nothing was chosen on the test split.\n"

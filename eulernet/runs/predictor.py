@@ -20,9 +20,10 @@ from eulernet.data.raw import Piece
 from eulernet.data.threads import in_order
 from eulernet.measures.metrics import sigmoid
 from eulernet.models.base import CTRModel
+from eulernet.runs.card import card
 from eulernet.runs.manifest import check_manifest, write_manifest
-from eulernet.runs.portable import card, packing, unpacked
-from eulernet.runs.reading import REPORT, read_json
+from eulernet.runs.portable import packing, unpacked
+from eulernet.runs.reading import REPORT, check_report, read_json
 from eulernet.runs.run import Run
 from eulernet.training.checkpoint import WEIGHTS
 
@@ -54,9 +55,11 @@ class Predictor:
             check_manifest(folder)
             run = Run(folder)
             model = run.model(device)  # first: a vocabulary may then be as large as its weights, and no larger
-            report = read_json(folder / REPORT) if (folder / REPORT).exists() else None
-            if report is not None and run.evaluations:
-                report["evaluation"] = run.evaluations
+            report = None
+            if (folder / REPORT).exists():
+                report = check_report(read_json(folder / REPORT), folder / REPORT, packed=True)
+                if run.evaluations:
+                    report["evaluation"] = run.evaluations
             return cls(model, run.preprocessor, run.config, report)
 
     def push(self, path: str | Path) -> None:

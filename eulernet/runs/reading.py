@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, require
+from eulernet.runs.parts import check_file
 
 REPORT, EVALUATION = "report.json", "evaluation.json"
-LONGEST = 16 << 20  # bytes of such a file
 
 
-def read_json(file: Path, longest: int = LONGEST) -> dict[str, Any]:
-    """What ``file`` says: names and values. UserError if it is damaged, or longer than ``longest`` bytes."""
+def read_json(file: Path) -> dict[str, Any]:
+    """What ``file``, which stands in the folder of a run, says: names and values. UserError if it is damaged."""
+    check_file(file.parent, file.name)
     try:
-        require(file.is_file() or not file.exists(), f"{file} is no plain file")
-        require(file.stat().st_size <= longest, f"{file} is larger than {longest >> 20} MiB, the limit")
         found = json.loads(file.read_text(encoding="utf-8"))
-    except UserError:
-        raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}); get it again") from None
     require(isinstance(found, dict), f"{file} is damaged: it should hold names and values")
@@ -56,8 +53,8 @@ NEEDED: dict[str, Callable[[Any], bool]] = {
     "dataset": _is_mapping, "dataset.name": _is_name, "dataset.digest": _is_name, "dataset.rows": _are(_is_count),
     "dataset.rows.train": _is_count, "dataset.rows.test": _is_count,
     "model": _is_name, "seed": _is_count, "parameters": _is_count, "best_epoch": _is_count, "epochs": _is_count,
-    "valid": _is_mapping, "valid.auc": _is_number, "valid.logloss": _is_number,
-    "test": _are(_is_number), "test.auc": _is_number, "test.logloss": _is_number, "seconds": _is_number,
+    "valid.auc": _is_number, "valid.logloss": _is_number, "valid": _is_mapping,
+    "test.auc": _is_number, "test.logloss": _is_number, "test": _are(_is_number), "seconds": _is_number,
     "config": _is_mapping, "config.model": _is_mapping, "config.train": _is_mapping,
 }  # fmt: skip
 OPTIONAL: dict[str, Callable[[Any], bool]] = {
@@ -68,11 +65,27 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
 ABSENT = object()
 
 
-def check_report(report: dict[str, Any], file: Path) -> dict[str, Any]:
-    """``report`` as it is. UserError that names the first value in it that ``eulernet.train`` does not write."""
-    missing = [key for key in NEEDED if "." not in key and key not in report]
+def check_evaluations(found: dict[str, Any], file: Path) -> dict[str, Any]:
+    """``found`` as it is. UserError unless it is what ``eulernet.evaluate`` writes."""
+
+    def is_measured(value: Any) -> bool:
+        return isinstance(value, dict) and "value" in value and _are(lambda one: one is None or _is_number(one))(value)
+
+    for what, one in found.items():
+        fits = isinstance(one, dict) and _are(is_measured)(one.get("metrics"))
+        require(fits, f"{file} is damaged: {what[:80]!r}; remove it, and evaluate again")
+    return found
+
+
+def check_report(report: dict[str, Any], file: Path, *, packed: bool = False) -> dict[str, Any]:
+    """``report`` as it is. UserError that names the first value in it that ``eulernet.train`` does not write.
+
+    That of a ``packed`` run has no configuration.
+    """
+    needed = {key: fits for key, fits in NEEDED.items() if not packed or key.partition(".")[0] != "config"}
+    missing = [key for key in needed if "." not in key and key not in report]
     require(not missing, f"{file} lacks {', '.join(missing)}: not a report of eulernet.train")
-    for key, fits in {**NEEDED, **OPTIONAL}.items():
+    for key, fits in {**needed, **OPTIONAL}.items():
         value: Any = report
         for name in key.split("."):
             value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT

@@ -16,7 +16,8 @@ from eulernet.data.store import read_meta
 from eulernet.errors import UserError, choose, require, require_known
 from eulernet.features import FieldSize
 from eulernet.models.base import CTRModel
-from eulernet.runs.reading import EVALUATION, REPORT, check_report, read_json
+from eulernet.runs.parts import check_file, check_vocabularies
+from eulernet.runs.reading import EVALUATION, REPORT, check_evaluations, check_report, read_json
 from eulernet.runs.weights import load_model
 from eulernet.settings import read_config
 from eulernet.training.checkpoint import LAST, WEIGHTS
@@ -63,12 +64,12 @@ class Run:
     def evaluations(self) -> dict[str, Any]:
         """evaluation.json: what ``eulernet.evaluate`` found, by the split or the file that it measured."""
         file = self.folder / EVALUATION
-        return read_json(file) if file.exists() else {}
+        return check_evaluations(read_json(file), file) if file.exists() else {}
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """The columns of metrics.csv, one entry an epoch."""
-        file = self.folder / "metrics.csv"
+        file = check_file(self.folder, "metrics.csv")
         try:
             with file.open(newline="") as stream:
                 lines = list(csv.DictReader(stream))
@@ -85,14 +86,13 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration: config.json in a packed run, else config.yaml, else what report.json says of it."""
-        file = self.folder / "config.json"
+        file = check_file(self.folder, "config.json")
         if file.exists():
             config = read_json(file)
-        elif (self.folder / "config.yaml").exists():
-            file = self.folder / "config.yaml"
+        elif (file := check_file(self.folder, "config.yaml")).exists():
             config = read_config(file)
         else:
-            config = self.report["config"]
+            file, config = self.folder / REPORT, self.report["config"]
         require(isinstance(config.get("model"), dict), f"{file} says nothing of a model")
         return config
 
@@ -131,6 +131,8 @@ class Run:
         """What ``read`` finds there. Its files may come from anywhere, so they may hold anything."""
         folder = self.folder / "preprocessor"
         try:
+            check_file(self.folder, "preprocessor/meta.json")
+            check_vocabularies(self.folder)
             return read(folder)
         except UserError:
             raise

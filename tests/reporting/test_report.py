@@ -170,7 +170,8 @@ def test_refuses_damaged_and_unfinished_runs(run_command):
     refused(run_command("report", "run=run"), "run in run has not finished; python -m eulernet.train resume=run")
     for damage, message in [
         (whole[:100], "run/report.json cannot be read"),
-        ("[]", "run/report.json lacks dataset, model"),
+        ("[]", "run/report.json is damaged: it should hold names and values"),
+        ("{}", "run/report.json lacks dataset, model"),
         (json.dumps({**json.loads(whole), "test": {}}), "run/report.json lacks test.auc"),
     ]:
         Path("run/report.json").write_text(damage)
