@@ -6,11 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from eulernet.errors import UserError, require
+from eulernet.features import Bag, FieldSize
 
 PARTS = re.compile(
     r"manifest\.json|config\.(json|yaml)|model\.safetensors|report\.json|evaluation\.json|README\.md"
     r"|preprocessor/meta\.json|preprocessor/vocab/[^/]+\.parquet"
 )
+COLUMNS = 100_000  # of the ids of a row
 FILES = 20_000  # in all: a field has a vocabulary
 # Bytes of a file that is read into memory whole, in MiB. Weights and vocabularies may have any size.
 LARGEST = {
@@ -58,3 +60,10 @@ def check_vocabularies(folder: Path) -> None:
         value = schema.get("value")
         fits = set(schema) == {"value", "id"} and value is not None and (value == pl.String or value.is_integer())
         require(fits and schema["id"] == pl.Int32, f"{file} is damaged: it should hold a value and an id a row")
+
+
+def check_columns(sizes: list[FieldSize], folder: Path) -> list[FieldSize]:
+    """``sizes`` as they are. UserError if a row of their fields has more columns than any model is given."""
+    columns = sum(size.length if isinstance(size, Bag) else 1 for size in sizes)
+    require(columns <= COLUMNS, f"{folder}: a row has {columns:,} columns of ids; the limit is {COLUMNS:,}")
+    return sizes

@@ -16,7 +16,7 @@ from eulernet.data.store import read_meta
 from eulernet.errors import UserError, choose, require, require_known
 from eulernet.features import FieldSize
 from eulernet.models.base import CTRModel
-from eulernet.runs.parts import check_file, check_vocabularies
+from eulernet.runs.parts import check_columns, check_file, check_vocabularies
 from eulernet.runs.reading import EVALUATION, REPORT, check_evaluations, check_report, read_json
 from eulernet.runs.weights import load_model
 from eulernet.settings import read_config
@@ -125,7 +125,11 @@ class Run:
     @cached_property
     def field_sizes(self) -> list[FieldSize]:
         """What the model knows of each field."""
-        return self._from_preprocessor(lambda folder: field_sizes(read_meta(folder, "train again with this version")))
+        return self._from_preprocessor(lambda folder: check_columns(field_sizes(self._meta(folder)), folder))
+
+    @staticmethod
+    def _meta(folder: Path) -> dict[str, Any]:
+        return read_meta(folder, "train again with this version")
 
     def _from_preprocessor(self, read: Callable[[Path], T]) -> T:
         """What ``read`` finds there. Its files may come from anywhere, so they may hold anything."""
@@ -164,7 +168,7 @@ class Run:
         data = self.open_store(data_dir)
         require_known(split, data.splits, f"unknown split {split!r}")
         if (self.folder / "preprocessor").is_dir():
-            meta = self._from_preprocessor(lambda folder: read_meta(folder, "train again with this version"))
+            meta = self._from_preprocessor(self._meta)
             require(data.meta == meta, f"the store {data.folder} is not the one that {self.folder} was trained on")
         model = load_model(self.folder / WEIGHTS, self.config["model"], data.field_sizes).to(device)
         train, rows = self.config.get("train", {}), data.splits[split]
