@@ -50,3 +50,10 @@ def keep_freed_memory() -> None:
     if mallopt is not None and (mallopt(-3, 1 << 30) or mallopt(-3, 32 << 20)):
         mallopt(-1, (1 << 31) - 1)
         mallopt(-2, 64 << 20)
+
+
+def return_freed_memory() -> None:
+    """Let glibc return what is free to the system, also where it lies between blocks that are in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -28,12 +29,14 @@ from starlette.routing import Route
 
 import eulernet
 from eulernet.errors import UserError, require
+from eulernet.memory import return_freed_memory
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.batches import Batcher
 from eulernet.serving.guard import Guard, is_loopback
 from eulernet.serving.rows import Refused, explain
 
-BODIES = 64  # bodies of the largest size that may be under way together: more are told to come back
+BODIES = 16  # bodies of the largest size that may be under way together: more are told to come back
+FREED = 1 << 26  # bytes of bodies after which memory is returned to the system
 Reload = Callable[[str | None], Awaitable[str]]  # of a run, or of the one that is served; says what was loaded
 
 
@@ -63,6 +66,7 @@ class Service:
         self.limits = limits
         self.hosts = hosts
         self.held = 0  # bytes of bodies under way
+        self.freed = 0  # since memory was returned
         self.batcher = Batcher(predictor, limits.max_rows, limits.max_waiting)
         self.reload: Reload | None = None
         self.show(predictor)
@@ -98,15 +102,19 @@ class Service:
         sent_as = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if sent_as != "application/json":
             raise Refused(415, "send JSON, with the header Content-Type: application/json")
-        seconds = self.limits.answer_seconds
         try:
-            async with self.body_of(request) as body, asyncio.timeout(seconds):
-                scores = await self.batcher.predict(body)
-        except TimeoutError:
-            raise Refused(503, f"no answer within {seconds:g} seconds; try again") from None
+            async with self.body_of(request) as body:
+                scores = await self.score(body)
         except UserError as error:
             return JSONResponse(explain(str(error), list(self.batcher.predictor.preprocessor.columns)), 422)
         return JSONResponse({"probabilities": scores.tolist()})
+
+    async def score(self, body: bytes) -> np.ndarray:
+        seconds = self.limits.answer_seconds
+        try:
+            return await asyncio.wait_for(self.batcher.predict(body), seconds)
+        except TimeoutError:
+            raise Refused(503, f"no answer within {seconds:g} seconds; try again") from None
 
     @contextlib.asynccontextmanager
     async def body_of(self, request: Request) -> AsyncIterator[bytes]:
@@ -114,26 +122,38 @@ class Service:
 
         More than the limit is read but not kept: a client that is cut off sees no answer.
         """
-        body, length, limits = bytearray(), 0, self.limits
+        chunks, length, limits = list[bytes](), 0, self.limits
+        claimed = min(int(request.headers.get("content-length", 0)), limits.body_bytes)
+        self.held += claimed
         try:
-            try:
-                async with asyncio.timeout(limits.body_seconds):
-                    async for chunk in request.stream():
-                        length += len(chunk)
-                        if length <= limits.body_bytes:
-                            body += chunk
-                            self.held += len(chunk)
-                        if self.held > BODIES * limits.body_bytes:
-                            raise Refused(503, "too many bodies are under way; try again")
-            except TimeoutError:
-                raise Refused(408, f"the body took longer than {limits.body_seconds:g} seconds") from None
-            except ClientDisconnect:
-                raise Refused(400, "the connection was closed within the body") from None
+            async with asyncio.timeout(limits.body_seconds):
+                self.check_held()
+                async for chunk in request.stream():
+                    length += len(chunk)
+                    if length <= limits.body_bytes:
+                        chunks.append(chunk)
+                        self.held += max(length - claimed, 0)  # of a body whose length was not said
+                        claimed = max(length, claimed)
+                        self.check_held()
             if length > limits.body_bytes:
                 raise Refused(413, f"a body has at most {limits.max_body:g} MiB; send several")
-            yield bytes(body)
+            body = b"".join(chunks)
+            chunks.clear()
+            yield body
+        except TimeoutError:
+            raise Refused(408, f"the body took longer than {limits.body_seconds:g} seconds") from None
+        except ClientDisconnect:
+            raise Refused(400, "the connection was closed within the body") from None
         finally:
-            self.held -= len(body)
+            self.held -= claimed
+            self.freed += claimed
+            if self.freed > FREED > self.held:
+                self.freed = 0
+                asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
+
+    def check_held(self) -> None:
+        if self.held > BODIES * self.limits.body_bytes:
+            raise Refused(503, "too many bodies are under way; try again")
 
     async def metadata(self, _: Request) -> Response:
         return Response(self.about, media_type="application/json")
@@ -165,7 +185,7 @@ class Service:
 
 async def refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    headers = {"connection": "close"} if error.status in (408, 413, 415) else {}
+    headers = {"connection": "close"} if error.status in (408, 413, 415, 503) else {}
     if error.status == 503:
         headers["retry-after"] = "1"
     return JSONResponse({"error": str(error)}, error.status, headers=headers)

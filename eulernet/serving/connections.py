@@ -11,7 +11,8 @@ from eulernet.serving.guard import BUSY
 HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
 WRITE_SECONDS = 10.0  # that a client may take nothing of an answer
 HEADER_BYTES = 1 << 16
-PIPELINE = 16  # requests that a client may send before it reads the answer to the first
+READ = 1 << 16  # bytes that are read of one connection before the next has its turn
+PIPELINE = 4  # requests that a client may send before it reads the answer to the first
 SPARE = 64  # connections above the limits, which are asked for their health alone
 
 
@@ -61,6 +62,7 @@ class Protocol(HttpToolsProtocol):
         self.open_ones = open_ones
         self.whose = ""
         self.counted = True
+        self.stopping = False
         self.header_bytes = 0
         self.patience: TimerHandle | None = None  # with the client's headers
         self.writing: TimerHandle | None = None  # patience with a client that does not read
@@ -68,6 +70,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # so that pause_writing says when a client does not read
+        transport.max_size = READ  # type: ignore[attr-defined]  # asyncio's, at its own 256 KiB others wait longer
         self.whose = self.client[0] if self.client else ""
         self.patience = self.loop.call_later(HEADER_SECONDS, self.hang_up)
         self.open_ones.enter(self)
@@ -82,6 +85,12 @@ class Protocol(HttpToolsProtocol):
         """End the connection at once, with whatever was not sent yet."""
         self.open_ones.leave(self)
         self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Answer what is being answered, and nothing more on this connection."""
+        self.stopping = True
+        self.pipeline.clear()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -105,8 +114,12 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
+        if self.stopping:
+            self.pipeline.clear()
         super().on_response_complete()
-        if self.counted and not self.pipeline:
+        if self.stopping:
+            self.transport.close()
+        elif self.counted and not self.pipeline:
             self.open_ones.silent[self] = None
 
     def forgive(self) -> None:
