@@ -5,12 +5,12 @@
     python scripts/figures.py curves [results=results/movielens_1m] [base=eulernet_averaged]
 
 * ``planted`` trains tuned=synthetic/eulernet_planted once a seed, the data drawn anew for each, and compares the
-  order vectors that were planted with those that were learned (how: eulernet/interactions/recovery.py). Runs that are
+  order vectors that were planted with those that were learned (how: scripts/learned/recovery.py). Runs that are
   in the folder already are not trained again.
 * ``interactions`` takes a finished run of EulerNet with one layer: the fields of its order vectors, and the AUC that
   vectors and sets of up to ``largest`` fields carry on (at most 200,000 rows of) the validation split. A summand of the
   logit is exchanged between rows drawn at random, all else of a row stays; what the summands are is in
-  eulernet/interactions/terms.py.
+  scripts/learned/terms.py.
 * ``curves`` draws the test AUC, mean and standard deviation over seeds, of the settings in the folder that differ from
   ``base`` by the number of layers, by the number of order vectors, or by the embedding dimension alone.
 
@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from learned.permutation import carried
+from learned.recovery import Recovery, by_chance, learned_directions, match
+from learned.terms import Explicit, Fields
 from omegaconf import OmegaConf
 
 from eulernet.data.dataset import Split
 from eulernet.data.sets.synthetic import hidden_logs
 from eulernet.errors import UserError, choose, require
-from eulernet.interactions.permutation import carried
-from eulernet.interactions.recovery import Recovery, by_chance, learned_directions, match
-from eulernet.interactions.terms import Explicit, Fields
 from eulernet.reporting.compare import mean_and_deviation
 from eulernet.runs.groups import essence
 from eulernet.runs.predictor import Predictor

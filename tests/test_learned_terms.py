@@ -5,10 +5,10 @@ from itertools import chain, combinations, product
 import numpy as np
 import pytest
 import torch
+from learned.permutation import carried
+from learned.terms import Explicit
 
 from eulernet.errors import UserError
-from eulernet.interactions.permutation import carried
-from eulernet.interactions.terms import Explicit
 from eulernet.measures.metrics import auc
 from eulernet.models import MODELS
 

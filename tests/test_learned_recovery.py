@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from learned.recovery import by_chance, leading, learned_directions, match
 
-from eulernet.interactions.recovery import by_chance, leading, learned_directions, match
 from eulernet.models import EulerNet
 
 PLANTED = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0], [0.0, 0.5, 0.0, 2.0]])

@@ -23,8 +23,8 @@ from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from eulernet.interactions.terms import Explicit
 from eulernet.models.eulernet import EulerNet
+from learned.terms import Explicit
 
 
 @dataclass(frozen=True)
