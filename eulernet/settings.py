@@ -5,6 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +85,13 @@ def _converted(value: Any, hint: Any) -> Any:
 def _key(key: Any) -> str:
     """A name as it stands in YAML: ``{1: category}`` is of a column called 1."""
     return str(key).lower() if key is None or isinstance(key, bool) else str(key)
+
+
+@cache
+def machine_keys() -> tuple[str, ...]:
+    """Keys that say where a command runs and where its files are: no result depends on them."""
+    files = [read_config(conf_dir() / f"{name}.yaml") for name in ("machine", "store")]
+    return tuple(key for file in files for key in file if key != "defaults")
 
 
 class _Loader(yaml.SafeLoader):

@@ -17,15 +17,15 @@ from eulernet.distributed import launch
 from eulernet.errors import UserError
 from eulernet.files import short
 from eulernet.runs.train import follow, train
+from eulernet.settings import machine_keys
 from eulernet.training.checkpoint import LAST
 from eulernet.training.device import device_of_job
 from eulernet.training.files import locked_run
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
 MAY_CHANGE = (
-    "resume", "device", "raw", "data_dir", "memory", "accept_terms",
-    "logger", "train.max_epochs", "train.patience", "train.checkpoint_every", "train.embedding",
-    "train.keep_checkpoints", "train.rank_timeout",
+    *machine_keys(), "resume", "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
+    "train.embedding", "train.keep_checkpoints", "train.rank_timeout",
 )  # fmt: skip
 
 

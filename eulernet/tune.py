@@ -12,6 +12,7 @@ from eulernet.cli.callbacks import discard_unless_started
 from eulernet.cli.resume import saved_config
 from eulernet.errors import UserError
 from eulernet.files import short
+from eulernet.settings import machine_keys
 
 try:
     import matplotlib  # noqa: F401 (found missing now, not after a night of search)
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # What may change when a search goes on: how far and where it runs, not what it searches.
 MAY_CHANGE = (
-    "resume", "trials", "workers", "timeout", "test", "device", "raw", "data_dir", "memory", "accept_terms", "storage",
+    *machine_keys(), "resume", "trials", "workers", "timeout", "test", "storage",
 )  # fmt: skip
 
 

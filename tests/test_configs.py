@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from eulernet.models import MODELS
-from eulernet.settings import conf_dir, construct
+from eulernet.settings import conf_dir, construct, machine_keys
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
@@ -106,3 +106,12 @@ def test_a_shuffle_seed_follows_the_seed_and_the_split_does_not():
     cfg = composed("seed=9")
     assert cfg["train"]["shuffle_seed"] == 9
     assert cfg["dataset"]["split_seed"] == 2021
+
+
+def test_keys_of_the_machine_make_no_other_experiment_and_may_change():
+    from eulernet import train, tune
+    from eulernet.runs.groups import INCIDENTAL
+
+    keys = {"device", "raw", "data_dir", "accept_terms", "memory"}
+    assert set(machine_keys()) == keys
+    assert keys <= set(INCIDENTAL) & set(train.MAY_CHANGE) & set(tune.MAY_CHANGE)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from eulernet.runs.run import Run
+from eulernet.settings import machine_keys
 
 ABSENT = object()  # a key that a configuration lacks
 # Settings that do not make it another experiment.
 INCIDENTAL = (
-    "seed", "device", "raw", "data_dir", "accept_terms", "memory", "resume", "train.shuffle_seed", "logger",
-    "train.keep_checkpoints", "train.rank_timeout",
+    *machine_keys(), "seed", "resume", "train.shuffle_seed", "logger", "train.keep_checkpoints", "train.rank_timeout",
 )  # fmt: skip
 
 
