@@ -231,3 +231,40 @@ def test_a_mistake_is_one_line_of_the_first_process(tmp_path, args, message):
     assert processes.printed(tmp_path, 1) == ""
     if "train.lr=1e30" not in args:
         assert not (tmp_path / "work" / "outputs").exists()
+
+
+def strike(rank: int, what: signal.Signals, folder: Path, *args: str) -> None:
+    """The command, in which ``rank`` gets the signal ``what`` at its 10th batch: the second epoch."""
+    from eulernet.models import EulerNet
+
+    steps, calculate_loss = iter(range(1, 10**6)), EulerNet.calculate_loss
+
+    def struck(self, x, y):
+        if next(steps) == 10:
+            os.kill(os.getpid(), what)
+        return calculate_loss(self, x, y)
+
+    if int(os.environ["RANK"]) == rank:
+        EulerNet.calculate_loss = struck
+    processes.command(folder, *args)
+
+
+@pytest.mark.parametrize(
+    ("struck", "what"),
+    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],
+    ids=["first", "other", "frozen"],
+)
+def test_the_rank_that_is_left_says_how_to_go_on(tmp_path, struck, what):
+    """Also when the other one is there, but frozen: after train.rank_timeout."""
+    (tmp_path / "work").mkdir()
+    args = [*SYNTHETIC, "train.rank_timeout=5", "hydra.run.dir=run"]
+    members = processes.start(2, strike, struck, what, tmp_path / "work", *args, folder=tmp_path)
+    left = 1 - struck
+    members[left].join(240)
+    members[struck].kill()
+    assert members[left].exitcode == 1, processes.printed(tmp_path, left)
+    (line,) = processes.printed(tmp_path, left).splitlines()
+    assert line.startswith(f"error: process {left}: another process of this run ended, or did not answer; go on with: ")
+    assert "torchrun --standalone --nproc-per-node 2 -m eulernet.train resume=" in line
+    assert not list((tmp_path / "work" / "run").rglob("*.new"))
+    assert command(tmp_path, f"resume={line.rpartition('resume=')[2]}") == [0, 0]
