@@ -87,6 +87,7 @@ def fit(
         number, lr = len(history) + 1, learning_rate(config, history)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
+        require_whole(data)
         loss = train_epoch(state, data.train, config, save)
         valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
         rate = len(data.train) / state.seconds
@@ -104,6 +105,12 @@ def fit(
 
     load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
+
+
+def require_whole(data: Dataset) -> None:
+    """UserError if the store was cut short since it was opened: to read what is missing would end the process."""
+    if any(split.mapped for split in data.splits.values()) and data.folder.is_dir():
+        Dataset.open(data.folder)
 
 
 def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[[], None]) -> float:

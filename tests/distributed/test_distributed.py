@@ -268,3 +268,23 @@ def test_the_rank_that_is_left_says_how_to_go_on(tmp_path, struck, what):
     assert "torchrun --standalone --nproc-per-node 2 -m eulernet.train resume=" in line
     assert not list((tmp_path / "work" / "run").rglob("*.new"))
     assert command(tmp_path, f"resume={line.rpartition('resume=')[2]}") == [0, 0]
+
+
+def full_disk(rank: int, folder: Path, *args: str) -> None:
+    """The command, in which ``rank`` cannot make its copy of the store."""
+    from eulernet.data.dataset import Dataset
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "data")
+
+    if int(os.environ["RANK"]) == rank:
+        Dataset.open = full
+    processes.command(folder, *args)
+
+
+def test_another_ranks_full_disk_is_one_line_of_the_first(tmp_path):
+    (tmp_path / "work").mkdir()
+    members = processes.start(2, full_disk, 1, tmp_path / "work", *SYNTHETIC, folder=tmp_path)
+    assert processes.finish(members, tmp_path) == [1, 1]
+    assert processes.printed(tmp_path, 0) == "error: process 1: [Errno 28] No space left on device: 'data'\n"
+    assert processes.printed(tmp_path, 1) == ""

@@ -1,6 +1,8 @@
 """Training: same seed, same bits; a stopped run goes on to the same bits; the schedule, the penalties, the average."""
 
 import csv
+import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from eulernet.models import EulerNet
 from eulernet.models.dnn import DNN
 from eulernet.training import loop
 from eulernet.training.average import Average
+from eulernet.training.checkpoint import load_last
 from eulernet.training.history import Epoch
 from eulernet.training.loop import fit, learning_rate
 from eulernet.training.optimizers import OPTIMIZERS, Method
@@ -302,3 +305,27 @@ def test_scores_that_are_not_finite_are_refused(data):
 def test_impossible_settings(changes, message):
     with pytest.raises(UserError, match=message):
         replace(CONFIG, **changes)
+
+
+def test_a_store_cut_short_while_training_is_one_line(tmp_path, monkeypatch):
+    """Before the next epoch reads what is missing."""
+    monkeypatch.setattr("eulernet.data.dataset.SMALL", 0)  # stays a file
+    data = toy_data(tmp_path / "data")
+
+    def cut(history, _):
+        os.truncate(data.folder / "x.npy", 1000)
+
+    with pytest.raises(UserError, match=r"x\.npy"):
+        fit(new_model(data), data, CONFIG, CPU, tmp_path, identity=IDENTITY, loggers=[cut])
+    assert len(load_last(tmp_path, **IDENTITY)["history"]) == 1
+
+
+def test_a_store_removed_while_training_stays_readable(tmp_path, monkeypatch):
+    monkeypatch.setattr("eulernet.data.dataset.SMALL", 0)
+    data = toy_data(tmp_path / "data")
+
+    def remove(history, _):
+        shutil.rmtree(data.folder, ignore_errors=True)
+
+    history, _ = fit(new_model(data), data, CONFIG, CPU, tmp_path, identity=IDENTITY, loggers=[remove])
+    assert len(history) == 4
