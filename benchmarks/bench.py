@@ -22,8 +22,9 @@ from typing import Any
 
 FIRST_STEP = """
 import os
-from torch.optim.optimizer import register_optimizer_step_post_hook
-register_optimizer_step_post_hook(lambda *_: os._exit(0))
+from eulernet.training.optimizers import TableOptimizer
+step = TableOptimizer.step
+TableOptimizer.step = lambda self: (step(self), os._exit(0))
 from eulernet.train import main
 main()
 """
