@@ -8,7 +8,7 @@ from typing import Any
 
 from eulernet.campaigns.block import Block, Published
 from eulernet.reporting.compare import mean_and_deviation
-from eulernet.runs.groups import Setting
+from eulernet.runs.groups import Setting, measured
 
 UNKNOWN = "not transcribed"
 
@@ -92,6 +92,7 @@ def escape(text: str) -> str:
 def long_csv(blocks: Sequence[Block]) -> str:
     """A line a setting and dataset, everything in figures."""
     rows: list[dict[str, Any]] = []
+    tested = measured(setting for block in blocks for setting in block.settings)
     for block in blocks:
         verdict, places = block.verdict(), block.ranks("auc")
         for setting in block.settings:
@@ -102,7 +103,7 @@ def long_csv(blocks: Sequence[Block]) -> str:
                 "place": places[setting.name] + 1 if places else None,
             }
             line["seeds"] = " ".join(str(run.seed) for run in setting.runs)
-            for split, metric in (("test", "auc"), ("test", "logloss"), ("valid", "auc"), ("valid", "logloss")):
+            for split, metric in (*(("test", one.name) for one in tested), ("valid", "auc"), ("valid", "logloss")):
                 values = setting.values(split, metric)
                 line[f"{split}_{metric}"] = means.mean(values)
                 line[f"{split}_{metric}_std"] = means.stdev(values) if len(values) > 1 else None

@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from eulernet.cli.door import FAILED
+from eulernet.measures.table import MEASURES
 
 _made: list[Path] = []  # folders that this process is about to make, innermost first
 
@@ -59,7 +60,10 @@ class Failures(Callback):
 
 
 class SweepTable(Callback):
-    """Collect the report.json of every run under the sweep's folder into results.csv, and print it."""
+    """Collect the report.json of every run under the sweep's folder into results.csv, and print it.
+
+    The file has every measure of the test rows, what is printed AUC and logloss.
+    """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.started = time.time()
@@ -79,10 +83,8 @@ class SweepTable(Callback):
                 {
                     "run": file.parent.name,
                     **changed,
-                    "valid_auc": report["valid"]["auc"],
-                    "valid_logloss": report["valid"]["logloss"],
-                    "test_auc": report["test"]["auc"],
-                    "test_logloss": report["test"]["logloss"],
+                    **{f"valid_{name}": report["valid"][name] for name in ("auc", "logloss")},
+                    **{f"test_{one.name}": report["test"][one.name] for one in MEASURES if one.name in report["test"]},
                     "best_epoch": report["best_epoch"],
                     "seconds": round(report["seconds"], 1),
                 }
@@ -91,5 +93,7 @@ class SweepTable(Callback):
             table = pd.DataFrame(rows)
             table.to_csv(folder / "results.csv", index=False)
             swept = [name for name in overrides if table[name].nunique(dropna=False) > 1]
-            shown = table[["run", *swept, *(name for name in table if name not in {"run", *overrides})]]
+            more = (f"test_{one.name}" for one in MEASURES if one.name not in ("auc", "logloss"))
+            hidden = {"run", *overrides, *more}
+            shown = table[["run", *swept, *(name for name in table if name not in hidden)]]
             print(f"\n{shown.to_string(index=False, float_format='{:.6f}'.format)}\n\n{folder / 'results.csv'}")

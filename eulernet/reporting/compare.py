@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from eulernet.measures.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
+from eulernet.measures.table import BY_NAME
 from eulernet.reporting.html import Html, breakable, tag
 from eulernet.reporting.page import table
-from eulernet.runs.groups import Setting
+from eulernet.runs.groups import Setting, measured
 from eulernet.runs.run import Run
 
 
@@ -50,6 +51,21 @@ def comparison(found: Sequence[Setting], scores: StoreScores | None) -> Html:
         "minutes",
     )
     return tag("figure", tag("div", table(heads, rows, wide=True), class_="scroll"), class_="wide")
+
+
+def others(found: Sequence[Setting]) -> Html:
+    """What else was measured of the test rows, where every run has it."""
+    more = [measure for measure in measured(found) if measure.name not in ("auc", "logloss")]
+    if not more:
+        return Html()
+    rows = [
+        (setting.name, *(mean_and_deviation(setting.values("test", measure.name)) for measure in more))
+        for setting in found
+    ]
+    drawn = table(("setting", *(measure.title for measure in more)), rows, wide=True)
+    return tag(
+        "details", tag("summary", "Other measures"), tag("figure", tag("div", drawn, class_="scroll"), class_="wide")
+    )
 
 
 def note(found: Sequence[Setting]) -> Html:
@@ -105,7 +121,7 @@ def adjusted(tests: Sequence[Comparison | None]) -> list[float | None]:
 
 def order(found: Sequence[Setting], metric: str) -> list[int]:
     """The indices of the settings, best first."""
-    sign = -1 if metric == "auc" else 1
+    sign = -1 if BY_NAME[metric].higher_is_better else 1
     return sorted(range(len(found)), key=lambda i: sign * means.mean(found[i].values("test", metric)))
 
 

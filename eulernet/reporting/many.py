@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eulernet.reporting import curves
 from eulernet.reporting.charts import intervals, legend, spread
-from eulernet.reporting.compare import StoreScores, comparison, note, order
+from eulernet.reporting.compare import StoreScores, comparison, note, order, others
 from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, header, left_out, part, section
 from eulernet.runs.groups import Setting, settings
@@ -45,7 +45,9 @@ def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequenc
     seeds = sorted({run.seed for run in runs})
     rows = runs[0].report["dataset"]["rows"]["test"]
     about = f"Tested on {rows:,} rows; mean ± standard deviation over seeds ({', '.join(map(str, seeds))}), best first."
-    parts = [section("Results", about, tag("div", comparison(found, scores), class_="scroll"), note(found))]
+    parts = [
+        section("Results", about, tag("div", comparison(found, scores), class_="scroll"), note(found), others(found))
+    ]
     named = [(styles[setting.name], setting.name) for setting in found[: len(COLOURS)]]
     if len(found) > len(COLOURS):
         named.append(("mute", f"{len(found) - len(COLOURS)} others"))

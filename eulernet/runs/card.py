@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eulernet.measures.table import MEASURES
+
 
 def card(config: Mapping[str, Any], meta: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
     """README.md: what the model is, what it was trained on, how well it does, what it is for, and what it is not."""
@@ -56,9 +58,10 @@ def measured(report: Mapping[str, Any] | None) -> str:
     """The section of the card on what training and evaluation found."""
     if report is None:
         return ""
-    lines = [
-        f"* {part}: AUC {report[part]['auc']:.6f}, logloss {report[part]['logloss']:.6f}" for part in ("valid", "test")
-    ]
+    lines = []
+    for part in ("valid", "test"):
+        known = [measure for measure in MEASURES if measure.name in report[part]]
+        lines.append(f"* {part}: " + ", ".join(f"{one.title} {report[part][one.name]:.6f}" for one in known))
     for what, found in (report.get("evaluation") or {}).items():
         for name, value in found["metrics"].items():
             if value["value"] is not None:

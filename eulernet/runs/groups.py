@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eulernet.measures.table import MEASURES, Measure
 from eulernet.runs.run import Run
 from eulernet.settings import machine_keys
 
@@ -24,8 +25,15 @@ class Setting:
     name: str
     runs: list[Run]
 
-    def values(self, split: str, metric: str) -> list[float]:
-        return [run.report[split][metric] for run in self.runs]
+    def values(self, split: str, measure: str) -> list[float]:
+        """That of each run. Of what older versions did not measure there may be fewer, or none."""
+        return [run.report[split][measure] for run in self.runs if measure in run.report[split]]
+
+
+def measured(found: Iterable[Setting]) -> list[Measure]:
+    """The measures of the test rows that every run of these settings has: reports of older versions have two."""
+    runs = [run for setting in found for run in setting.runs]
+    return [measure for measure in MEASURES if all(measure.name in run.report["test"] for run in runs)]
 
 
 def settings(runs: Sequence[Run]) -> list[Setting]:
