@@ -142,7 +142,7 @@ def test_columns_that_cannot_be_kept(run_command, trained, tmp_path):
     trained.rows.with_columns(many=pl.Series([[1, 2]] * 2000)).write_parquet(tmp_path / "in.parquet")
     assert_refused(run_command("predict", *keys, "output=out.csv", "keep=[user,user]"), "keep: user is there twice")
     ended = run_command("predict", *keys, "output=out.csv", "keep=[many]")
-    assert_refused(ended, "column many holds lists, which text has no form for; give output=.parquet")
+    assert_refused(ended, "column many holds List(Int64), which text has no form for; give output=.parquet")
     assert run_command("predict", *keys, "output=out.parquet", "keep=[many]").code == 0
     assert pl.read_parquet("out.parquet")["many"].to_list() == [[1, 2]] * 2000
 

@@ -113,9 +113,6 @@ def require_columns(file: Path, wanted: Collection[str], there: Sequence[str]) -
 
 def parse_block(file: Path, block: bytes, line: int, names: Sequence[str], form: Format) -> pl.DataFrame:
     """The frame of a block that starts at ``line`` of ``file``, or a UserError that names the line that is wrong."""
-    if line == 1:
-        block = block.removeprefix(BOM)
-    block = form.quoting.unescape(block)
     try:
         return parse(block, names, form)
     except (pl.exceptions.PolarsError, UserError) as error:
@@ -215,7 +212,7 @@ def kind_of(dtype: Dtype) -> str:
 
 def line_of(file: Path, block: bytes, first: int, form: Format, blank: bool, row: int) -> str:
     """Where the i-th row of a block stands."""
-    start, _ = form.quoting.rows(block, blank=blank)[row]
+    start, _ = quoting(form.separator, form.quote).rows(block, blank=blank)[row]
     return f"{file}, line {first + block.count(LINE_END, 0, start)}"
 
 

@@ -38,8 +38,9 @@ def _text(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[
 
         def write(frame: pl.DataFrame) -> None:
             nonlocal first
-            nested = next((name for name, dtype in frame.schema.items() if dtype.is_nested()), None)
-            require(nested is None, f"column {nested} holds lists, which text has no form for; give output=.parquet")
+            for name, dtype in frame.schema.items():
+                odd = dtype.is_nested() or dtype == pl.Binary
+                require(not odd, f"column {name} holds {dtype}, which text has no form for; give output=.parquet")
             stream.write(frame.write_csv(separator=separator, include_header=first).encode())
             first = False
 

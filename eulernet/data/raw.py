@@ -14,6 +14,7 @@ import polars as pl
 
 from eulernet.data.columns import conform
 from eulernet.data.lines import (
+    BOM,
     KEPT,
     Dtype,
     Format,
@@ -186,9 +187,10 @@ def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
         if form.header:
             names, header = header_of(file, stream, form)
             line += header
-            require_columns(file, [*form.columns, *form.kept], names)
+        require_columns(file, [*form.columns, *form.kept], names)
         size, blank = max(memory // (16 * pl.thread_pool_size()), SMALLEST_BLOCK), len(names) == 1
         for block in blocks(file, stream, size, form, blank=blank):
+            block = form.quoting.unescape(block.removeprefix(BOM) if line == 1 else block)
             yield (
                 partial(parse_block, file, block, line, names, form),
                 partial(line_of, file, block, line, form, blank),
@@ -209,5 +211,5 @@ def is_columnar(file: Path) -> bool:
 def _refused(file: Path, work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # which polars' readers also raise
         raise UserError(f"{file} is damaged ({str(error).splitlines()[0]})") from None

@@ -268,6 +268,21 @@ def test_a_header_may_be_long_and_hold_separators_and_line_ends(tmp_path):
         make(tmp_path / "log.csv", tmp_path)
 
 
+def test_a_header_that_is_missing_in_one_of_the_files_is_named(tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    pl.read_csv(csv().encode()).with_columns(user=pl.lit("u")).write_parquet(folder / "a.parquet")
+    (folder / "b.csv").write_text("1,2\n")
+    with pytest.raises(UserError, match=r"b.csv: no column 'user'"):
+        make(folder, tmp_path, columns=["click", "word"])
+
+
+def test_the_line_of_a_wrong_row_after_escaped_quotes(tmp_path):
+    (tmp_path / "log.csv").write_text('click,word\n1,"a \\"\n\\" b"\n0,"c\nd"\n5,x\n')
+    with pytest.raises(UserError, match=r"log.csv, line 6: the label is 5"):
+        make(tmp_path / "log.csv", tmp_path, escape="\\")
+
+
 # Which files, and in which order.
 
 
