@@ -45,9 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument(
-        "--longest", type=float, default=8.0, help="seconds at most from its first run at work to a kill"
-    )
+    parser.add_argument("--longest", type=float, default=8.0, help="seconds at most from its first epoch to a kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     moments = random.Random(options.seed)
@@ -58,7 +56,8 @@ def main() -> None:
         for kill in range(options.kills):
             out = Path(work) / f"killed_{done}"
             process = reproduce(out, options.jobs, work)
-            while not at_work(process) and process.poll() is None:
+            trained, amidst = epochs(out), moments.random() < 0.8  # else while the workers start
+            while not (at_work(process) if not amidst else epochs(out) > trained) and process.poll() is None:
                 time.sleep(0.05)
             try:
                 process.wait(moments.uniform(0, options.longest))
@@ -75,7 +74,8 @@ def main() -> None:
             process.wait()
             faults += outliving(running)
             met[what] += 1
-            print(f"kill {kill + 1}: {what}, {len(running)} runs at work, {ended(out)}", flush=True)
+            there = f"{ended(out)}, {epochs(out)} epochs"
+            print(f"kill {kill + 1}: {what}, {len(running)} runs at work, {there}", flush=True)
         for out in sorted(Path(work).glob("killed_*")):
             for _ in range(2):  # the second finds nothing to do
                 code = reproduce(out, options.jobs, work).wait()
@@ -106,6 +106,11 @@ def at_work(process: "subprocess.Popen[bytes]") -> list[int]:
     pattern = "eulernet.campaigns.worker"
     found = subprocess.run(["pgrep", "-P", str(process.pid), "-f", pattern], capture_output=True, text=True)
     return [int(pid) for pid in found.stdout.split()]
+
+
+def epochs(out: Path) -> int:
+    """How many epochs the logs in the folder of a campaign tell of."""
+    return sum(file.read_text().count(" epoch ") for file in out.rglob("train.log"))
 
 
 def outliving(workers: list[int]) -> list[str]:
