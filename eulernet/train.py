@@ -7,26 +7,18 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from eulernet.cli import command, to_plain
 from eulernet.cli.callbacks import discard_unless_started
-from eulernet.cli.resume import saved_config
+from eulernet.cli.resume import MAY_CHANGE, saved_config
 from eulernet.distributed import launch
 from eulernet.errors import UserError
 from eulernet.files import short
 from eulernet.runs.train import follow, train
-from eulernet.settings import machine_keys
 from eulernet.training.checkpoint import LAST
 from eulernet.training.device import device_of_job
 from eulernet.training.files import locked_run
-
-# What may change when a run goes on: where it runs and for how long, not what it computes.
-MAY_CHANGE = (
-    *machine_keys(), "resume", "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
-    "train.embedding", "train.keep_checkpoints", "train.rank_timeout",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -36,8 +28,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     if several:
-        sweep = {"-m", "--multirun"} & set(sys.argv)
-        launch.run(follow if not leads else refuse_sweep if sweep else command_line)
+        launch.run(follow if not leads else refuse_sweep if {"-m", "--multirun"} & set(sys.argv) else command_line)
     command_line()
 
 
@@ -57,7 +48,7 @@ def command_line(cfg: DictConfig) -> float:
                 plain = saved_config(plain, overrides, MAY_CHANGE, run)
             elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
                 raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
-            if job.mode == RunMode.MULTIRUN:
+            if job.mode.name == "MULTIRUN":
                 plain["device"] = device_of_job(str(plain["device"]), job.job.num)
             return train(plain, short(run), overrides)
         finally:

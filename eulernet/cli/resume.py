@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, require
-from eulernet.settings import read_config
+from eulernet.settings import machine_keys, read_config
+
+# What may change when a run goes on: where it runs and for how long, not what it computes.
+MAY_CHANGE = (
+    *machine_keys(), "resume", "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
+    "train.embedding", "train.keep_checkpoints", "train.rank_timeout",
+)  # fmt: skip
 
 
 def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequence[str], run: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from conftest import REPOSITORY
 
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError
-from eulernet.predict import predict
+from eulernet.runs.predict import predict
 
 pytestmark = pytest.mark.slow
 CASES, FIRST = int(os.environ.get("EULERNET_FUZZ", "2000")), int(os.environ.get("EULERNET_FUZZ_FIRST", "0"))
