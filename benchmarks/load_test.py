@@ -242,8 +242,8 @@ async def main(options: argparse.Namespace) -> int:
     with serving(options.run, options.settings) as (process, port):
         target = Target(port, await asyncio.to_thread(rows_for, port), options.seconds)
         attacks = {name: attack for name, attack in ATTACKS.items() if re.search(options.only, name)}
-        loads = [] if options.only else [50, 200, 500]
-        for name in [*(f"{clients} clients" for clients in loads), *attacks]:
+        loads = [name for name in ("50 clients", "200 clients", "500 clients") if re.search(options.only, name)]
+        for name in [*loads, *attacks]:
             line: dict[str, Any] = {}
             target.statuses.clear()
             async with probed(port, process.pid, line):
@@ -276,5 +276,5 @@ if __name__ == "__main__":
     parser.add_argument("settings", nargs="*", help="of eulernet.serve")
     parser.add_argument("--seconds", type=float, default=5, help="of an attack; three times as long at most")
     parser.add_argument("--load-seconds", type=float, default=10, help="of each number of clients")
-    parser.add_argument("--only", default="", help="attacks whose name this regular expression is in")
+    parser.add_argument("--only", default="", help="loads and attacks whose name this regular expression is in")
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -36,7 +36,7 @@ from eulernet.serving.guard import Guard, is_loopback
 from eulernet.serving.rows import Refused, explain
 
 BODIES = 16  # bodies of the largest size that may be under way together: more are told to come back
-FREED = 1 << 26  # bytes of bodies after which memory is returned to the system
+LARGE = 1 << 18  # bytes of a body, a second after which freed memory is returned to the system
 Reload = Callable[[str | None], Awaitable[str]]  # of a run, or of the one that is served; says what was loaded
 
 
@@ -66,7 +66,7 @@ class Service:
         self.limits = limits
         self.hosts = hosts
         self.held = 0  # bytes of bodies under way
-        self.freed = 0  # since memory was returned
+        self.tidying: asyncio.TimerHandle | None = None
         self.batcher = Batcher(predictor, limits.max_rows, limits.max_waiting)
         self.reload: Reload | None = None
         self.show(predictor)
@@ -146,10 +146,12 @@ class Service:
             raise Refused(400, "the connection was closed within the body") from None
         finally:
             self.held -= claimed
-            self.freed += claimed
-            if self.freed > FREED > self.held:
-                self.freed = 0
-                asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
+            if claimed >= LARGE and self.tidying is None:
+                self.tidying = asyncio.get_running_loop().call_later(1, self.tidy)
+
+    def tidy(self) -> None:
+        self.tidying = None
+        asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
 
     def check_held(self) -> None:
         if self.held > BODIES * self.limits.body_bytes:
