@@ -89,7 +89,7 @@ class Measure:
 
 MEASURES = (
     Measure("auc", "AUC", "auc", lambda rows: rows.auc_and_precision[0], digits=5, higher_is_better=True),
-    Measure("logloss", "Logloss", "logloss", lambda rows: rows.logloss, digits=5),
+    Measure("logloss", "logloss", "logloss", lambda rows: rows.logloss, digits=5),
     Measure(
         "grouped_auc", "AUC within users", "gauc", lambda rows: rows.grouped_auc,
         higher_is_better=True, needs_groups=True,

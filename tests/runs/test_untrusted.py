@@ -19,6 +19,7 @@ from eulernet import Predictor
 from eulernet.errors import UserError
 from eulernet.files import locked
 from eulernet.runs import parts, portable, weights
+from eulernet.runs.groups import identity
 from eulernet.runs.manifest import check_manifest, write_manifest
 from eulernet.runs.run import Run, find_runs
 
@@ -312,6 +313,12 @@ def test_all_committed_reports_open():
     assert len(runs) >= 170
     assert not unfinished
     assert all(len(run.history["epoch"]) >= run.report["best_epoch"] for run in runs)
+
+
+def test_the_identities_of_committed_reports_do_not_change():
+    """By which ``reproduce`` finds them: another identity would train them all again."""
+    known = json.loads((REPOSITORY / "results/movielens_1m/eulernet_averaged/2022/report.json").read_text())
+    assert identity(known["config"]) == ("878c3375", 2022, 2022)
 
 
 # Right values through the one door.

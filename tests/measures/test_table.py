@@ -1,0 +1,42 @@
+"""Every entry of the table of measures is complete: a definition, documentation, and a place in each report."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from eulernet.measures import metrics, table
+from eulernet.measures.evaluation import evaluation
+from eulernet.measures.table import BY_NAME, MEASURES, Metrics
+from eulernet.runs.card import card
+from eulernet.runs.evaluate import measures_line
+
+LABELS, LOGITS = np.array([0, 1, 1, 0, 1]), np.array([-1.0, 0.5, 2.0, 0.7, 1.0])
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+def test_each_measure_is_defined_documented_and_shown(measure):
+    plain = measure.name
+    assert callable(getattr(metrics, plain)), f"{measure.name} has no plain function in metrics.py"
+    assert measure.name in table.__doc__, f"{measure.name} is not described at the top of table.py"
+    assert plain in (REPOSITORY / "docs" / "api.md").read_text(), f"{measure.name} is not in docs/api.md"
+    found = evaluation(LABELS, LOGITS, np.array([0, 0, 0, 1, 1]), resamples=10, seed=0)["metrics"]
+    assert f"{measure.short}=" in measures_line(found)
+    if not measure.needs_groups:
+        assert measure.name in Metrics.of(LABELS, LOGITS).plain()
+
+
+def test_names_are_unique():
+    assert len(BY_NAME) == len(MEASURES) == len({measure.short for measure in MEASURES})
+
+
+def test_reports_of_this_version_have_every_measure_of_rows(trained):
+    report = json.loads((trained.run / "report.json").read_text())
+    assert set(report["test"]) == {measure.name for measure in MEASURES if not measure.needs_groups}
+
+
+def test_a_card_of_an_older_report_says_what_it_has():
+    meta = {"name": "x", "rows_in": {"train": 1}, "clicks": {"train": 0}, "fields": [], "protocol": ""}
+    old = {part: {"auc": 0.5, "logloss": 0.7} for part in ("valid", "test")} | {"seed": 1, "epochs": 1, "best_epoch": 1}
+    assert "* test: AUC 0.500000, logloss 0.700000\n" in card({"model": {"name": "lr"}}, meta, old)
