@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from eulernet.cli import command, to_plain
@@ -48,7 +49,7 @@ def command_line(cfg: DictConfig) -> float:
                 plain = saved_config(plain, overrides, MAY_CHANGE, run)
             elif any((run / name).exists() for name in (LAST, "config.yaml", "report.json")):
                 raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
-            if job.mode.name == "MULTIRUN":
+            if job.mode == RunMode.MULTIRUN:
                 plain["device"] = device_of_job(str(plain["device"]), job.job.num)
             return train(plain, short(run), overrides)
         finally:
