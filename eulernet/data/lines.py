@@ -88,7 +88,7 @@ def header_of(file: Path, stream: IO[bytes], form: Format) -> tuple[list[str], i
         cells = pl.read_csv(
             text.encode(), separator=form.separator, quote_char=form.quote, has_header=False, infer_schema=False
         )
-        names = [(name or "").strip() for name in cells.row(0)]
+        names = [(name or "").strip() for name in cells.row(0)] if len(cells) else []
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 text at byte {error.start + 1}") from None
     except pl.exceptions.NoDataError:

@@ -466,6 +466,14 @@ def test_a_label_that_is_neither_0_nor_1_is_shown_with_the_remedy(plain, tmp_pat
         make(plain, tmp_path)
 
 
+def test_an_escape_that_is_the_quote_is_a_quote_written_twice(plain, tmp_path):
+    plain.write_text("click,word\n" + '1,"a ""b"""\n0,""\n' * 100)
+    assert make(plain, tmp_path, escape='"').digest == make(plain, tmp_path).digest
+    for settings in ({"separator": '"'}, {"quote": "\n"}, {"escape": ",", "separator": ","}):
+        with pytest.raises(UserError, match=r"dataset.separator, quote and escape: give different characters"):
+            make(plain, tmp_path, **settings)
+
+
 @pytest.mark.parametrize(("separator", "character"), [("space", " "), ("tab", "\t"), (" ", " ")])
 def test_separators_that_a_command_line_swallows_have_names(plain, tmp_path, separator, character):
     plain.write_text(csv().replace(",", character))

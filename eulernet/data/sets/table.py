@@ -80,6 +80,10 @@ def make_table(
             value is None or len(value.encode()) == 1,
             f"dataset.{key}={value}: give one character" + ", tab or space" * (key == "separator"),
         )
+    escape = None if escape == quote else escape  # as who calls a quote written twice escaped
+    marks = [mark for mark in (separator, quote, escape) if mark is not None]
+    clear = len(set(marks)) == len(marks) and not {"\n", "\r"} & set(marks)
+    require(clear, "dataset.separator, quote and escape: give different characters, none of them a line end")
     require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
     found = find(raw, "a CSV, TSV or Parquet file, or a folder of them")
     files = found.files
