@@ -9,9 +9,10 @@ from reference_models import TWINS
 
 import eulernet
 from eulernet.data import values
+from eulernet.data.kinds import KINDS
+from eulernet.data.kinds.number import SCALINGS
 from eulernet.data.sets import DATASETS
 from eulernet.data.sets.presplit import BENCHMARKS
-from eulernet.data.sets.table import KINDS
 from eulernet.measures.table import MEASURES
 from eulernet.models import MODELS
 from eulernet.settings import conf_dir
@@ -22,7 +23,7 @@ PACKAGE = Path(eulernet.__file__).parent
 REPOSITORY = PACKAGE.parent
 TWIN_ELSEWHERE = {"EulerNet"}  # tests/reference.py, by complex numbers
 PRESETS = {yaml.safe_load(file.read_text()).get("name") for file in (conf_dir() / "model").glob("*.yaml")}
-LONG = {"data/build.py:build", "data/sets/synthetic.py:make_synthetic", "data/sets/table.py:make_table"}
+LONG = {"data/build.py:build"}
 COMMANDS = ["evaluate", "export", "predict", "prepare", "report", "reproduce", "serve", "train", "tune"]
 
 
@@ -51,7 +52,17 @@ def test_a_dataset_is_whole(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_kind_of_field_is_whole(name):
     assert f"\n#   {name} " in text("conf/dataset/table.yaml"), f"conf/dataset/table.yaml does not describe {name}"
-    assert name in text("data/README.md", "docs/guide/data.md"), f"no guide names the kind {name}"
+    assert f"| `{name}` |" in text("data/README.md"), f"data/README.md has no row of the kind {name}"
+    assert KINDS[name].twin.__module__.startswith("eulernet.data.kinds"), f"{name} has no plain twin"
+    assert f'"{name}"' in text("tests/data/test_one_value_one_text.py"), (
+        f"tests/data/test_one_value_one_text.py does not try {name}"
+    )
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+def test_a_scaling_is_whole(name):
+    assert name in text("conf/dataset/table.yaml"), f"conf/dataset/table.yaml does not describe the scaling {name}"
+    assert f'"{name}"' in text("tests/data/test_one_value_one_text.py"), f"no test of the scaling {name}"
 
 
 @pytest.mark.parametrize("name", values.TRANSFORMS)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from eulernet.data.dataset import Dataset
-from eulernet.data.sets import DATASETS
+from eulernet.data.sets.synthetic import Synthetic
 from eulernet.models import EulerNet
 from eulernet.training.checkpoint import load_last
 from eulernet.training.config import TrainConfig
@@ -79,10 +79,7 @@ def same_bits(one, two):
 
 def toy_data(folder):
     return Dataset.open(
-        DATASETS["synthetic"](
-            [],
-            folder,
-            2.0,
+        Synthetic(
             rows=3_000,
             field_sizes=[8, 9, 7],
             interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
@@ -90,5 +87,5 @@ def toy_data(folder):
             spread=0.5,
             bias=0.0,
             data_seed=1,
-        )
+        )([], folder, 2.0)
     )

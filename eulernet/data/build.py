@@ -21,12 +21,12 @@ import numpy as np
 import polars as pl
 
 from eulernet import memory as process
-from eulernet.data import coders, disk, store
-from eulernet.data.coders import Coder
+from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.find import require_distinct
+from eulernet.data.kinds import Coder, Field
 from eulernet.data.raw import Piece
-from eulernet.data.recipe import Field, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.splits import KEY, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.data.values import check_sizes, clicks, evaluate
@@ -89,15 +89,14 @@ def build(
         split_rows = store.write_split(new, cutting.result(), rows)
         shutil.rmtree(new / "typed")
         (new / "training").unlink(missing_ok=True)
-        for coder in fitted:
-            coders.write(coder, new)
+        kinds.write(fitted, new)
         described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
         meta = store.seal(
             new,
             name=recipe.name,
             protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
             fields=[
-                {**coders.describe(coder), **field.raw.describe(), "missing": gone / rows}
+                {**kinds.describe(coder), **field.raw.describe(), "missing": gone / rows}
                 for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
             ],
             split=split_rows,
@@ -178,7 +177,7 @@ def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder
     fitted = []
     with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
-            fitted.append(coders.fit(field, typed.select(value=f"f{i}")))
+            fitted.append(field.fit(typed.select(value=f"f{i}")))
             bar.update(rows)
     return fitted
 
@@ -191,7 +190,7 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
 
     def encode_part(part: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
         typed = pl.scan_ipc(part, glob=False).collect()
-        return *coders.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted)))), typed[LABEL].to_numpy()
+        return *kinds.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted)))), typed[LABEL].to_numpy()
 
     with (
         (new / "x.npy").open("wb") as x,

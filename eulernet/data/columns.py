@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from eulernet.data.lines import Dtype, Format, kind_of
+from eulernet.data.spelling import text_of
 from eulernet.data.values import Label
 from eulernet.errors import UserError, require
 
@@ -53,15 +54,28 @@ def conform(
 ) -> pl.DataFrame:
     """``columns`` of ``frame`` with the types that are wanted; a list keeps its own.
 
-    Empty text, the words in ``missing`` and, where something else than a real number is wanted, NaN are null.
-    UserError, with ``where`` the row is or, for a whole column of ``what``, its type, for what cannot be converted.
+    Text is what ``spelling.text_of`` makes of a value. Empty text, the words in ``missing`` and, where something else
+    than a real number is wanted, NaN are null, whatever container they come in. UserError, with ``where`` the row is
+    or, for a whole column of ``what``, its type, for what cannot be converted.
     """
-    words = pl.col(pl.String)
     frame = frame.select(list(columns))
-    frame = frame.with_columns(pl.when(words.is_in(["", *missing])).then(None).otherwise(words).name.keep())
+    none = ["", *missing]
     for name, dtype in columns.items():
         values = frame[name]
-        if values.dtype == dtype or (isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List)):
+        if isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List):
+            continue
+        if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.Binary):
+            values = text_of(values)
+        if values.dtype == pl.String and (gone := values.is_in(none)).any():
+            values = values.set(gone, None)
+        if dtype == pl.String and values.dtype != pl.List:
+            try:
+                values = text_of(values)
+            except UserError:
+                raise UserError(f"{what}: column {name} of type {values.dtype} is not text") from None
+        if values.dtype == dtype:
+            if values is not frame[name]:
+                frame = frame.with_columns(values)
             continue
         if values.dtype.is_float() and not dtype.is_float():
             values = values.fill_nan(None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from eulernet.data.spelling import written
 from eulernet.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -14,13 +15,10 @@ if TYPE_CHECKING:
 
     Rows = pd.DataFrame | pl.DataFrame | Sequence[Mapping[str, Any]]
 
-Text = Callable[[pl.Series], pl.Series]
 
-
-def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str], texts: Mapping[str, Text]) -> pl.DataFrame:
+def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> pl.DataFrame:
     """Those of ``columns`` that ``rows`` has: a pandas or polars frame, or a list of dictionaries.
 
-    ``texts`` say how a column of text writes numbers, which is asked where a column holds both.
     UserError where a dictionary lacks a ``required`` key; whether a frame has all columns is for others to check.
     """
     if isinstance(rows, pl.DataFrame):
@@ -28,17 +26,13 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str], text
     # Who hands in a frame has imported pandas; what another thread is still importing has no such name yet.
     frame_of_pandas = getattr(sys.modules.get("pandas"), "DataFrame", None)
     if frame_of_pandas is not None and isinstance(rows, frame_of_pandas):
-        return frame_from(
-            lambda name: column_of_pandas(rows[name], name, texts.get(name)), columns, rows.columns, len(rows)
-        )
+        return frame_from(lambda name: column_of_pandas(rows[name], name), columns, rows.columns, len(rows))
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         for i, row in enumerate(rows):
             for name in required:
                 require(name in row, f"row {i + 1} has no {name!r}")
         there = {name: None for row in rows for name in row}
-        return frame_from(
-            lambda name: series(name, [row.get(name) for row in rows], texts.get(name)), columns, there, len(rows)
-        )
+        return frame_from(lambda name: series(name, [row.get(name) for row in rows]), columns, there, len(rows))
     raise UserError(
         f"rows are given as {type(rows).__name__}; give a pandas or polars frame, a list of dictionaries, or the path "
         "of a CSV, TSV or Parquet file"
@@ -55,12 +49,13 @@ def frame_from(
     return pl.DataFrame(made) if made else pl.DataFrame(height=rows)
 
 
-def series(name: str, values: list[Any], text: Text | None) -> pl.Series:
-    """Values of any types as one column; numbers among text become text, each as if it stood among numbers."""
+def series(name: str, values: list[Any]) -> pl.Series:
+    """Values of any types as one column; numbers among text become text."""
     try:
-        if text is not None and any(isinstance(value, str) for value in values):
-            numbers = [isinstance(value, int | float | np.number) for value in values]
-            values = [text(pl.Series([v]))[0] if number else v for v, number in zip(values, numbers, strict=True)]
+        values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]  # lists of pandas
+        if any(isinstance(value, str) for value in values):
+            values = [None if isinstance(v, float | np.floating) and v != v else v for v in values]
+            values = [written(v) if isinstance(v, int | float | np.number) else v for v in values]
         made = pl.Series(name, values, strict=False)
         mixed = not made.dtype.is_nested() and any(isinstance(value, list | tuple | dict | set) for value in values)
         require(not mixed, f"{made.dtype} and lists or dictionaries")
@@ -69,10 +64,10 @@ def series(name: str, values: list[Any], text: Text | None) -> pl.Series:
         raise UserError(f"column {name} cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def column_of_pandas(column: "pd.Series[Any]", name: str, text: Text | None) -> pl.Series:
+def column_of_pandas(column: "pd.Series[Any]", name: str) -> pl.Series:
     """A column of pandas; NaN, NaT and NA are null, but NaN among numpy's own numbers stays for others to judge."""
     if getattr(column.dtype, "kind", "O") in "iufb" and hasattr(column.dtype, "byteorder"):
         return pl.Series(name, column.to_numpy())
     values = column.to_numpy(dtype=object, copy=True)
     values[column.isna().to_numpy()] = None
-    return series(name, values.tolist(), text)
+    return series(name, values.tolist())

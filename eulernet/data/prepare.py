@@ -1,5 +1,6 @@
 """The store that a configuration describes: found, or made once; and what is in it, as text."""
 
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ def prepare(cfg: dict[str, Any]) -> Path:
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
     memory = cfg["memory"]
     require(isinstance(memory, int | float) and 0.25 <= memory < 2**20, f"memory={memory}: give GiB, at least 0.25")
+    if isclass(make):
+        maker: Any = construct(make, settings, "dataset")
+        return maker(raw, data_dir, float(memory))
     return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
 
 

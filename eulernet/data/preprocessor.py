@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eulernet.data import coders, raw, store
-from eulernet.data.coders import CategoryCoder, Coder
+from eulernet.data import kinds, raw, store
 from eulernet.data.columns import conform, raw_of
+from eulernet.data.kinds import Coder
 from eulernet.data.lines import Dtype, Format, kind_of
 from eulernet.data.raw import Piece
 from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, value_of
@@ -37,7 +37,6 @@ class Preprocessor:
     label: Label
     columns: Mapping[str, Dtype]  # that fields come from
     optional: frozenset[str]  # columns that were missing in some rows of training, and so may be in all of a frame
-    writing: Mapping[str, "Writing"]  # of the columns of text
 
     @classmethod
     def open(cls, folder: Path) -> "Preprocessor":
@@ -46,28 +45,21 @@ class Preprocessor:
             meta = store.read_meta(folder, "train again with this version")
             form, label = raw_of(meta["raw"])
             fields = meta["fields"]
-            fitted = tuple(coders.read(field, folder) for field in fields)
+            fitted = tuple(kinds.read(field, folder) for field in fields)
             values = {}
             for i, field in enumerate(fields):
                 source = Raw(field["column"], field["transform"], field.get("separator"))
-                values[f"f{i}"] = value_of(source, "number" if "edges" in field else field["kind"])
+                values[f"f{i}"] = value_of(source, kinds.value_kind(field))
             columns = {field["column"]: form.columns[field["column"]] for field in fields}
-            writing = {
-                field["column"]: Writing.of(coder.vocabulary.values)
-                for field, coder in zip(fields, fitted, strict=True)
-                if isinstance(coder, CategoryCoder) and coder.vocabulary.values.dtype == pl.String
-            }
-            writing = {name: writing.get(name, Writing()) for name in columns}
             needed = {field["column"] for field in fields if not field["missing"]}
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{folder / 'meta.json'} is damaged ({error}); train again with this version") from None
-        return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed), writing)
+        return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed))
 
     def write(self, folder: Path) -> None:
         """Put meta.json and the vocabularies into a new ``folder``, for ``open``."""
         folder.mkdir()
-        for coder in self.coders:
-            coders.write(coder, folder)
+        kinds.write(self.coders, folder)
         (folder / "meta.json").write_text(json.dumps(self.meta, indent=2) + "\n")
 
     @property
@@ -125,6 +117,9 @@ class Preprocessor:
             form = replace(form, header=header, names=None if header else names)
             form = replace(form, escape=raw.escape_of(file, form))
             types = {self.label.column: self.form.columns.get(self.label.column, pl.Float64), **self.columns}
+            for name, dtype in self.columns.items():
+                lists = isinstance(dtype, pl.List)
+                require(not lists, f"{file}: {name} held lists in training, which text cannot: give a Parquet file")
         there, needed = dict.fromkeys(names), [self.label.column] if label else []
         self.require_columns(there, f"{file}, line 1")
         for name in (*keep, *needed):
@@ -154,16 +149,11 @@ class Preprocessor:
         frame = frame.with_columns(
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in frame.columns
         )
-        frame = frame.with_columns(
-            self.writing[name].text(frame[name])
-            for name, dtype in self.columns.items()
-            if dtype == pl.String and (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Boolean)
-        )
         frame = conform(frame, self.columns, self.form.missing, where, "rows")
         names = {key: f"field {coder.name}" for key, coder in zip(self.values, self.coders, strict=True)}
         typed = evaluate(frame, self.values, names, where)
         check_sizes(typed, names, where)
-        return coders.encode(self.coders, typed)[0]
+        return kinds.encode(self.coders, typed)[0]
 
     def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""
@@ -171,34 +161,3 @@ class Preprocessor:
         frame = conform(frame, {name: pl.String if self.label.words else pl.Float64}, self.form.missing, where, "rows")
         counts = np.ones(len(frame), dtype=bool) if without is None else (frame[name] != without).to_numpy()
         return clicks(frame, self.label, where).to_numpy(), counts
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How training's text wrote what a frame has as numbers or truth values: 5 or 5.0, true or True.
-
-    Whole numbers that are missing in some rows arrive as floats, and a reader may have made numbers of text.
-    """
-
-    decimals: bool = False
-    words: tuple[str, str] = ("false", "true")
-
-    @classmethod
-    def of(cls, values: pl.Series) -> "Writing":
-        """Of a vocabulary of text."""
-        whole = values.filter(values.str.contains(r"^[+-]?\d+(\.0)?$"))
-        decimals = len(whole) > 0 and 2 * int(whole.str.ends_with(".0").sum()) > len(whole)
-        pairs = (cls.words, ("False", "True"), ("FALSE", "TRUE"), ("0", "1"))
-        known = [words for words in pairs if values.is_in(words).any()]
-        return cls(decimals, known[0] if known else cls.words)
-
-    def text(self, values: pl.Series) -> pl.Series:
-        if values.dtype == pl.Boolean:
-            return values.replace_strict([False, True], self.words, return_dtype=pl.String)
-        if self.decimals:
-            return values.cast(pl.Float64).fill_nan(None).cast(pl.String)
-        if not values.dtype.is_float():
-            return values.cast(pl.String)
-        values = values.fill_nan(None)
-        whole = ((values % 1 == 0) & (values.abs() < 2**53)).fill_null(False)
-        return values.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, values.cast(pl.String))

@@ -3,61 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from eulernet.data import raw as source
 from eulernet.data.columns import describe_raw
+from eulernet.data.kinds import Field
 from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
-from eulernet.data.values import Label, Raw, value_of
+from eulernet.data.values import Label, value_of
 from eulernet.errors import require
-
-
-@dataclass(frozen=True)
-class Category:
-    """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0."""
-
-    name: str
-    raw: Raw
-    min_count: int = 1
-
-
-@dataclass(frozen=True)
-class Quantiles:
-    """A field of ids from a number: one of at most ``classes`` classes of about equally many rows; 0 if missing."""
-
-    name: str
-    raw: Raw
-    classes: int
-
-
-@dataclass(frozen=True)
-class Number:
-    """A field of real numbers, brought to mean 0 and variance 1 if ``standardise``; a missing one is 0 after that."""
-
-    name: str
-    raw: Raw
-    standardise: bool
-
-
-@dataclass(frozen=True)
-class Bag:
-    """A field of several values at once, whose embeddings are pooled: its value is a list.
-
-    The first ``length`` members of a list are kept; None keeps as many as the longest has, of the rows that ids come
-    from. Members seen less often than ``min_count`` share id 0; a missing or empty list pools to the zero vector.
-    """
-
-    name: str
-    raw: Raw
-    min_count: int
-    length: int | None
-    pooling: Literal["mean", "sum"]
-
-
-Field = Category | Quantiles | Number | Bag
 
 
 @dataclass(frozen=True)
@@ -90,11 +46,14 @@ class Recipe:
 
     def values(self) -> list[pl.Expr]:
         """What the coder of each field takes, from a raw row."""
-        kinds = {Category: "category", Quantiles: "number", Number: "number", Bag: "bag"}
-        return [value_of(field.raw, kinds[type(field)]) for field in self.fields]
+        return [value_of(field.raw, field.of) for field in self.fields]
 
     def describe(self) -> dict[str, Any]:
         """All that the encoded rows depend on, beside the raw files and the split, as plain values."""
-        fields = [[type(field).__name__, {**vars(field), "raw": field.raw.describe()}] for field in self.fields]
+        fields: list[tuple[str, dict[str, Any]]] = [(type(field).__name__, dict(vars(field))) for field in self.fields]
+        for field, (_, said) in zip(self.fields, fields, strict=True):
+            said["raw"] = field.raw.describe()
+            if said.get("scaling", "") is None:  # this is part of every digest: a newer setting is left out where unset
+                del said["scaling"]
         own = {"name": self.name, "version": self.version, "protocol": self.protocol}
         return {**own, "raw": describe_raw(self.form, self.label), "fields": fields}

@@ -116,7 +116,7 @@ def summarise(
     rows = meta["rows"]
     fields = {}
     for field, gone, zero in zip(meta["fields"], missing, zeros, strict=True):
-        rare = zero - gone if field["kind"] == "category" else zero
+        rare = zero if field["kind"] in ("number", "bag") else zero - gone
         ids = None if field["kind"] == "number" else field["size"] - 1
         fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": gone / rows, "rare": int(rare) / rows}
     splits = {
@@ -154,7 +154,7 @@ def read_meta(folder: Path, again: str | None = None) -> dict[str, Any]:
     require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
     for field in meta["fields"]:
         file = vocabulary_file(field["name"])
-        known = field["kind"] == "number" or "edges" in field or (folder / file).is_file()
+        known = field["kind"] not in ("category", "bag") or "edges" in field or (folder / file).is_file()
         require(known, f"store {folder}: no {file}; {again}")
     return meta
 

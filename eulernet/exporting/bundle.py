@@ -6,6 +6,7 @@ vocabularies.json         the values of every field; the i-th (from 1) has id i
 encode.py, example.py     carry this out with numpy, and score the rows of a file
 """
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,11 @@ import numpy as np
 import torch
 
 import eulernet
-from eulernet.data.coders import BagCoder, CategoryCoder
+from eulernet.data import kinds
 from eulernet.data.dataset import field_sizes
+from eulernet.data.kinds.category import id_of
+from eulernet.data.preprocessor import Preprocessor
+from eulernet.data.spelling import respelled, written
 from eulernet.errors import choose, require
 from eulernet.exporting import graph
 from eulernet.features import Bag, FieldSize, Number
@@ -26,33 +30,24 @@ from eulernet.models.base import CTRModel
 from eulernet.runs.portable import is_archive, packing
 from eulernet.runs.predictor import Predictor
 
-FORMAT = 1
-# What the example says with onnxruntime, and what with torch.
-WITH_TORCH = {
-    "with onnxruntime and numpy": "with torch and numpy",
-    "import onnxruntime\n": "import torch\n",
-    "ONE = onnxruntime.SessionOptions()\n": "",
-    "ONE.intra_op_num_threads = 1  # parts of a batch take the threads: onnxruntime's Sin and Cos know only one\n": "",
-    'SESSION = onnxruntime.InferenceSession(HERE / "model.onnx", ONE, providers=["CPUExecutionProvider"])': (
-        'MODEL = torch.export.load(HERE / "model.pt2").module()'
-    ),
-    'SESSION.run(["logits"], {"x": x})[0]': "MODEL(torch.from_numpy(x)).detach().numpy()",
-}
+FORMAT = 2
+HERE = Path(__file__).parent
+WITH_VOCABULARY = (kinds.CategoryCoder, kinds.BagCoder)
 
 
 @dataclass(frozen=True)
-class Format:
-    """One kind of graph: its file, how it is written and read, and what the example says differently."""
+class GraphFormat:
+    """One kind of graph: its file, how it is written and read, and the example that runs it."""
 
     file: str
     save: Callable[[torch.export.ExportedProgram, Path], None]
     load: Callable[[Path], Callable[[graph.Ids], graph.Logits]]
-    example: Mapping[str, str]
+    example: str
 
 
 FORMATS = {
-    "onnx": Format("model.onnx", graph.save_onnx, graph.load_onnx, {}),
-    "torch_export": Format("model.pt2", graph.save_torch, graph.load_torch, WITH_TORCH),
+    "onnx": GraphFormat("model.onnx", graph.save_onnx, graph.load_onnx, "example.py"),
+    "torch_export": GraphFormat("model.pt2", graph.save_torch, graph.load_torch, "example_torch.py"),
 }
 
 
@@ -70,9 +65,9 @@ def export(predictor: Predictor, output: Path, name: str) -> float:
         form.save(graph.trace(predictor.model, columns), new / form.file)
         worst = check(form.load(new / form.file), predictor.model, sizes)
         write_json(new / "fields.json", describe(predictor, form))
-        write_json(new / "vocabularies.json", vocabularies(predictor))
-        shutil.copyfile(Path(__file__).with_name("encode.py"), new / "encode.py")
-        (new / "example.py").write_text(example(form), "utf-8")
+        write_json(new / "vocabularies.json", vocabularies_of(predictor.preprocessor))
+        (new / "encode.py").write_text(encoder(), "utf-8")
+        shutil.copyfile(HERE / form.example, new / "example.py")
     return worst
 
 
@@ -109,10 +104,9 @@ def draw_ids(sizes: Sequence[FieldSize], rows: int, draw: np.random.Generator) -
     return np.concatenate(columns, axis=1).astype(np.int32)
 
 
-def describe(predictor: Predictor, form: Format) -> dict[str, Any]:
+def describe(predictor: Predictor, form: GraphFormat) -> dict[str, Any]:
     """What fields.json says."""
     prepare = predictor.preprocessor
-    kept = ("name", "kind", "size", "column", "transform", "separator", "edges", "mean", "scale", "length", "pooling")
     return {
         "format": FORMAT,
         "eulernet": eulernet.__version__,
@@ -120,26 +114,44 @@ def describe(predictor: Predictor, form: Format) -> dict[str, Any]:
         "model": predictor.config["model"],
         "dataset": {key: prepare.meta[key] for key in ("name", "protocol")},
         "raw": {key: value for key, value in prepare.meta["raw"].items() if key != "label"},
-        "fields": [
-            {key: field[key] for key in kept if key in field}
-            | {"required": field["column"] not in prepare.optional}
-            | asdict(prepare.writing[field["column"]])
-            for field in prepare.meta["fields"]
-        ],
+        "fields": fields_of(prepare),
     }
 
 
-def vocabularies(predictor: Predictor) -> dict[str, list[Any]]:
-    return {
-        coder.name: coder.vocabulary.values.to_list()
-        for coder in predictor.preprocessor.coders
-        if isinstance(coder, CategoryCoder | BagCoder)
-    }
+def fields_of(prepare: Preprocessor) -> list[dict[str, Any]]:
+    """What fields.json says of each field."""
+    kept = (
+        "name",
+        "kind",
+        "size",
+        "column",
+        "transform",
+        "separator",
+        "edges",
+        "mean",
+        "scale",
+        "length",
+        "pooling",
+        "buckets",
+    )
+    return [
+        {key: field[key] for key in kept if key in field}
+        | {"kind": kinds.kind_of(field), "required": field["column"] not in prepare.optional}
+        | ({"spelling": asdict(coder.vocabulary.spelling)} if isinstance(coder, WITH_VOCABULARY) else {})
+        for field, coder in zip(prepare.meta["fields"], prepare.coders, strict=True)
+    ]
 
 
-def example(form: Format) -> str:
-    text = Path(__file__).with_name("example.py").read_text()
-    for with_onnx, instead in form.example.items():
-        assert with_onnx in text
-        text = text.replace(with_onnx, instead)
-    return text
+def vocabularies_of(prepare: Preprocessor) -> dict[str, list[Any]]:
+    """What vocabularies.json says."""
+    coders = [coder for coder in prepare.coders if isinstance(coder, WITH_VOCABULARY)]
+    return {coder.name: coder.vocabulary.values.to_list() for coder in coders}
+
+
+def encoder() -> str:
+    """encode.py: what stands beside this file, and the plain twins of the spelling and of each kind."""
+    twins = [kind.twin for kind in kinds.KINDS.values()]
+    functions: dict[Callable[..., Any], None] = dict.fromkeys([written, respelled, id_of, *twins])
+    sources = [inspect.getsource(function) for function in functions]
+    table = ", ".join(f'"{name}": {kind.twin.__name__}' for name, kind in kinds.KINDS.items())
+    return "\n\n".join([(HERE / "encode.py").read_text("utf-8"), *sources]) + f"\n\nKINDS = {{{table}}}\n"

@@ -1,13 +1,17 @@
 """Raw rows to the ids that the graph takes, as ``fields.json`` says: the standard library and numpy alone."""
 
 import csv
+import hashlib
 import io
 import json
+import re
 from bisect import bisect_right
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from math import ceil, floor, log
 from pathlib import Path
-from re import DOTALL, escape, fullmatch, sub
+from typing import Any
 
 import numpy as np
 
@@ -20,22 +24,32 @@ IDS = {name: {value: i for i, value in enumerate(values, 1)} for name, values in
 
 def read(file):
     """The rows of a file in the form of the training data."""
+    csv.field_size_limit(2**31 - 1)
     quoting = {"quotechar": RAW["quote"]} if RAW["quote"] else {"quoting": csv.QUOTE_NONE}
     text = Path(file).read_bytes().decode("utf-8-sig")
-    lines = io.StringIO(unescaped(text) if RAW.get("escape") else text, newline="")
-    rows = list(csv.DictReader(lines, RAW["names"], delimiter=RAW["separator"], **quoting))
-    for i, row in enumerate(rows, 1):
-        if None in row.values():
-            raise ValueError(f"{file}, row {i}: too few cells")
+    text = unescaped(text) if RAW.get("escape") else text
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=RAW["separator"], **quoting)
+    names = RAW["names"] or named(next(cells for cells in lines if cells))
+    rows = []
+    for cells in lines:
+        cells = cells or [""] * (len(names) == 1)  # a blank line is a row only where there is one column
+        if cells:
+            if len(cells) != len(names):
+                raise ValueError(f"{file}, line {lines.line_num}: {len(cells)} columns where {len(names)} belong")
+            rows.append(dict(zip(names, cells, strict=True)))
     return rows
 
 
 def unescaped(text):
     """The same rows; a quote in a quoted cell is written twice where the escape character stood before it."""
-    s, q, e = (escape(RAW[key]) for key in ("separator", "quote", "escape"))
+    s, q, e = (re.escape(RAW[key]) for key in ("separator", "quote", "escape"))
     cell = rf"(?<![^{s}\n]){q}[^{q}{e}]*(?:(?:{e}.|{q}{q})[^{q}{e}]*)*{q}(?=[{s}\r\n]|\Z)"
     plain = {RAW["quote"]: 2 * RAW["quote"], RAW["escape"]: RAW["escape"]}
-    return sub(cell, lambda c: sub(rf"{e}([{e}{q}])", lambda mark: plain[mark[1]], c[0]), text, flags=DOTALL)
+    return re.sub(cell, lambda c: re.sub(rf"{e}([{e}{q}])", lambda mark: plain[mark[1]], c[0]), text, flags=re.DOTALL)
+
+
+def named(header):
+    return [cell.strip() or f"(unnamed {i})" for i, cell in enumerate(header)]
 
 
 def encode(rows):
@@ -49,50 +63,49 @@ def columns_of(field, row):
     if field["required"] and field["column"] not in row:
         raise ValueError(f"a row has no {field['column']}")
     value = row.get(field["column"])
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value != value or value == "" or value in RAW["missing"]:
+    value = None if type(value).__name__ in ("NAType", "NaTType") else value  # pandas' own missing values
+    if value is None or (isinstance(value, str) and value in ("", *RAW["missing"])):
         value = None
-    else:
+    elif value == value:  # NaN is not
         value = TYPES.get(RAW["columns"][field["column"]], whole)(value, field)
+    if value is not None and value == value:
         value = value.split(field["separator"]) if "separator" in field else value
         value = TRANSFORMS[field["transform"]](value)
-    if field["kind"] == "number":
-        number = 0 if value is None else (value - field["mean"]) / field["scale"]
-        return [np.float32(number).view(np.int32)]
-    if field["kind"] == "bag":
-        members = [IDS[field["name"]].get(member, 0) for member in value or []][: field["length"]]
-        return members + [-1] * (field["length"] - len(members))
-    if "edges" in field:
-        return [0 if value is None else 1 + bisect_right(field["edges"], value)]
-    return [IDS[field["name"]].get(value, 0)]
+    else:
+        value = None
+    return KINDS[field["kind"]](field, value, IDS.get(field["name"]))
 
 
 def whole(value, field):
     if isinstance(value, str):
-        is_whole = fullmatch(r"[+-]?[0-9]+(\.0*)?", value)
+        is_whole = re.fullmatch(r"[+-]?[0-9]+(\.0*)?", value.strip())
         value = int(value.partition(".")[0]) if is_whole else value
-    if not isinstance(value, int | float) or value % 1 or not -(2**63) <= value < 2**63:
+    if isinstance(value, str) or value % 1 or not -(2**63) <= value < 2**64:
         raise ValueError(f"{field['column']} is {value!r}, not a whole number")
     return int(value)
 
 
+def real(value, field):
+    if isinstance(value, str | int | float | Decimal | np.number):
+        value = float(value)
+        if not abs(value) > 1e30:
+            return value
+    raise ValueError(f"{field['column']} is {value!r}, not a number to learn from")
+
+
 def text(value, field):
-    """As training's text wrote numbers and truth values."""
-    if not isinstance(value, str | int | float):
+    if isinstance(value, list | tuple | dict | set):
         raise ValueError(f"{field['column']} is {value!r}, not text")
-    if isinstance(value, bool):
-        return field["words"][value]
-    if isinstance(value, int | float) and not field["decimals"] and value % 1 == 0:
-        return str(int(value))
-    return str(float(value) if isinstance(value, int) else value)
+    return written(value)
 
 
-TYPES = {
-    "String": text,
-    "List": lambda value, field: value,
-    "Float32": lambda value, field: float(np.float32(value)),
-    "Float64": lambda value, field: float(value),
-}  # all others are whole numbers
+def several(value, field):
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{field['column']} is {value!r}, not a list")
+    return value
+
+
+TYPES = {"String": text, "List": several, "Float32": real, "Float64": real}  # all others are whole numbers
 
 
 def weekday(hour):  # of YYMMDDHH; Monday is 0
@@ -114,3 +127,5 @@ TRANSFORMS = {
     "decade": lambda age: min(ceil(age / 10), 7) if 1 <= age <= 95 else None,
     "members": lambda values: [str(value) for value in values if value not in ("", None)],
 }
+
+# What follows is eulernet's own, as eulernet/data/ has it for training: the spelling of values, the kinds of fields.

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+from eulernet.data import kinds
 from eulernet.data.dataset import Dataset
-from eulernet.data.store import vocabulary_file
 from eulernet.measures.metrics import RankedInGroups, auc, bin_numbers
 from eulernet.measures.statistics import auc_interval
 from eulernet.runs.run import Scores
@@ -47,13 +46,7 @@ def by_value(scored: Scores, field: str, most: int) -> list[Slice]:
 def value_names(data: Dataset, field: str, ids: list[int]) -> list[str]:
     """What the ids of a field stand for: values of the vocabulary, or the classes between the edges of a number."""
     entry = next(entry for entry in data.meta["fields"] if entry["name"] == field)
-    if "edges" in entry:
-        edges = [f"{edge:g}" for edge in entry["edges"]]
-        classes = ["missing", *(f"{low} to {high}" for low, high in zip(["-∞", *edges], [*edges, "∞"], strict=True))]
-        return [classes[i] for i in ids]
-    vocabulary = pl.scan_parquet(data.folder / vocabulary_file(field))
-    known = dict(vocabulary.filter(pl.col("id").is_in(ids)).select("id", "value").collect().iter_rows())
-    return [str(known.get(i, "rare or missing")) for i in ids]
+    return kinds.read(entry, data.folder).names(ids)
 
 
 def _has_both(labels: np.ndarray) -> bool:

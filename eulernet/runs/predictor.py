@@ -137,8 +137,7 @@ class Predictor:
 
     def frame(self, rows: "Rows") -> pl.DataFrame:
         """The columns of ``rows`` that fields come from, where they are there."""
-        texts = {name: writing.text for name, writing in self.preprocessor.writing.items()}
-        return frame_of(rows, self.preprocessor.columns, self.preprocessor.required, texts)
+        return frame_of(rows, self.preprocessor.columns, self.preprocessor.required)
 
     @torch.inference_mode()
     def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:

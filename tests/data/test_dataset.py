@@ -8,16 +8,13 @@ import torch
 
 from eulernet.data import dataset
 from eulernet.data.dataset import Dataset, Split
-from eulernet.data.sets import DATASETS
+from eulernet.data.sets.synthetic import Synthetic
 from eulernet.errors import UserError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return DATASETS["synthetic"](
-        [],
-        tmp_path,
-        2.0,
+    return Synthetic(
         rows=400,
         field_sizes=[5, 4],
         interactions=[{"f0": 1.0, "f1": 1.0}],
@@ -25,7 +22,7 @@ def folder(tmp_path):
         spread=0.5,
         bias=0.0,
         data_seed=1,
-    )
+    )([], tmp_path, 2.0)
 
 
 def test_batches_in_stored_order_are_slices():

@@ -23,7 +23,7 @@ from eulernet.data.dataset import Dataset
 from eulernet.data.find import find, natural
 from eulernet.data.lines import Format
 from eulernet.data.rows import quoting
-from eulernet.data.sets.table import make_table, part_of
+from eulernet.data.sets.table import Table, part_of
 from eulernet.data.store import vocabulary_file
 from eulernet.errors import UserError
 
@@ -33,7 +33,7 @@ DEFAULTS.pop("name")
 
 def make(given, tmp_path, **settings):
     files = given if isinstance(given, list) else [given]
-    return Dataset.open(make_table(files, tmp_path / "data", 2.0, **{**DEFAULTS, "split": "chronological", **settings}))
+    return Dataset.open(Table(**{**DEFAULTS, "split": "chronological", **settings})(files, tmp_path / "data", 2.0))
 
 
 def written(data, field):

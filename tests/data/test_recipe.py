@@ -16,12 +16,13 @@ from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.data import coders, disk, splits, store
+from eulernet.data import disk, kinds, splits, store
 from eulernet.data.build import build
 from eulernet.data.dataset import Dataset
+from eulernet.data.kinds import Bag, Category, Number, Quantiles
 from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
-from eulernet.data.recipe import Bag, Category, Number, Quantiles, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.threads import in_order
 from eulernet.data.values import TRANSFORMS, Label, Raw
 from eulernet.errors import UserError
@@ -32,8 +33,8 @@ values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), m
 def fitted(field, column):
     """The coder of a field over one column, and the column encoded by it."""
     frame = pl.DataFrame({"value": column})
-    coder = coders.fit(field, frame.lazy())
-    return coder, coders.encode([coder], frame)[0]
+    coder = field.fit(frame.lazy())
+    return coder, kinds.encode([coder], frame)[0]
 
 
 @given(values, st.integers(1, 4))

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from eulernet.data.sets import DATASETS
+from eulernet.data.sets.synthetic import Synthetic
 from eulernet.training.config import TrainConfig
 
 EULERNET = {
@@ -38,10 +38,7 @@ LAYOUTS = ("replicated", "sharded")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return DATASETS["synthetic"](
-        [],
-        tmp_path_factory.mktemp("data"),
-        2.0,
+    return Synthetic(
         rows=3_000,
         field_sizes=[8, 40, 7],  # with id 0 of each 58 rows, which four cannot share evenly
         interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
@@ -49,7 +46,7 @@ def store(tmp_path_factory):
         spread=0.5,
         bias=0.0,
         data_seed=1,
-    )
+    )([], tmp_path_factory.mktemp("data"), 2.0)
 
 
 def job(name, layout="replicated", **changes):

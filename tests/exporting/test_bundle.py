@@ -162,7 +162,7 @@ def test_refuses_what_is_there_and_what_it_does_not_know(predictor, tmp_path):
 
 
 def test_nothing_is_left_of_an_export_that_fails(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("eulernet.exporting.bundle.vocabularies", lambda _: 1 / 0)
+    monkeypatch.setattr("eulernet.exporting.bundle.vocabularies_of", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(predictor, tmp_path / "new", "torch_export")
     assert list(tmp_path.iterdir()) == []
@@ -210,7 +210,11 @@ def test_the_command_refuses_in_one_line(run_command, arguments, message):
 
 def test_the_example_refuses_what_is_no_row_of_training(scorer, tmp_path):
     header = ",".join(json.loads((scorer / "fields.json").read_text())["raw"]["columns"])
-    for text, said in ((f"{header}\n", ""), ("who,age\n1,2\n", "a row has no"), (f"{header}\n1,2\n", "too few cells")):
+    for text, said in (
+        (f"{header}\n", ""),
+        ("who,age\n1,2\n", "a row has no"),
+        (f"{header}\n1,2\n", "2 columns where"),
+    ):
         (tmp_path / "rows.csv").write_text(text)
         command = [sys.executable, str(scorer / "example.py"), str(tmp_path / "rows.csv")]
         ended = subprocess.run(command, capture_output=True, text=True)

@@ -12,8 +12,9 @@ import polars as pl
 from eulernet.data import download
 from eulernet.data.build import build
 from eulernet.data.find import TEXT, find
+from eulernet.data.kinds import Category
 from eulernet.data.lines import Format
-from eulernet.data.recipe import Category, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.splits import published
 from eulernet.data.unpack import PACKINGS
 from eulernet.data.values import Label, Raw

@@ -12,9 +12,10 @@ import polars as pl
 
 from eulernet.data import download
 from eulernet.data.build import build
+from eulernet.data.kinds import Category
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.raw import Piece
-from eulernet.data.recipe import Category, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.splits import published
 from eulernet.data.values import Label, Raw
 from eulernet.errors import UserError, require

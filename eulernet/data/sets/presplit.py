@@ -14,8 +14,9 @@ import polars as pl
 from eulernet.data import disk
 from eulernet.data.build import build
 from eulernet.data.find import find
+from eulernet.data.kinds import Bag, Category, Field, Number
 from eulernet.data.lines import Dtype, Format
-from eulernet.data.recipe import Bag, Category, Field, Number, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.sets.avazu import FIELDS as AVAZU
 from eulernet.data.sets.criteo import CATEGORIES, COUNTS
 from eulernet.data.splits import PARTS, by_file

@@ -7,140 +7,184 @@ stay numbers, lists (in Parquet) become bags.
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from eulernet.data import kinds, splits
 from eulernet.data import raw as source
-from eulernet.data import splits
 from eulernet.data.build import build
 from eulernet.data.find import find
 from eulernet.data.lines import KEPT, Dtype, Format
-from eulernet.data.recipe import Bag, Category, Field, Number, Quantiles, Recipe
+from eulernet.data.recipe import Recipe
 from eulernet.data.splits import PARTS, Splitter
 from eulernet.data.times import check_moments, is_zoned, moment
-from eulernet.data.values import TRUTH, Label, Raw
+from eulernet.data.values import LARGEST, TRUTH, Label
 from eulernet.errors import UserError, choose, require, require_known
 
 log = logging.getLogger(__name__)
 
 LABELS = ("label", "click", "clicked", "is_click", "target", "y")
 SAMPLE = 10_000  # rows that types are inferred from
-# The settings of each kind of field, with what they are when nothing is said; min_count is then dataset.min_count.
-KINDS: dict[str, dict[str, Any]] = {
-    "category": {"min_count": None},
-    "number": {"standardise": True},
-    "log_square": {"min_count": None},
-    "quantiles": {"classes": 20},
-    "bag": {"min_count": None, "separator": "|", "length": None, "pooling": "mean"},
-}
-POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "min_count": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
-    "length": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
-    "classes": (lambda value: type(value) is int and value >= 2, "a whole number from 2"),
-    "standardise": (lambda value: type(value) is bool, "true or false"),
-    "separator": (lambda value: isinstance(value, str) and value != "", "what stands between two members"),
-    "pooling": (lambda value: value in ("mean", "sum"), "mean or sum"),
-}
+WRITTEN = {"\\t": "\t", "tab": "\t", "space": " "}  # a separator as people write it
 
 
-def make_table(
-    raw: Sequence[Path],
-    data_dir: Path,
-    memory: float,
-    *,
-    label: str | None,
-    label_from: float | None,
-    fields: Mapping[str, Any] | None,
-    only: Sequence[str] | None,
-    ignore: Sequence[str],
-    min_count: int,
-    missing: Sequence[str],
-    columns: Sequence[str] | None,
-    separator: str | None,
-    quote: str | None,
-    escape: str | None,
-    vocabulary: str,
-    split: str,
-    split_column: str | None,
-    split_values: Mapping[str, Any] | None,
-    split_seed: int,
-    ratios: Sequence[float],
-) -> Path:
-    """The store of a log of clicks. ``conf/dataset/table.yaml`` says what each setting is for.
+@dataclass(frozen=True)
+class Table:
+    """The settings of ``dataset=table``: ``conf/dataset/table.yaml`` says what each is for. UserError if impossible."""
 
-    Raises UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in
-    the files.
-    """
-    separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(separator, separator) if separator is not None else None
-    for key, value in {"separator": separator, "quote": quote, "escape": escape}.items():
-        require(
-            value is None or len(value.encode()) == 1,
-            f"dataset.{key}={value}: give one character" + ", tab or space" * (key == "separator"),
+    label: str | None
+    label_from: float | None
+    fields: Mapping[str, Any] | None
+    only: Sequence[str] | None
+    ignore: Sequence[str]
+    min_count: int
+    missing: Sequence[str]
+    columns: Sequence[str] | None
+    separator: str | None
+    quote: str | None
+    escape: str | None
+    vocabulary: str
+    split: str
+    split_column: str | None
+    split_values: Mapping[str, Any] | None
+    split_seed: int
+    ratios: Sequence[float]
+
+    def __post_init__(self) -> None:
+        for key in ("separator", "quote", "escape"):
+            value = WRITTEN.get(getattr(self, key), getattr(self, key))
+            named = ", tab or space" * (key == "separator")
+            require(value is None or len(value.encode()) == 1, f"dataset.{key}={value}: give one character{named}")
+        written = (
+            WRITTEN.get(mark, mark) for mark in (self.separator, self.quote, self.spark_escape) if mark is not None
         )
-    escape = None if escape == quote else escape  # as who calls a quote written twice escaped
-    marks = [mark for mark in (separator, quote, escape) if mark is not None]
-    clear = len(set(marks)) == len(marks) and not {"\n", "\r"} & set(marks)
-    require(clear, "dataset.separator, quote and escape: give different characters, none of them a line end")
-    require(columns is None or len(set(columns)) == len(columns), "dataset.columns: a name is there twice")
-    found = find(raw, "a CSV, TSV or Parquet file, or a folder of them")
-    files = found.files
-    if split == "files":
-        files = sorted(files, key=lambda file: PARTS.index(part_of(file)))
-    first = next((file for file in files if source.has_text(file)), files[0])
-    separator = separator or source.separator_of(first, quote)
-    form = Format({}, separator, columns is None, quote, tuple(map(str, missing)), columns, escape=escape)
-    form = replace(form, escape=source.escape_of(first, form))
-    there = source.sample(files, form, SAMPLE)
-    clicks = label or next((name for name in there.columns if name.lower() in LABELS), "")
-    require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
-    unused = split not in ("time", "column") and split_column is not None
-    require(not unused, f"dataset.split={split} goes by no column; give dataset.split=time or column with split_column")
-    require(split == "column" or not split_values, "dataset.split_values goes with dataset.split=column")
-    given = fields or {}
-    check_columns(there.columns, clicks, given, only, ignore, split_column)
+        marks = list(written)
+        clear = len(set(marks)) == len(marks) and not {"\n", "\r"} & set(marks)
+        require(clear, "dataset.separator, quote and escape: give different characters, none of them a line end")
+        names = self.columns
+        require(names is None or len(set(names)) == len(names), "dataset.columns: a name is there twice")
+        unused = self.split not in ("time", "column") and self.split_column is not None
+        instead = "give dataset.split=time or column with split_column"
+        require(not unused, f"dataset.split={self.split} goes by no column; {instead}")
+        require(self.split == "column" or not self.split_values, "dataset.split_values goes with dataset.split=column")
 
-    left_out = {clicks, split_column, *ignore} - set(given)
-    used = [name for name in there.columns if name not in left_out and (only is None or name in only)]
-    used = [name for name in used if name in given or not name.startswith("(unnamed ")]
-    described = {name: describe(name, given[name]) if name in given else infer(there[name]) for name in used}
-    for name, settings in described.items():
-        if name not in given:
-            distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
-            log.info("%s: %s (%s)", name, settings["kind"], distinct)
-            if name.lower() in LABELS:
-                log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
-        if settings.get("min_count", 0) is None:
-            settings["min_count"] = min_count
+    @property
+    def spark_escape(self) -> str | None:
+        """The escape character; none where it is the quote, as who writes a quote twice calls that."""
+        return None if self.escape == self.quote else self.escape
 
-    splitter = splitter_of(split, split_column, split_values or {}, split_seed, ratios, files, there)
-    types = {name: dtype_of(settings["kind"], there[name]) for name, settings in described.items()}
-    words = label_from is None and says_truth(there[clicks])
-    types[clicks] = pl.String if words else pl.Float64
-    if splitter.key is not None and split_column is not None:
-        types[split_column] = there.schema[split_column]  # the split goes by what is written, whatever the field is
-    kept = [split_column] if split == "column" and split_column is not None else []
-    form = replace(form, columns=types, kept=kept)
-    recipe = Recipe(
-        name="table",
-        version=2,
-        protocol=f"click = {clicks}" + (f" >= {label_from:g}" if label_from is not None else ""),
-        form=form,
-        label=Label(clicks, at_least=label_from, words=words),
-        fields=[make_field(name, settings, types[name]) for name, settings in described.items()],
-    )
-    return build(
-        recipe,
-        files,
-        data_dir,
-        vocabulary=vocabulary,
-        split=splitter,
-        origin="raw files",
-        memory=memory,
-        left_out=found.left_out,
-    )
+    def __call__(self, raw: Sequence[Path], data_dir: Path, memory: float) -> Path:
+        """The store of a log of clicks.
+
+        UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in the
+        files.
+        """
+        found = find(raw, "a CSV, TSV or Parquet file, or a folder of them")
+        files = found.files
+        if self.split == "files":
+            files = sorted(files, key=lambda file: PARTS.index(part_of(file)))
+        form = self.form_of(files)
+        there = source.sample(files, form, SAMPLE)
+        clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
+        require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
+        check_columns(there.columns, clicks, self.fields or {}, self.only, self.ignore, self.split_column)
+        return build(
+            self.recipe(form, there, clicks, files),
+            files,
+            data_dir,
+            vocabulary=self.vocabulary,
+            split=self.splitter(files, there),
+            origin="raw files",
+            memory=memory,
+            left_out=found.left_out,
+        )
+
+    def form_of(self, files: Sequence[Path]) -> Format:
+        """How the lines of the files become columns; the columns come later."""
+        first = next((file for file in files if source.has_text(file)), files[0])
+        given = WRITTEN.get(self.separator, self.separator) if self.separator is not None else None
+        separator, missing = given or source.separator_of(first, self.quote), tuple(map(str, self.missing))
+        form = Format({}, separator, self.columns is None, self.quote, missing, self.columns, escape=self.spark_escape)
+        return replace(form, escape=source.escape_of(first, form))
+
+    def recipe(self, form: Format, there: pl.DataFrame, clicks: str, files: Sequence[Path]) -> Recipe:
+        """``there`` are the first rows of the files."""
+        described = self.described(there, clicks)
+        seen = {name: types_of(name, files, there) for name in described}
+        types = {
+            name: held(kinds.dtype_of(own["kind"], there[name].dtype), seen[name]) for name, own in described.items()
+        }
+        fields = [kinds.make_field(name, settings, types[name]) for name, settings in described.items()]
+        words = self.label_from is None and says_truth(there[clicks])
+        types[clicks] = pl.String if words else pl.Float64
+        if self.split in ("time", "column") and self.split_column is not None:
+            types[self.split_column] = there.schema[self.split_column]  # it splits by what is written, in a field too
+        kept = [self.split_column] if self.split == "column" and self.split_column is not None else []
+        return Recipe(
+            name="table",
+            version=2,
+            protocol=f"click = {clicks}" + (f" >= {self.label_from:g}" if self.label_from is not None else ""),
+            form=replace(form, columns=types, kept=kept),
+            label=Label(clicks, at_least=self.label_from, words=words),
+            fields=fields,
+        )
+
+    def described(self, there: pl.DataFrame, clicks: str) -> dict[str, dict[str, Any]]:
+        """The settings of each field, given or inferred, which is shown."""
+        given = self.fields or {}
+        left_out = {clicks, self.split_column, *self.ignore} - set(given)
+        used = [name for name in there.columns if name not in left_out and (self.only is None or name in self.only)]
+        used = [name for name in used if name in given or not name.startswith("(unnamed ")]
+        described = {
+            name: kinds.settings_of(name, given[name]) if name in given else infer(there[name]) for name in used
+        }
+        for name, settings in described.items():
+            if name not in given:
+                distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
+                log.info("%s: %s (%s)", name, settings["kind"], distinct)
+                if name.lower() in LABELS:
+                    log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
+            if settings.get("min_count", 0) is None:
+                settings["min_count"] = self.min_count
+        return described
+
+    def splitter(self, files: Sequence[Path], there: pl.DataFrame) -> Splitter:
+        """The split that the settings describe. UserError for one that does not exist, or lacks its column."""
+
+        def column() -> str:
+            require(
+                self.split_column is not None, f"dataset.split={self.split} goes by a column: give dataset.split_column"
+            )
+            return str(self.split_column)
+
+        def by_value() -> Splitter:
+            written = pl.col(KEPT + column()).cast(pl.String).fill_null("")
+            return splits.by_value(column(), self.split_values or {}, written)
+
+        makers: dict[str, Callable[[], Splitter]] = {
+            "random": lambda: splits.random_rows(self.split_seed, self.ratios),
+            "chronological": lambda: splits.chronological(self.ratios),
+            "time": lambda: splits.by_time(column(), time_key(there[column()]), self.ratios, check_moments(column())),
+            "column": by_value,
+            "files": lambda: splits.by_file([part_of(file) for file in files]),
+            "paper": lambda: splits.paper(self.split_seed),
+        }
+        return choose(makers, self.split, "dataset.split")()
+
+
+def types_of(name: str, files: Sequence[Path], there: pl.DataFrame) -> set[Any]:
+    """The types that Parquet parts give to a column, which may differ from part to part."""
+    parts = [file for file in files if len(files) > 1 and source.is_columnar(file)]
+    return {there[name].dtype, *(types[name] for file in parts if name in (types := source.schema_of(file)))}
+
+
+def held(dtype: Dtype, seen: set[Any]) -> Dtype:
+    """``dtype``, or text where it is one of whole numbers that cannot hold those of all parts."""
+    signed = any(other.is_signed_integer() for other in seen)
+    return pl.String if dtype in (pl.Int64, pl.UInt64) and signed and pl.UInt64 in seen else dtype
 
 
 def check_columns(
@@ -167,30 +211,22 @@ def check_columns(
         require(not regular, f"column {name!r}: rename it, a name like this stands for other columns")
 
 
-def describe(name: str, given: Any) -> dict[str, Any]:
-    """The settings of one field, from its kind alone or from ``{kind: ..., setting: ...}``."""
-    given = {"kind": given} if isinstance(given, str) else given
-    require(isinstance(given, Mapping) and "kind" in given, f"dataset.fields.{name}: give a kind: {', '.join(KINDS)}")
-    known = choose(KINDS, str(given["kind"]), f"kind of dataset.fields.{name}")
-    for key, value in given.items():
-        if key != "kind":
-            require_known(key, known, f"dataset.fields.{name}: no setting {key!r}")
-            possible, what = POSSIBLE[key]
-            require(possible(value), f"dataset.fields.{name}.{key}={value}: should be {what}")
-    return {**known, **given}
-
-
 def infer(values: pl.Series) -> dict[str, Any]:
     """The kind of a field from the first values of its column: Parquet's types, or what its text reads as."""
     if isinstance(values.dtype, pl.List):
-        return describe(values.name, "bag")
+        return kinds.settings_of(values.name, "bag")
     nested = values.dtype.is_nested()
     require(not nested, f"column {values.name} holds {values.dtype}: leave it out with dataset.ignore=[{values.name}]")
     number = values.dtype.is_numeric() and not values.dtype.is_integer()
     if values.dtype == pl.String and values.null_count() < len(values):
-        digits = values.str.strip_chars().str.contains(r"^[+-]?\d+$").all()  # ids, however long
-        number = reads_as(values, pl.Float64) and not digits
-    return describe(values.name, "number" if number else "category")
+        words = values.str.strip_chars()
+        # Ids are whole numbers, however long; and one with more digits than a float holds is a hash, not a quantity.
+        ids = words.str.contains(r"^[+-]?\d+$").all() or words.str.contains(r"^[+-]?\d{16,}$").any()
+        number = reads_as(values, pl.Float64) and not ids
+    if number:  # 1.42e+19 is a hash that some program took for a number
+        sizes = values.str.strip_chars() if values.dtype == pl.String else values
+        number = not sizes.cast(pl.Float64).abs().is_between(2**53, LARGEST).any()
+    return kinds.settings_of(values.name, "number" if number else "category")
 
 
 def says_truth(values: pl.Series) -> bool:
@@ -207,37 +243,6 @@ def reads_as(values: pl.Series, dtype: Dtype) -> bool:
     return values.str.strip_chars().cast(dtype, strict=False).null_count() == values.null_count()
 
 
-def dtype_of(kind: str, values: pl.Series) -> Dtype:
-    """What a column is read as: categories keep the type that Parquet gives them, or are text as it stands."""
-    if kind in ("number", "quantiles"):
-        return pl.Float64
-    if kind == "log_square":
-        return pl.Int64
-    if isinstance(values.dtype, pl.List):
-        return values.dtype
-    if kind == "category" and values.dtype.is_integer():
-        return pl.UInt64 if values.dtype == pl.UInt64 else pl.Int64  # parts may differ in width
-    if kind == "category" and values.dtype.is_float():
-        return pl.Float64
-    return pl.String
-
-
-def make_field(name: str, settings: Mapping[str, Any], dtype: Dtype) -> Field:
-    match settings["kind"]:
-        case "number":
-            return Number(name, Raw(name), settings["standardise"])
-        case "quantiles":
-            return Quantiles(name, Raw(name), settings["classes"])
-        case "log_square":
-            return Category(name, Raw(name, "log_square"), settings["min_count"])
-        case "bag":
-            separator = None if isinstance(dtype, pl.List) else settings["separator"]
-            raw = Raw(name, "members", separator)
-            return Bag(name, raw, settings["min_count"], settings["length"], settings["pooling"])
-    as_it_is = dtype.is_integer() or dtype == pl.String
-    return Category(name, Raw(name, "as_is" if as_it_is else "text"), settings["min_count"])
-
-
 def time_key(values: pl.Series) -> pl.Expr:
     """What a split by time compares: numbers, dates, or text that ``moment`` reads; null, which is refused, for others.
 
@@ -251,32 +256,6 @@ def time_key(values: pl.Series) -> pl.Expr:
     if reads_as(values, pl.Float64):
         return column.str.strip_chars().cast(pl.Float64, strict=False)
     return moment(column, zoned=is_zoned(values))
-
-
-def splitter_of(
-    split: str,
-    column: str | None,
-    values: Mapping[str, Any],
-    seed: int,
-    ratios: Sequence[float],
-    files: Sequence[Path],
-    there: pl.DataFrame,
-) -> Splitter:
-    """The split that the settings describe. UserError for one that does not exist, or lacks its column."""
-
-    def needed() -> str:
-        require(column is not None, f"dataset.split={split} goes by a column: give dataset.split_column")
-        return str(column)
-
-    makers = {
-        "random": lambda: splits.random_rows(seed, ratios),
-        "chronological": lambda: splits.chronological(ratios),
-        "time": lambda: splits.by_time(needed(), time_key(there[needed()]), ratios, check_moments(needed())),
-        "column": lambda: splits.by_value(needed(), values, pl.col(KEPT + needed()).cast(pl.String).fill_null("")),
-        "files": lambda: splits.by_file([part_of(file) for file in files]),
-        "paper": lambda: splits.paper(seed),
-    }
-    return choose(makers, split, "dataset.split")()
 
 
 def part_of(file: Path) -> str:

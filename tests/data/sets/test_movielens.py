@@ -5,7 +5,7 @@ import pytest
 import reference
 from conftest import RATINGS, rows_of
 
-from eulernet.data import coders
+from eulernet.data import kinds
 from eulernet.data.dataset import Dataset
 from eulernet.data.sets import movielens
 from eulernet.data.sets.movielens import make_movielens_1m, make_movielens_100k
@@ -20,10 +20,8 @@ def test_ids_of_hand_written_rows(tiny_1m):
     (piece,) = recipe.scan([tiny_1m / name for name in movielens.ONE_M], 1 << 30)
     rows = piece.frame()
     values = recipe.values()
-    fitted = [
-        coders.fit(field, rows.lazy().select(value=value)) for field, value in zip(recipe.fields, values, strict=True)
-    ]
-    ids, _ = coders.encode(fitted, rows.select(values))
+    fitted = [field.fit(rows.lazy().select(value=value)) for field, value in zip(recipe.fields, values, strict=True)]
+    ids, _ = kinds.encode(fitted, rows.select(values))
     got = dict(zip(movielens.FIELDS, ids.T.tolist(), strict=True))
     assert got == {
         "user_id": [2, 1, 3, 2, 1, 3, 2, 3, 1, 4, 4, 4],  # three rows each, so by value

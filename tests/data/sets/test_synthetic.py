@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eulernet.data.dataset import Dataset
-from eulernet.data.sets import DATASETS, synthetic
+from eulernet.data.sets import synthetic
 from eulernet.errors import UserError
 from eulernet.measures.metrics import auc, logloss
 
@@ -20,7 +20,7 @@ SETTINGS = dict(
 
 
 def make(folder, **changes):
-    return DATASETS["synthetic"]([], folder, 2.0, **{**SETTINGS, **changes})
+    return synthetic.Synthetic(**{**SETTINGS, **changes})([], folder, 2.0)
 
 
 def test_same_seed_same_rows_and_any_change_another_store(tmp_path):

@@ -11,7 +11,7 @@ import yaml
 from conftest import REPOSITORY, rows_of
 
 from eulernet.data.dataset import Dataset
-from eulernet.data.sets.table import make_table
+from eulernet.data.sets.table import Table
 from eulernet.errors import UserError
 from eulernet.features import Bag, Number
 
@@ -46,7 +46,7 @@ def log(frame, tmp_path):
 
 def make(raw, **settings):
     files = raw if isinstance(raw, list) else [raw]
-    return Dataset.open(make_table(files, files[0].parent / "data", 2.0, **{**DEFAULTS, **settings}))
+    return Dataset.open(Table(**{**DEFAULTS, **settings})(files, files[0].parent / "data", 2.0))
 
 
 def test_types_are_inferred_and_shown(log, caplog):
@@ -138,7 +138,7 @@ def test_a_cell_may_hold_separators_quotes_and_line_ends(tmp_path, monkeypatch):
     frame = pl.DataFrame({"click": [i % 2 for i in range(300)], "word": [words[i % 7] for i in range(300)]})
     file = tmp_path / "log.csv"
     frame.write_csv(file)
-    data = Dataset.open(make_table([file], tmp_path / "data", 1e-9, **{**DEFAULTS, "split": "chronological"}))
+    data = Dataset.open(Table(**{**DEFAULTS, "split": "chronological"})([file], tmp_path / "data", 1e-9))
     word_of = {i: word for word, i in pl.read_parquet(data.folder / "vocab" / "word.parquet").iter_rows()}
     x = torch.cat([rows_of(split) for split in data.splits.values()])[:, 0].tolist()
     assert [word_of.get(i, "") for i in x] == frame["word"].to_list()
@@ -185,7 +185,7 @@ def test_a_split_by_files(frame, tmp_path):
     folder.mkdir()
     for name, rows in {"test": (0, 50), "train_1": (50, 100), "train_2": (100, 150), "val": (150, 200)}.items():
         frame[rows[0] : rows[1]].write_csv(folder / f"{name}.csv")
-    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"}))
+    data = Dataset.open(Table(**{**DEFAULTS, "split": "files"})([folder], tmp_path / "data", 2.0))
     assert {part: len(split) for part, split in data.splits.items()} == {"train": 100, "valid": 50, "test": 50}
     labels = frame["click"].to_list()
     assert data.train.labels.tolist() == labels[50:150]
@@ -253,9 +253,9 @@ def test_files_with_other_columns_are_refused(frame, tmp_path):
     frame.reverse().write_csv(folder / "valid.csv")
     frame.drop("price").write_csv(folder / "test.csv")
     with pytest.raises(UserError, match=r"test.csv: no column 'price'"):
-        make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
+        Table(**{**DEFAULTS, "split": "files"})([folder], tmp_path / "data", 2.0)
     frame.select(reversed(frame.columns)).write_csv(folder / "test.csv")  # another order is no harm
-    make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "split": "files"})
+    Table(**{**DEFAULTS, "split": "files"})([folder], tmp_path / "data", 2.0)
 
 
 NAMES = [
@@ -336,7 +336,7 @@ def test_empty_parts_are_left_out_and_empty_words_are_missing_in_parquet_too(fra
     frame.head(0).write_parquet(folder / "part-0.parquet")
     frame.write_parquet(folder / "part-1.parquet")
     (folder / "part-2.parquet").touch()
-    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "only": ["user"]}))
+    data = Dataset.open(Table(**{**DEFAULTS, "only": ["user"]})([folder], tmp_path / "data", 2.0))
     assert data.field_sizes == [2]
 
 
@@ -370,12 +370,12 @@ def test_a_stray_quote_is_named_or_taken_as_a_character(tmp_path, cell):
 
 def test_a_folder_is_read_without_what_eulernet_left_in_it(frame, tmp_path):
     frame.write_csv(tmp_path / "log.csv")
-    first = make_table([tmp_path], tmp_path / "data", 2.0, **DEFAULTS)
-    assert make_table([tmp_path], tmp_path / "data", 2.0, **DEFAULTS) == first
+    first = Table(**DEFAULTS)([tmp_path], tmp_path / "data", 2.0)
+    assert Table(**DEFAULTS)([tmp_path], tmp_path / "data", 2.0) == first
     (tmp_path / "odd [1].csv").write_bytes((tmp_path / "log.csv").read_bytes())
-    make_table([tmp_path / "odd [1].csv"], tmp_path / "data [2]", 2.0, **DEFAULTS)
+    Table(**DEFAULTS)([tmp_path / "odd [1].csv"], tmp_path / "data [2]", 2.0)
     with pytest.raises(UserError, match="is there twice"):
-        make_table([tmp_path / "log.csv", tmp_path / "log.csv"], tmp_path / "data", 2.0, **DEFAULTS)
+        Table(**DEFAULTS)([tmp_path / "log.csv", tmp_path / "log.csv"], tmp_path / "data", 2.0)
 
 
 def test_digits_are_a_category_however_many(tmp_path):
@@ -416,5 +416,5 @@ def test_parts_may_differ_in_the_width_of_their_numbers(tmp_path):
     for name, dtype, start in (("a", pl.Int32, 0), ("b", pl.Int64, 2**40)):
         frame = pl.DataFrame({"item": pl.Series([start + i % 5 for i in range(50)], dtype=dtype), "click": [0, 1] * 25})
         frame.write_parquet(folder / f"{name}.parquet")
-    data = Dataset.open(make_table([folder], tmp_path / "data", 2.0, **{**DEFAULTS, "vocabulary": "all"}))
+    data = Dataset.open(Table(**{**DEFAULTS, "vocabulary": "all"})([folder], tmp_path / "data", 2.0))
     assert data.field_sizes == [11]

@@ -1,0 +1,115 @@
+"""The values of a field and their ids: what categories and bags share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from eulernet.data.spelling import Spelling
+from eulernet.data.store import vocabulary_file
+from eulernet.errors import UserError, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The i-th of ``values``, whole numbers or text, has id i + 1, anything else id 0."""
+
+    values: pl.Series
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        return Spelling.of(self.values)
+
+    @cached_property
+    def index(self) -> "tuple[pd.Index[Any], int]":
+        """pandas' hash table of whole numbers, made once, and the seed of those that text is hashed to.
+
+        A join makes its own table at every call, and a request of one row would wait for that.
+        """
+        import pandas as pd
+
+        seed = 0
+        while not (numbers := self._numbers(self.values, seed)).is_unique().all():
+            seed += 1  # two texts of one hash
+        index = pd.Index(numbers.to_numpy())
+        index.get_indexer(index[:1])  # makes the table now, before threads ask for it
+        return index, seed
+
+    @staticmethod
+    def _numbers(values: pl.Series, seed: int) -> pl.Series:
+        return values if values.dtype.is_integer() else values.hash(seed)
+
+    def ids(self, values: pl.Series) -> np.ndarray:
+        """int32 ids of ``values``, which are of the same type; missing ones are 0.
+
+        Text that is unknown as it stands is looked up once more in the field's spelling: 3.0 for 3, True for true.
+        """
+        ids = self._ids(values)
+        if values.dtype == pl.String:
+            unknown = np.flatnonzero((ids == 0) & values.is_not_null().to_numpy())
+            if len(unknown):
+                ids[unknown] = self._ids(self.spelling.respell(values.gather(unknown)))
+        return ids
+
+    def _ids(self, values: pl.Series) -> np.ndarray:
+        import pandas as pd
+
+        index, seed = self.index
+        numbers = self._numbers(values, seed).fill_null(0)
+        ids = index.get_indexer(pd.Index(numbers.to_numpy())).astype(np.int32) + 1
+        right = values.is_not_null()
+        if not values.dtype.is_integer():  # unknown text may have the hash of a known one
+            right &= self.values.gather(np.maximum(ids - 1, 0)) == values
+        if not right.all():
+            ids[~right.fill_null(False).to_numpy()] = 0
+        return ids
+
+    @classmethod
+    def of(cls, values: pl.LazyFrame, name: str, min_count: int) -> "Vocabulary":
+        """The values of a field seen at least ``min_count`` times, most frequent first, equal counts in order of value.
+
+        So ids do not depend on threads, on the size of blocks or on hash seeds. Spellings of one value count together.
+        """
+        counts = values.group_by("value").agg(rows=pl.len()).drop_nulls()
+        if values.collect_schema()["value"] == pl.String:
+            counts = Spelling.merged(counts.collect(engine="streaming"), name).lazy()
+        kept = counts.filter(pl.col("rows") >= min_count).collect(engine="streaming")
+        many = f"has no value that occurs {min_count} times; lower min_count or"
+        require(len(kept) > 0, f"field {name} {many if min_count > 1 else 'is missing in every row;'} leave it out")
+        return cls(kept.sort("rows", "value", descending=[True, False])["value"])
+
+    def write(self, name: str, folder: Path) -> None:
+        """Put ``vocab/<name>.parquet`` into a store: value, id."""
+        ids = pl.int_range(1, len(self) + 1, dtype=pl.Int32, eager=True)
+        pl.DataFrame({"value": self.values, "id": ids}).write_parquet(folder / vocabulary_file(name))
+
+    @classmethod
+    def read(cls, described: Mapping[str, Any], folder: Path) -> "Vocabulary":
+        """UserError for a file that is not what meta.json says."""
+        file = folder / vocabulary_file(described["name"])
+        try:
+            scan = pl.scan_parquet(file, glob=False)
+            rows = scan.select(pl.len()).collect().item()
+            require(rows == described["size"] - 1, f"{file} has {rows} values, meta.json says {described['size'] - 1}")
+            table = scan.collect()
+            numbered = table["id"].equals(pl.int_range(1, rows + 1, dtype=pl.Int32, eager=True))
+            require(numbered and table["value"].null_count() == 0, f"{file} does not number its values 1, 2, ...")
+            plain = table["value"].dtype == pl.String or table["value"].dtype.is_integer()
+            require(plain, f"{file} holds {table['value'].dtype}, not text or whole numbers")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
+        return cls(table["value"])
+
+    def names(self, ids: list[int]) -> list[str]:
+        """What ids stand for."""
+        return ["rare or missing" if i == 0 else str(self.values[i - 1]) for i in ids]

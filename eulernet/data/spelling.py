@@ -1,0 +1,124 @@
+"""One value, one text: the text of a category's value, whatever container it comes in, and how a field spells values.
+
+``text_of`` gives a value of any type its one text: a truth value is true or false, 5.0 is 5, a float has the shortest
+digits that say it in its own width, a moment with a zone is in UTC, fractions of 0 are left out; null, NaN and "" are
+null. ``Spelling`` is how one field writes values: readers make 37 or 37.0 of 00037 and True of true, and a field knows
+its own way.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from eulernet.errors import UserError
+
+WHOLE = r"^[+-]?\d+(\.0+)?$"
+PAIRS = (("false", "true"), ("False", "True"), ("FALSE", "TRUE"), ("0", "1"))
+
+
+def text_of(values: pl.Series) -> pl.Series:
+    """``values`` as text. UserError for types that have none: lists, structures, bytes that are not UTF-8."""
+    dtype = values.dtype
+    if dtype == pl.String:
+        return values.replace("", None)
+    if dtype == pl.Boolean:
+        return values.replace_strict([False, True], PAIRS[0], return_dtype=pl.String)
+    if dtype.is_float():
+        distinct = values.fill_nan(None).unique().drop_nulls()
+        texts = [written(number) for number in distinct.to_numpy()]
+        return values.replace_strict(distinct, pl.Series(texts, dtype=pl.String), default=None, return_dtype=pl.String)
+    if dtype.is_decimal():
+        return values.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")
+    if isinstance(dtype, pl.Datetime):
+        zone = "" if dtype.time_zone is None else "+00:00"
+        moments = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else values
+        return moments.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".") + zone
+    if dtype == pl.Time:  # a cast would lose the fractions
+        return values.dt.to_string("%H:%M:%S%.9f").str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")
+    if dtype.is_nested() or dtype == pl.Object:
+        raise UserError(f"column {values.name} of type {dtype} is not text")
+    try:
+        return values.cast(pl.String).replace("", None)
+    except pl.exceptions.PolarsError:
+        raise UserError(f"column {values.name} of type {dtype} is not text") from None
+
+
+def written(value: Any) -> str:  # exported folders carry it, too
+    """The text of a value that is there, as ``text_of`` writes it."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating):
+        whole = float(value).is_integer() and abs(float(value)) < 2**53
+        return str(int(value)) if whole else str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, datetime | time):
+        value = value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
+        return re.sub(r"(\.\d*?)0+(?=\+|$)", r"\1", str(value))
+    if isinstance(value, Decimal):
+        value = f"{value:f}"
+        return value.rstrip("0").rstrip(".") if "." in value else value
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a field writes what others write otherwise.
+
+    ``decimals``: whole numbers with .0; ``width``: whole numbers filled with zeros to that many digits, 0 is none;
+    ``words``: the two truth values.
+    """
+
+    decimals: bool = False
+    width: int = 0
+    words: tuple[str, str] = PAIRS[0]
+
+    @classmethod
+    def of(cls, values: pl.Series) -> "Spelling":
+        """That of ``values``, which are text, or whole numbers, which have one spelling."""
+        if values.dtype != pl.String:
+            return cls()
+        whole = values.filter(values.str.contains(WHOLE))
+        decimals = len(whole) > 0 and 2 * int(whole.str.contains(r"\.0+$").sum()) > len(whole)
+        digits = whole.filter(whole.str.contains(r"^\d+$"))
+        lengths = digits.str.len_chars().unique()
+        padded = len(lengths) == 1 and digits.str.contains(r"^0\d").any()
+        known = [words for words in PAIRS if values.is_in(words).any()]
+        return cls(decimals, int(lengths[0]) if padded else 0, known[0] if known else PAIRS[0])
+
+    def respell(self, values: pl.Series) -> pl.Series:
+        """Text of ``text_of``, or out of a file, as this field writes it. ``respelled`` is its plain twin."""
+        frame = values.alias("v").to_frame()
+        whole, lower = pl.col("v").str.contains(WHOLE), pl.col("v").str.to_lowercase()
+        number = pl.col("v").str.replace(r"\.0+$", "").str.zfill(self.width) + ".0" * self.decimals
+        said = pl.when(lower == "true").then(pl.lit(self.words[1])).when(lower == "false").then(pl.lit(self.words[0]))
+        return frame.select(pl.when(whole).then(number).otherwise(said.otherwise(pl.col("v")))).to_series()
+
+    @classmethod
+    def merged(cls, counts: pl.DataFrame, name: str) -> pl.DataFrame:
+        """The ``rows`` of each ``value``, the spellings of one value together: 3 and 3.0, true and True.
+
+        Only where a field holds nothing but whole numbers, or nothing but truth values: elsewhere 5 and 5.0 may well be
+        two things.
+        """
+        values = counts["value"]
+        dots = values.str.contains(r"\.0+$")
+        mixed = dots.any() and not dots.all() and values.str.contains(WHOLE).all()
+        truth = len(values) > 2 and values.str.to_lowercase().is_in(["true", "false"]).all()
+        if not (mixed or truth):
+            return counts
+        plain = cls(words=PAIRS[0])
+        together = counts.with_columns(value=plain.respell(values))
+        return together.group_by("value").agg(pl.col("rows").sum())
+
+
+def respelled(text: str, decimals: bool, width: int, words: Sequence[str]) -> str:  # the plain twin of ``respell``
+    if re.fullmatch(r"[+-]?[0-9]+(\.0+)?", text):
+        return text.partition(".")[0].zfill(width) + ".0" * decimals
+    return {"true": words[1], "false": words[0]}.get(text.lower(), text)

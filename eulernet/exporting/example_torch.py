@@ -1,0 +1,30 @@
+"""Score raw rows with torch and numpy: ``python example.py rows.csv``, or ``score(rows)`` of dictionaries."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from encode import encode, read
+
+HERE, THREADS = Path(__file__).parent, os.cpu_count() or 1
+MODEL = torch.export.load(HERE / "model.pt2").module()
+
+
+def logits(x):
+    return MODEL(torch.from_numpy(x)).detach().numpy()
+
+
+def score(rows):
+    """The click probability of each row."""
+    if not rows:
+        return np.empty(0, np.float32)
+    parts = np.array_split(encode(rows), min(THREADS, len(rows) // 256 + 1))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return 1 / (1 + np.exp(-np.concatenate(list(pool.map(logits, parts)))))
+
+
+if __name__ == "__main__":
+    print(*score(read(sys.argv[1])), sep="\n")
