@@ -1,4 +1,4 @@
-"""The memory of this process: how much it took, how much there is, and what becomes of what it frees."""
+"""The memory of this process: its peak, what is available, and how freed memory is reused."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ def reset_peak() -> None:
 
 
 def available() -> int:
-    """Bytes that new data may take without pushing anything out: what the kernel says, within a container's limit."""
+    """Bytes that new data can take before the system must swap: what the kernel says, within a container's limit."""
     free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -31,8 +31,8 @@ def broadcast(model: nn.Module) -> None:
 class DataParallel:
     """The loss of ``model`` over a batch that the ranks share; with one rank, just that of the model.
 
-    Made when the model is on its device, and all ranks have the same weights. The gradients of the weights ``apart``
-    are not its business.
+    Made when the model is on its device, and all ranks have the same weights. DDP leaves the gradients of the weights
+    ``apart`` alone.
     """
 
     def __init__(self, model: CTRModel, apart: Collection[Tensor]) -> None:

@@ -13,7 +13,7 @@ class Average:
     """A copy of ``source`` whose weights are the exponential average of those of ``source`` after each step.
 
     average <- decay average + (1 - decay) weights, from the weights after the first step on. What
-    torch.optim.swa_utils.AveragedModel computes, without its wait for the device in every step.
+    torch.optim.swa_utils.AveragedModel computes, but without waiting for the device in every step.
     """
 
     def __init__(self, source: CTRModel, decay: float) -> None:
@@ -25,7 +25,7 @@ class Average:
         self._weights = [local_shard(weight.data) for weight in source.parameters()]
 
     def update(self) -> None:
-        """Take in the weights after one more step."""
+        """Update the averages after one more step."""
         share = 1.0 if self.steps == 0 else 1 - self.decay
         lerp_all(self._averages, self._weights, share)
         for kept, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):

@@ -177,7 +177,7 @@ def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> M
 
 @torch.inference_mode()
 def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> Float[Tensor, " n"]:
-    """The logits of all rows of ``split``, in its order; of several processes each scores a share of every batch."""
+    """The logits of all rows of ``split``, in its order; every rank scores a shard of every batch."""
     model.eval()
     device = next(model.parameters()).device
     scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world_size()

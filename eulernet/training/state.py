@@ -1,4 +1,4 @@
-"""What training changes: all that a run needs to go on as if it had never stopped."""
+"""Everything that training changes: what a run needs to go on as if it had never stopped."""
 
 import logging
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 class State:
     """Model, optimizer, averaged weights, loss scale, random states, finished epochs, and the place in this epoch.
 
-    ``scored`` is the model that is validated, kept and tested: the averaged one if there is one. ``step`` steps of the
-    epoch that runs are done, with their losses, in ``seconds``. Of several processes each has one; ``losses`` are then
-    this process's parts, which add up.
+    ``scored`` is the model that is validated, kept and tested: the averaged one if there is one. Of the current epoch
+    ``step`` steps are done, with their ``losses``, in ``seconds``. Every rank has a State of its own; its losses are
+    its parts of the batches' losses, which add up over the ranks.
     """
 
     def __init__(self, model: CTRModel, config: TrainConfig, device: torch.device) -> None:
@@ -65,17 +65,17 @@ class State:
         self._shuffle_before = self.shuffle.get_state()
 
     def reseed(self) -> None:
-        """Give each process random numbers of its own, which follow from the seed and the steps done."""
+        """Give each rank random numbers of its own, which follow from the seed and the steps done."""
         place = [self.seed, len(self.history), self.step, rank()]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
     def average_statistics(self) -> None:
-        """After training steps, before the model is scored or kept."""
+        """Call it after training steps, before the model is scored or kept."""
         for model in {self.model, self.scored}:
             average_statistics(model)
 
     def capture(self) -> dict[str, Any]:
-        """For a checkpoint: tensors and plain values only, of all processes, whole in process 0."""
+        """For a checkpoint: tensors and plain values only, of all ranks; sharded tensors are whole in rank 0."""
         self.average_statistics()
         cuda = self.device.type == "cuda"
         random = {
@@ -96,7 +96,7 @@ class State:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take on what ``capture`` gave. Raises what torch does for a state of another model or other settings."""
+        """Take on what ``capture`` returned. Raises what torch does for a state of another model or other settings."""
         load_whole(self.model, saved["model"])
         self.optimizer.load_state_dict(self._own_part(saved["optimizer"]))
         if self.average is not None:
@@ -110,7 +110,7 @@ class State:
         self._restore_random(saved["random"])
 
     def _own_part(self, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """The optimizer's state as this process needs it: of a divided table only what belongs to its rows."""
+        """The optimizer's state as this rank needs it: of a sharded table only the part of its rows."""
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state = dict(saved["state"])
         for number, weight in enumerate(weights):
@@ -134,7 +134,7 @@ class State:
             torch.cuda.set_rng_state(cuda, self.device)
 
     def losses_for(self, steps: int) -> Tensor:
-        """Room for the loss of each of ``steps`` steps, those that are done filled in."""
+        """A tensor for the losses of ``steps`` steps, which has those of the steps that are done."""
         room = torch.zeros(steps, device=self.device)
         room[: self.step] = self.losses[: self.step]
         self.losses = room
