@@ -1,5 +1,6 @@
 """The runs that a table of conf/table needs, and which of them are there."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,8 +49,8 @@ def finished(folders: Iterable[Path]) -> dict[Identity, Run]:
     """
     runs: dict[Identity, Run] = {}
     for folder in folders:
-        for file in sorted(folder.rglob(REPORT)):
-            run = Run.open(file.parent)
+        for place in sorted(Path(found) for found, _, files in os.walk(folder) if REPORT in files):
+            run = Run.open(place)  # not by rglob: it fails where a run that is being trained removes a folder meanwhile
             runs.setdefault(identity(run.report["config"]), run)
     return runs
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from eulernet.campaigns import missing, pool
-from eulernet.campaigns.planned import PlannedRun
+from eulernet.campaigns.planned import PlannedRun, finished
 from eulernet.campaigns.pool import LOG, Pool, sweep
 from eulernet.files import locked
 from eulernet.training import device
@@ -136,3 +136,18 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps({}))
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "report.json"]
+
+
+def test_finished_runs_are_found_while_others_are_trained(tmp_path, monkeypatch):
+    """A folder that a writer makes for a moment may be gone when it is looked into."""
+    half = tmp_path / "run" / ".metrics.csv.a1b2.new"
+    half.mkdir(parents=True)
+    scan = os.scandir
+
+    def vanishing(path="."):
+        if str(path) == str(half):
+            raise FileNotFoundError(2, "No such file or directory", str(half))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert finished([tmp_path]) == {}
