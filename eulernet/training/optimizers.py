@@ -19,10 +19,9 @@ from eulernet.training.tables import Table
 class Method:
     """How weights step."""
 
-    net: Callable[..., Optimizer]  # of torch: steps the net, and the tables where ``rows`` does not
-    rows: Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], None] | None = (
-        None  # steps touched rows of a table
-    )
+    net: Callable[..., Optimizer]  # torch's
+    # Steps the touched rows of a table; None where ``net`` steps tables as well.
+    rows: Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], None] | None = None
     decoupled: bool = False  # weight_decay shrinks weights apart from the gradient, and only those of the net
 
 

@@ -1,0 +1,46 @@
+"""What the documents tell a reader to type works: commands take these keys, Python blocks run."""
+
+import re
+import shlex
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+DOCUMENTS = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
+DOCUMENTS += sorted(file for file in (REPOSITORY / "docs").rglob("*.md") if "_build" not in file.parts)
+BLOCK = re.compile(r"<!-- (checked|runnable) -->\n```\w*\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"python -m eulernet\.(\w+) (.*)")
+
+
+def blocks(kind):
+    for document in DOCUMENTS:
+        for place in BLOCK.finditer(document.read_text()):
+            if place[1] == kind:
+                yield pytest.param(place[2], id=f"{document.relative_to(REPOSITORY)}-{place.start()}")
+
+
+@pytest.mark.parametrize("block", list(blocks("runnable")))
+def test_python_in_the_documents_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "block", "exec"), {})
+
+
+@pytest.mark.parametrize("block", list(blocks("checked")))
+def test_commands_in_the_documents_take_these_settings(block):
+    commands = COMMAND.findall(block.replace("\\\n", " "))
+    assert commands
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        for name, arguments in commands:
+            given = [word for word in shlex.split(arguments, comments=True) if "=" in word or word.startswith("~")]
+            assert (REPOSITORY / "eulernet" / f"{name}.py").is_file(), name
+            compose(name, [first_value(override) for override in given])
+
+
+def first_value(override):
+    """An override of a sweep with the first of its values."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return override
+    return f"{parsed.key_or_group}={next(iter(parsed.sweep_string_iterator()))}"
