@@ -10,6 +10,7 @@ Typed columns are called f0, f1, ..., so that no name of a user's gets in the wa
 """
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,9 +54,8 @@ def build(
     """The store of ``recipe`` over the raw ``files``: made under ``data_dir`` unless it is there already.
 
     ``vocabulary`` is ``all`` (ids and counts over all rows, as published) or ``train`` (leak-free). ``origin`` says in
-    words where the files came from, ``memory`` how many GiB the blocks may take, ``left_out`` why other
-    files were not read. UserError for what is wrong in the
-    files, with file and line, and for a disk without room.
+    words where the files came from, ``memory`` how many GiB the blocks may take, ``left_out`` why other files were not
+    read. UserError for what is wrong in the files, with file and line, and for a disk without room.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
     seconds: dict[str, float] = {}
@@ -70,13 +70,46 @@ def build(
     if recipe.rows is None:  # the files of a published set are known
         require_distinct(files, recipe.form.member)
     process.reset_peak()
-    with disk.writing(folder, mark="meta.json") as new, ThreadPoolExecutor(1) as beside:
+    with disk.writing(folder, mark="meta.json") as new:
         with timed(seconds, "read"):
             in_files = read(recipe, split, files, new, int(memory * 2**30))
-        for file, stat in zip(files, before, strict=True):
-            same = (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-            require(same, f"{file} changed while it was read; run again when nobody writes to it")
-        rows, typed = sum(in_files), pl.scan_ipc(parts_of(new), glob=False)
+        require_unchanged(files, before)
+        fitted, missing, zeros, split_rows = fit_and_encode(recipe, split, vocabulary, in_files, new, seconds)
+        described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
+        meta = store.seal(
+            new,
+            name=recipe.name,
+            protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
+            fields=[
+                {**kinds.describe(coder), **field.raw.describe(), "missing": gone / sum(in_files)}
+                for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
+            ],
+            split=split_rows,
+            source={"origin": origin, "files": sums},
+            raw=describe_raw(recipe.form, recipe.label),
+        )
+        rows_of = dict(zip(sums, in_files, strict=True))
+        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
+    ids = sum(field["size"] for field in meta["fields"])
+    log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{sum(in_files):,}", f"{ids:,}", folder)
+    return folder
+
+
+def require_unchanged(files: Sequence[Path], before: Sequence[os.stat_result]) -> None:
+    for file, stat in zip(files, before, strict=True):
+        same = (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        require(same, f"{file} changed while it was read; run again when nobody writes to it")
+
+
+def fit_and_encode(
+    recipe: Recipe, split: Splitter, vocabulary: str, in_files: Sequence[int], new: Path, seconds: dict[str, float]
+) -> tuple[list[Coder], tuple[int, ...], np.ndarray, dict[str, list[int] | str]]:
+    """The second and the third pass over the typed rows in ``new``, which are deleted after that.
+
+    Returns the coder of each field, in how many rows it is missing, in how many it has id 0; and the split.
+    """
+    rows, typed = sum(in_files), pl.scan_ipc(parts_of(new), glob=False)
+    with ThreadPoolExecutor(1) as beside:
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
         cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
         with timed(seconds, "count"):
@@ -87,27 +120,10 @@ def build(
         with timed(seconds, "encode"):
             zeros = encode(fitted, rows, new)
         split_rows = store.write_split(new, cutting.result(), rows)
-        shutil.rmtree(new / "typed")
-        (new / "training").unlink(missing_ok=True)
-        kinds.write(fitted, new)
-        described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
-        meta = store.seal(
-            new,
-            name=recipe.name,
-            protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
-            fields=[
-                {**kinds.describe(coder), **field.raw.describe(), "missing": gone / rows}
-                for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
-            ],
-            split=split_rows,
-            source={"origin": origin, "files": sums},
-            raw=describe_raw(recipe.form, recipe.label),
-        )
-        rows_of = dict(zip(sums, in_files, strict=True))
-        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
-    ids = sum(field["size"] for field in meta["fields"])
-    log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{rows:,}", f"{ids:,}", folder)
-    return folder
+    shutil.rmtree(new / "typed")
+    (new / "training").unlink(missing_ok=True)
+    kinds.write(fitted, new)
+    return fitted, missing, zeros, split_rows
 
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
