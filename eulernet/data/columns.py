@@ -58,38 +58,41 @@ def conform(
     than a real number is wanted, NaN are null, whatever container they come in. UserError, with ``where`` the row is
     or, for a whole column of ``what``, its type, for what cannot be converted.
     """
-    frame = frame.select(list(columns))
     none = ["", *missing]
+    made = []
     for name, dtype in columns.items():
         values = frame[name]
-        if isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List):
-            continue
         if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.Binary):
             values = text_of(values)
         if values.dtype == pl.String and (gone := values.is_in(none)).any():
             values = values.set(gone, None)
-        if dtype == pl.String and values.dtype != pl.List:
+        if isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List):
+            pass
+        elif dtype == pl.String and values.dtype not in (pl.String, pl.List):
             try:
                 values = text_of(values)
             except UserError:
                 raise UserError(f"{what}: column {name} of type {values.dtype} is not text") from None
-        if values.dtype == dtype:
-            if values is not frame[name]:
-                frame = frame.with_columns(values)
-            continue
-        if values.dtype.is_float() and not dtype.is_float():
-            values = values.fill_nan(None)
-        try:
-            require(not values.dtype.is_nested(), "")  # polars would write its members as one text
-            cast = values.cast(dtype, strict=False)
-        except (pl.exceptions.PolarsError, UserError):
-            raise UserError(f"{what}: column {name} of type {values.dtype} is not {kind_of(dtype)}") from None
-        wrong = cast.is_null() & values.is_not_null()
-        if values.dtype.is_float() and dtype.is_integer():
-            wrong |= (values % 1 != 0).fill_null(False)
-        if wrong.any():
-            row = int(wrong.arg_max() or 0)
-            wrong_how = "which is out of range" if values.dtype.is_integer() else f"not {kind_of(dtype)}"
-            raise UserError(f"{where(row)}: {name} is {values[row]!r}, {wrong_how}")
-        frame = frame.with_columns(cast)
-    return frame
+        elif values.dtype != dtype:
+            values = number_of(values, dtype, where, f"{what}: column {name} of type {values.dtype}")
+        made.append(values)
+    return pl.DataFrame(made) if made else frame.select([])
+
+
+def number_of(values: pl.Series, dtype: Dtype, where: Callable[[int], str], what: str) -> pl.Series:
+    """``values`` as ``dtype``; a whole float is a whole number, and NaN is none. UserError for what is not so."""
+    if values.dtype.is_float() and not dtype.is_float():
+        values = values.fill_nan(None)
+    try:
+        require(not values.dtype.is_nested(), "")  # polars would write its members as one text
+        cast = values.cast(dtype, strict=False)
+    except (pl.exceptions.PolarsError, UserError):
+        raise UserError(f"{what} is not {kind_of(dtype)}") from None
+    wrong = cast.is_null() & values.is_not_null()
+    if values.dtype.is_float() and dtype.is_integer():
+        wrong |= (values % 1 != 0).fill_null(False)
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        wrong_how = "which is out of range" if values.dtype.is_integer() else f"not {kind_of(dtype)}"
+        raise UserError(f"{where(row)}: {values.name} is {values[row]!r}, {wrong_how}")
+    return cast

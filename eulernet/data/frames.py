@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     Rows = pd.DataFrame | pl.DataFrame | Sequence[Mapping[str, Any]]
+
+NUMBER = int | float | np.number | Decimal
 
 
 def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> pl.DataFrame:
@@ -50,18 +53,30 @@ def frame_from(
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """Values of any types as one column; numbers among text become text."""
+    """Values of any types as one column. Those of several types, but for numbers, become text."""
     try:
-        values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]  # lists of pandas
-        if any(isinstance(value, str) for value in values):
-            values = [None if isinstance(v, float | np.floating) and v != v else v for v in values]
-            values = [written(v) if isinstance(v, int | float | np.number) else v for v in values]
-        made = pl.Series(name, values, strict=False)
-        mixed = not made.dtype.is_nested() and any(isinstance(value, list | tuple | dict | set) for value in values)
-        require(not mixed, f"{made.dtype} and lists or dictionaries")
-        return made
+        types = {*map(type, values)}
+        if types <= {str, type(None)}:
+            return pl.Series(name, values, dtype=pl.String)
+        values = [plain(value) for value in values]
+        types = {*map(type, values)} - {type(None)}
+        nested = {kind for kind in types if issubclass(kind, list | tuple | dict | set)}
+        require(not nested or nested == types, "lists or dictionaries among other values")
+        if len(types) > 1 and not nested and not all(issubclass(kind, NUMBER) for kind in types):
+            values = [None if value is None or value != value else written(value) for value in values]
+        return pl.Series(name, values, strict=False)
     except (pl.exceptions.PolarsError, TypeError, OverflowError, ValueError) as error:
         raise UserError(f"column {name} cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def plain(value: Any) -> Any:
+    """Python's own value for numpy's lists, whole numbers and truth values, and None for pandas' missing values.
+
+    polars cuts 2.5 to 2 behind a numpy.int64. A numpy.float32 stays: its text has fewer digits than that of a float.
+    """
+    if isinstance(value, np.ndarray | np.integer | np.bool_):
+        return value.tolist()
+    return None if type(value).__name__ in ("NAType", "NaTType") else value
 
 
 def column_of_pandas(column: "pd.Series[Any]", name: str) -> pl.Series:

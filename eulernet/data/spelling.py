@@ -18,8 +18,9 @@ import polars as pl
 
 from eulernet.errors import UserError
 
-WHOLE = r"^[+-]?\d+(\.0+)?$"
-PAIRS = (("false", "true"), ("False", "True"), ("FALSE", "TRUE"), ("0", "1"))
+WHOLE = r"^[+-]?[0-9]+(\.0+)?$"
+WORDS = (("false", "true"), ("False", "True"), ("FALSE", "TRUE"))
+DIGITS = ("0", "1")
 
 
 def text_of(values: pl.Series) -> pl.Series:
@@ -28,7 +29,7 @@ def text_of(values: pl.Series) -> pl.Series:
     if dtype == pl.String:
         return values.replace("", None)
     if dtype == pl.Boolean:
-        return values.replace_strict([False, True], PAIRS[0], return_dtype=pl.String)
+        return values.replace_strict([False, True], WORDS[0], return_dtype=pl.String)
     if dtype.is_float():
         distinct = values.fill_nan(None).unique().drop_nulls()
         texts = [written(number) for number in distinct.to_numpy()]
@@ -77,7 +78,7 @@ class Spelling:
 
     decimals: bool = False
     width: int = 0
-    words: tuple[str, str] = PAIRS[0]
+    words: tuple[str, str] = WORDS[0]
 
     @classmethod
     def of(cls, values: pl.Series) -> "Spelling":
@@ -86,11 +87,12 @@ class Spelling:
             return cls()
         whole = values.filter(values.str.contains(WHOLE))
         decimals = len(whole) > 0 and 2 * int(whole.str.contains(r"\.0+$").sum()) > len(whole)
-        digits = whole.filter(whole.str.contains(r"^\d+$"))
+        digits = whole.filter(whole.str.contains(r"^[0-9]+$"))
         lengths = digits.str.len_chars().unique()
-        padded = len(lengths) == 1 and digits.str.contains(r"^0\d").any()
-        known = [words for words in PAIRS if values.is_in(words).any()]
-        return cls(decimals, int(lengths[0]) if padded else 0, known[0] if known else PAIRS[0])
+        padded = len(lengths) == 1 and digits.str.contains(r"^0[0-9]").any()
+        known = [words for words in WORDS if values.is_in(words).any()]
+        known += [DIGITS] if len(values) and values.is_in(DIGITS).all() else []
+        return cls(decimals, int(lengths[0]) if padded else 0, known[0] if known else WORDS[0])
 
     def respell(self, values: pl.Series) -> pl.Series:
         """Text of ``text_of``, or out of a file, as this field writes it. ``respelled`` is its plain twin."""
@@ -101,8 +103,13 @@ class Spelling:
         return frame.select(pl.when(whole).then(number).otherwise(said.otherwise(pl.col("v")))).to_series()
 
     @classmethod
-    def merged(cls, counts: pl.DataFrame, name: str) -> pl.DataFrame:
-        """The ``rows`` of each ``value``, the spellings of one value together: 3 and 3.0, true and True.
+    def merges(cls, values: pl.Series) -> bool:
+        """Whether a field that has ``values`` among others may hold nothing but whole numbers or truth values."""
+        return bool(values.str.contains(WHOLE).all() or is_truth(values).all())
+
+    @classmethod
+    def merged(cls, counts: pl.DataFrame) -> pl.DataFrame:
+        """The ``rows`` of each ``value``, the spellings of one value together: 3 and 3.0, True and TRUE.
 
         Only where a field holds nothing but whole numbers, or nothing but truth values: elsewhere 5 and 5.0 may well be
         two things.
@@ -110,12 +117,15 @@ class Spelling:
         values = counts["value"]
         dots = values.str.contains(r"\.0+$")
         mixed = dots.any() and not dots.all() and values.str.contains(WHOLE).all()
-        truth = len(values) > 2 and values.str.to_lowercase().is_in(["true", "false"]).all()
+        truth = is_truth(values).all() and not any(values.is_in(words).all() for words in WORDS)
         if not (mixed or truth):
             return counts
-        plain = cls(words=PAIRS[0])
-        together = counts.with_columns(value=plain.respell(values))
+        together = counts.with_columns(value=cls().respell(values))
         return together.group_by("value").agg(pl.col("rows").sum())
+
+
+def is_truth(values: pl.Series) -> pl.Series:
+    return values.str.contains("(?i)^(true|false)$")
 
 
 def respelled(text: str, decimals: bool, width: int, words: Sequence[str]) -> str:  # the plain twin of ``respell``

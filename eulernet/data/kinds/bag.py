@@ -48,12 +48,6 @@ class BagCoder:
     def write(self, folder: Path) -> None:
         self.vocabulary.write(self.name, folder)
 
-    def sample(self, rows: int, draw: np.random.Generator) -> np.ndarray:
-        """Bags of any length, [rows, length]."""
-        ids = draw.integers(len(self.vocabulary) + 1, size=(rows, self.columns))
-        ids[np.arange(self.columns) >= draw.integers(self.columns + 1, size=(rows, 1))] = -1
-        return ids
-
     def names(self, ids: list[int]) -> list[str]:
         return self.vocabulary.names(ids)
 

@@ -33,10 +33,6 @@ class CategoryCoder:
     def write(self, folder: Path) -> None:
         self.vocabulary.write(self.name, folder)
 
-    def sample(self, rows: int, draw: np.random.Generator) -> np.ndarray:
-        """Ids drawn evenly, [rows, 1]."""
-        return draw.integers(len(self.vocabulary) + 1, size=(rows, 1))
-
     def names(self, ids: list[int]) -> list[str]:
         return self.vocabulary.names(ids)
 

@@ -54,10 +54,6 @@ class HashedCoder:
     def write(self, folder: Path) -> None:
         """There is no vocabulary to write."""
 
-    def sample(self, rows: int, draw: np.random.Generator) -> np.ndarray:
-        """Ids drawn evenly, [rows, 1]."""
-        return draw.integers(self.buckets + 1, size=(rows, 1))
-
     def names(self, ids: list[int]) -> list[str]:
         return ["missing" if i == 0 else f"bucket {i}" for i in ids]
 

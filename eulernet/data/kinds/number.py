@@ -46,10 +46,6 @@ class NumberCoder:
     def write(self, folder: Path) -> None:
         """There is no vocabulary to write."""
 
-    def sample(self, rows: int, draw: np.random.Generator) -> np.ndarray:
-        """Normal numbers, [rows, 1]."""
-        return draw.standard_normal((rows, 1), dtype=np.float32).view(np.int32)
-
     def names(self, ids: list[int]) -> list[str]:
         raise ValueError("a number has no ids")
 

@@ -39,10 +39,6 @@ class QuantileCoder:
     def write(self, folder: Path) -> None:
         """There is no vocabulary to write."""
 
-    def sample(self, rows: int, draw: np.random.Generator) -> np.ndarray:
-        """Ids drawn evenly, [rows, 1]."""
-        return draw.integers(len(self.edges) + 2, size=(rows, 1))
-
     def names(self, ids: list[int]) -> list[str]:
         edges = [f"{edge:g}" for edge in self.edges]
         classes = ["missing", *(f"{low} to {high}" for low, high in zip(["-∞", *edges], [*edges, "∞"], strict=True))]

@@ -82,7 +82,9 @@ class Vocabulary:
         """
         counts = values.group_by("value").agg(rows=pl.len()).drop_nulls()
         if values.collect_schema()["value"] == pl.String:
-            counts = Spelling.merged(counts.collect(engine="streaming"), name).lazy()
+            first = values.drop_nulls().head(1000).collect(engine="streaming")["value"]
+            if Spelling.merges(first):  # else rare values need not be in memory all at once
+                counts = Spelling.merged(counts.collect(engine="streaming")).lazy()
         kept = counts.filter(pl.col("rows") >= min_count).collect(engine="streaming")
         many = f"has no value that occurs {min_count} times; lower min_count or"
         require(len(kept) > 0, f"field {name} {many if min_count > 1 else 'is missing in every row;'} leave it out")
