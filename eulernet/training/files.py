@@ -22,10 +22,15 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes a UserError."""
+    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes a UserError.
+
+    A Ctrl-C stays one: torch, left in the middle of a file, raises an error of its own over it.
+    """
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise UserError(f"{file} cannot be written ({str(error).splitlines()[0]}); is the disk full?") from None
 
 

@@ -15,7 +15,7 @@ from toy import CONFIG, CPU, IDENTITY, new_model, run, same_bits, same_epochs, t
 from eulernet.errors import UserError
 from eulernet.training import checkpoint
 from eulernet.training.checkpoint import Checkpoints, load_last, numbered
-from eulernet.training.files import locked_run
+from eulernet.training.files import locked_run, writing
 from eulernet.training.loop import fit
 
 
@@ -245,3 +245,20 @@ def test_checksums_are_of_what_is_there(stopped):
     for one in numbered(stopped):
         sums = json.loads((one / "checkpoint.json").read_text())["sha256"]
         assert sums == {name: checkpoint.checksum(one / name) for name in ("last.ckpt", "model.safetensors")}
+
+
+def test_a_ctrl_c_while_a_file_is_written_stays_one(tmp_path):
+    """torch.save, interrupted in its file, raises a RuntimeError over the KeyboardInterrupt."""
+
+    def save(*, stopped):
+        with writing(tmp_path / "last.ckpt"):
+            try:
+                if stopped:
+                    raise KeyboardInterrupt
+            finally:
+                raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(KeyboardInterrupt):
+        save(stopped=True)
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(unexpected pos"):
+        save(stopped=False)
