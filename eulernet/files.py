@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
@@ -106,9 +106,7 @@ def locked_folder(target: Path) -> Iterator[Path]:
 
     Before that it removes those of the same ``target`` that nobody holds: killed processes left them.
     """
-    for left in target.parent.glob(f"{escape(_prefix(target))}*.new"):
-        with suppress(OSError), locked(left, wait=False):
-            shutil.rmtree(left)
+    remove_left(target.parent, _prefix(target))
     with ExitStack() as stack:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_prefix(target), suffix=".new", dir=target.parent))
@@ -119,6 +117,31 @@ def locked_folder(target: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left(folder: Path, prefix: str = ".") -> None:
+    """Remove from ``folder`` what ``locked_folder`` made there and nobody holds: killed processes left it."""
+    for left in folder.glob(f"{escape(prefix)}*.new"):
+        with suppress(OSError), locked(left, wait=False):
+            shutil.rmtree(left)
+
+
+def holders(folder: Path, name: str) -> list[Path]:
+    """The folders, ``folder`` and all below it, that have a file ``name``, in order.
+
+    Folders may vanish meanwhile, as those of a run that is being trained do: ``rglob`` would raise FileNotFoundError.
+    """
+    return sorted(Path(place) for place, _, files in os.walk(folder) if name in files)
+
+
+def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """What tells each file from one that replaces it. The clock of the machine may jump: compare for equality only."""
+    found = {}
+    for file in files:
+        with suppress(FileNotFoundError):  # just removed by another process
+            stat = file.stat()
+            found[file] = stat.st_ino, stat.st_mtime_ns
+    return found
 
 
 def _prefix(target: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eulernet.errors import UserError
-from eulernet.files import locked, replacing, write_atomically
+from eulernet.files import holders, locked, replacing, stamps, write_atomically
 
 FORK = multiprocessing.get_context("fork")
 
@@ -138,3 +138,31 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
         pass
     with pytest.raises(FileNotFoundError), locked(tmp_path / "missing"):
         pass
+
+
+def test_a_folder_that_vanishes_amidst_a_walk_is_passed_over(tmp_path, monkeypatch):
+    for name in ("b", "a/deep", "gone"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "report.json").touch()
+    scan = os.scandir
+
+    def scandir(place):
+        if Path(place).name == "gone":
+            raise FileNotFoundError(errno.ENOENT, "gone", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert holders(tmp_path, "report.json") == [tmp_path / "a/deep", tmp_path / "b"]
+
+
+def test_stamps_tell_a_replaced_file_whatever_the_clock_says(tmp_path):
+    same, changed, missing = (tmp_path / name for name in ("same", "changed", "missing"))
+    same.touch()
+    changed.touch()
+    before = stamps([same, changed, missing])
+    write_atomically(changed, lambda temporary: temporary.write_text("new"))
+    os.utime(changed, (0, 0))
+    after = stamps([same, changed])
+    assert before.keys() == after.keys()
+    assert after[same] == before[same]
+    assert after[changed] != before[changed]

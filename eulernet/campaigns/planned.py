@@ -1,12 +1,12 @@
 """The runs that a table of conf/table needs, and which of them are there."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eulernet.errors import UserError, choose, require
+from eulernet.files import holders
 from eulernet.runs.groups import identity
 from eulernet.runs.reading import REPORT
 from eulernet.runs.run import Run
@@ -49,8 +49,8 @@ def finished(folders: Iterable[Path]) -> dict[Identity, Run]:
     """
     runs: dict[Identity, Run] = {}
     for folder in folders:
-        for place in sorted(Path(found) for found, _, files in os.walk(folder) if REPORT in files):
-            run = Run.open(place)  # not by rglob: it fails where a run that is being trained removes a folder meanwhile
+        for place in holders(folder, REPORT):
+            run = Run.open(place)
             runs.setdefault(identity(run.report["config"]), run)
     return runs
 

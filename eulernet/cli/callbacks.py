@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from eulernet.cli.door import FAILED
+from eulernet.files import stamps
 from eulernet.measures.table import MEASURES
 
 _made: list[Path] = []  # folders that this process is about to make, innermost first
@@ -40,10 +41,11 @@ def discard_unless_started(run: Path, mark: str) -> None:
     if not _made or not run.is_relative_to(_made[0]) or (run / mark).exists():
         return
     shutil.rmtree(run)
-    for folder in run.parents:
-        if not (folder.is_relative_to(_made[0]) or folder in _made) or any(folder.iterdir()):
-            return
-        folder.rmdir()
+    with suppress(OSError):  # not empty, or removed by another process that was refused at the same moment
+        for folder in run.parents:
+            if not (folder.is_relative_to(_made[0]) or folder in _made):
+                return
+            folder.rmdir()
 
 
 class Failures(Callback):
@@ -60,22 +62,25 @@ class Failures(Callback):
 
 
 class SweepTable(Callback):
-    """Collect the report.json of every run under the sweep's folder into results.csv, and print it.
+    """Collect the report.json of every run of this sweep into results.csv, and print it.
 
-    The file has every measure of the test rows, what is printed AUC and logloss.
+    The file has every measure of the test rows; the printed table has AUC and logloss. Reports that were in the folder
+    before, of another sweep, do not count.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self.started = time.time()
+        self.before = self._reports(config)
+
+    def _reports(self, config: DictConfig) -> dict[Path, tuple[int, int]]:
+        return stamps(Path(config.hydra.sweep.dir).glob("*/report.json"))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         import pandas as pd
 
         folder = Path(config.hydra.sweep.dir)
         rows, overrides = [], dict[str, None]()
-        for file in sorted(folder.glob("*/report.json"), key=lambda file: (len(file.parent.name), file.parent.name)):
-            if file.stat().st_mtime < self.started:
-                continue  # of another sweep into the same folder
+        new = [file for file, stamp in self._reports(config).items() if self.before.get(file) != stamp]
+        for file in sorted(new, key=lambda file: (len(file.parent.name), file.parent.name)):
             report = json.loads(file.read_text())
             changed = dict(override.split("=", 1) for override in report["overrides"] if "=" in override)
             overrides.update(dict.fromkeys(changed))

@@ -15,6 +15,7 @@ from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.store import read_meta
 from eulernet.errors import UserError, choose, require, require_known
 from eulernet.features import FieldSize
+from eulernet.files import holders
 from eulernet.models.base import CTRModel
 from eulernet.runs.parts import check_columns, check_file, check_vocabularies
 from eulernet.runs.reading import EVALUATION, REPORT, check_evaluations, check_report, read_json
@@ -217,9 +218,8 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
     UserError where there is none, for one that has not finished if it is the one asked for, and for a damaged report.
     """
     require(folder.is_dir(), f"run={folder}: no such folder; give that of a run, or one with runs in it")
-    reports = [folder / REPORT] if (folder / REPORT).is_file() else sorted(folder.rglob(REPORT))
-    finished = [file.parent for file in reports]
-    started = {file.parent for file in folder.rglob(LAST) if "checkpoints" not in file.relative_to(folder).parts}
+    started = {place for place in holders(folder, LAST) if "checkpoints" not in place.relative_to(folder).parts}
+    finished = [folder] if (folder / REPORT).is_file() else holders(folder, REPORT)
     unfinished = sorted(started.difference(finished))
     if not finished and unfinished:
         first = unfinished[0]

@@ -24,7 +24,7 @@ from torch import nn
 
 from eulernet.distributed.ranks import barrier, gather_whole, load_whole, rank
 from eulernet.errors import UserError, require
-from eulernet.files import checksum, replacing
+from eulernet.files import checksum, remove_left, replacing
 from eulernet.training.files import PLACE, writing
 from eulernet.training.saved import complaint
 
@@ -50,6 +50,7 @@ class Checkpoints:
             self.number = int(folder.name) if folder != run else 0  # an older eulernet numbered none
             self.weights = folder / WEIGHTS if (folder / WEIGHTS).exists() else None
         if rank() == 0:
+            remove_left(run / CHECKPOINTS)
             for other in numbered(run):
                 if int(other.name) > self.number:
                     shutil.rmtree(other)

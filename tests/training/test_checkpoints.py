@@ -262,3 +262,11 @@ def test_a_ctrl_c_while_a_file_is_written_stays_one(tmp_path):
         save(stopped=True)
     with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(unexpected pos"):
         save(stopped=False)
+
+
+def test_what_a_killed_process_left_among_the_checkpoints_is_removed(stopped):
+    """Killed between the last epoch's checkpoint and its tidying: no later checkpoint has that name."""
+    left = stopped / "checkpoints" / ".000002.a1b2.new"
+    left.mkdir()
+    Checkpoints(stopped, 2, load_last(stopped, **IDENTITY))
+    assert not left.exists()
