@@ -21,6 +21,7 @@ import eulernet
 from eulernet.data import kinds
 from eulernet.data.dataset import field_sizes
 from eulernet.data.kinds.category import id_of
+from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.spelling import respelled, written
 from eulernet.errors import choose, require
@@ -32,7 +33,6 @@ from eulernet.runs.predictor import Predictor
 
 FORMAT = 2
 HERE = Path(__file__).parent
-WITH_VOCABULARY = (kinds.CategoryCoder, kinds.BagCoder)
 
 
 @dataclass(frozen=True)
@@ -120,32 +120,24 @@ def describe(predictor: Predictor, form: GraphFormat) -> dict[str, Any]:
 
 def fields_of(prepare: Preprocessor) -> list[dict[str, Any]]:
     """What fields.json says of each field."""
-    kept = (
-        "name",
-        "kind",
-        "size",
-        "column",
-        "transform",
-        "separator",
-        "edges",
-        "mean",
-        "scale",
-        "length",
-        "pooling",
-        "buckets",
-    )
     return [
-        {key: field[key] for key in kept if key in field}
-        | {"kind": kinds.kind_of(field), "required": field["column"] not in prepare.optional}
-        | ({"spelling": asdict(coder.vocabulary.spelling)} if isinstance(coder, WITH_VOCABULARY) else {})
+        {"name": field["name"], "kind": kinds.kind_of(field), **coder.settings()}
+        | {key: field[key] for key in ("column", "transform", "separator") if key in field}
+        | {"required": field["column"] not in prepare.optional}
+        | ({"spelling": asdict(vocabulary.spelling)} if (vocabulary := vocabulary_of(coder)) is not None else {})
         for field, coder in zip(prepare.meta["fields"], prepare.coders, strict=True)
     ]
 
 
+def vocabulary_of(coder: kinds.Coder) -> Vocabulary | None:
+    """The values that have ids, of a kind that keeps them."""
+    return getattr(coder, "vocabulary", None)
+
+
 def vocabularies_of(prepare: Preprocessor) -> dict[str, list[Any]]:
     """What vocabularies.json says."""
-    coders = [coder for coder in prepare.coders if isinstance(coder, WITH_VOCABULARY)]
-    return {coder.name: coder.vocabulary.values.to_list() for coder in coders}
+    known = {coder.name: vocabulary_of(coder) for coder in prepare.coders}
+    return {name: vocabulary.values.to_list() for name, vocabulary in known.items() if vocabulary is not None}
 
 
 def encoder() -> str:
