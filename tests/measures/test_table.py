@@ -1,12 +1,10 @@
-"""Every entry of the table of measures is complete: a definition, documentation, and a place in each report."""
+"""Every entry of the table of measures has a place in each report; test_house.py has its other pieces."""
 
 import json
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
-from eulernet.measures import metrics, table
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.table import BY_NAME, MEASURES, Metrics
 from eulernet.runs.card import card
@@ -16,11 +14,7 @@ LABELS, LOGITS = np.array([0, 1, 1, 0, 1]), np.array([-1.0, 0.5, 2.0, 0.7, 1.0])
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
-def test_each_measure_is_defined_documented_and_shown(measure):
-    plain = measure.name
-    assert callable(getattr(metrics, plain)), f"{measure.name} has no plain function in metrics.py"
-    assert measure.name in table.__doc__, f"{measure.name} is not described at the top of table.py"
-    assert plain in (REPOSITORY / "docs" / "api.md").read_text(), f"{measure.name} is not in docs/api.md"
+def test_each_measure_is_shown(measure):
     found = evaluation(LABELS, LOGITS, np.array([0, 0, 0, 1, 1]), resamples=10, seed=0)["metrics"]
     assert f"{measure.short}=" in measures_line(found)
     if not measure.needs_groups:

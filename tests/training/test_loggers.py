@@ -1,6 +1,8 @@
 """TensorBoard and MLflow have the figures of metrics.csv, each once, also after a resume."""
 
 import csv
+import inspect
+import re
 import sys
 import types
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 from conftest import REPOSITORY
 from test_commands import SYNTHETIC, assert_refused
 
-from eulernet.training.loggers import LOGGERS, SCALARS
+from eulernet.training import loggers
+from eulernet.training.loggers import SCALARS
 
 
 def scalars(run):
@@ -100,8 +103,7 @@ def test_mlflow_has_what_metrics_csv_has(run_command, monkeypatch):
     assert ended.err == "error: logger=mlflow: API request failed (MLFLOW_TRACKING_URI=http://127.0.0.1:1)"
 
 
-def test_every_logger_is_documented_where_it_is_chosen():
-    lines = (REPOSITORY / "conf/train.yaml").read_text().splitlines()
-    line = next(line for line in lines if line.startswith("logger:"))
+def test_a_logger_that_asks_for_a_package_has_an_extra_of_its_name():
     extras = (REPOSITORY / "pyproject.toml").read_text()
-    assert [name for name in LOGGERS if name not in line or f"\n{name} = [" not in extras] == []
+    asked = set(re.findall(r"pip install 'eulernet\[(\w+)\]'", inspect.getsource(loggers)))
+    assert [name for name in sorted(asked) if f"\n{name} = [" not in extras] == []

@@ -3,7 +3,6 @@
 import pytest
 import reference
 import torch
-from conftest import REPOSITORY
 from optimizing import make
 from torch import nn
 
@@ -79,11 +78,6 @@ def test_kept_gradients_are_autograds(penalised):
                 linear.weights.table.weight.square().sum().backward()
         torch.testing.assert_close(kept.weights.table.weight.grad, plain.weights.table.weight.grad)
         plain.zero_grad()
-
-
-def test_optimizers_are_documented_where_they_are_chosen():
-    comments = (REPOSITORY / "conf/train/default.yaml").read_text()
-    assert [name for name in OPTIMIZERS if f"# {name}: " not in comments] == []
 
 
 class Probe(nn.Module):

@@ -12,7 +12,7 @@ from eulernet.data.values import Raw
 from eulernet.errors import require
 
 VALUE = pl.col("value")
-# A scaling by name: what is taken away from a value, and what it is divided by.
+# A scaling by name: what is taken away from a value, and what it is divided by. All else is one of values.TRANSFORMS.
 SCALINGS: dict[str, Callable[[], tuple[pl.Expr, pl.Expr]]] = {
     "standard": lambda: (VALUE.mean(), VALUE.std(ddof=0)),  # mean 0, variance 1
     "minmax": lambda: (VALUE.min(), VALUE.max() - VALUE.min()),  # 0 to 1
