@@ -65,8 +65,12 @@ class Vocabulary:
         import pandas as pd
 
         index, seed = self.index
-        numbers = self._numbers(values, seed).fill_null(0)
+        missing = values.null_count() > 0  # polars takes .1 ms for a fill_null, 39 times in a request of Criteo's
+        numbers = self._numbers(values, seed)
+        numbers = numbers.fill_null(0) if missing else numbers
         ids = index.get_indexer(pd.Index(numbers.to_numpy())).astype(np.int32) + 1
+        if values.dtype.is_integer() and not missing:
+            return ids
         right = values.is_not_null()
         if not values.dtype.is_integer():  # unknown text may have the hash of a known one
             right &= self.values.gather(np.maximum(ids - 1, 0)) == values
