@@ -128,7 +128,7 @@ def test_a_killed_preparation_leaves_nothing_that_loads(tmp_path):
     command = [sys.executable, "-m", "eulernet.prepare", "dataset=table", "raw=log.csv", "memory=0.25"]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not list(tmp_path.glob("data/table/.*/typed/*")):
+    while process.poll() is None and not list(tmp_path.glob("data/table/.*/*/typed/*")):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
