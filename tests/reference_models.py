@@ -358,6 +358,70 @@ def dlrm(m, x, e):
     return logit_mlp(m.deep, torch.stack([dot(e[i], e[j]) for i, j in combinations(range(len(e)), 2)]))
 
 
+def fcn(m, x, e):
+    fields, dim = e.shape
+    part = dim // (2 * m.heads)
+    logits = []
+    for network in [m.exponential] if m.linear is None else [m.exponential, m.linear]:
+        for head in range(m.heads):
+            halves = [
+                [e[f, (2 * head + half) * part + k] for f in range(fields) for k in range(part)] for half in (0, 1)
+            ]
+            x0 = a = torch.stack(halves[0] + halves[1])
+            for w, norm, b in zip(network.maps, network.norms, network.biases, strict=True):
+                c = affine(w, a)
+                base = a if network is m.exponential else x0
+                a = a + base * (torch.cat([c, c * relu(normalise(norm, c))]) + b)
+            logits.append(affine(network.head, a)[0])
+    return sum(logits) / len(logits)
+
+
+def qnn_alpha(m, x, e):
+    a = e.flatten()
+    for layer in m.layers:
+        fields, heads, part = layer.shape
+        order = [f * heads * part + h * part + k for h in range(heads) for f in range(fields) for k in range(part)]
+        gates = relu(normalise(layer.norm, affine(layer.mix, a))).view(-1, len(a))
+        a = a + sum(a[order] * gate for gate in gates)
+    return affine(m.head, a)[0]
+
+
+def rankmixer(m, x, e):
+    flat = torch.cat([e.flatten(), e.new_zeros(m.filling)]).view(m.tokens, -1)
+
+    def per_token(layer, t):
+        return [t[i] @ layer.weight[i] + layer.bias[i] for i in range(m.tokens)]
+
+    t, part = per_token(m.project, flat), m.head.in_features // m.tokens
+    for block in m.layers:
+        mixed = [torch.cat([token[i * part : (i + 1) * part] for token in t]) for i in range(m.tokens)]
+        s = [normalise(block.norm_mixed, a + b) for a, b in zip(mixed, t, strict=True)]
+        wide = [a * (1 + torch.erf(a / 2**0.5)) / 2 for a in per_token(block.widen, s)]
+        t = [normalise(block.norm, a + b) for a, b in zip(per_token(block.narrow, wide), s, strict=True)]
+    return affine(m.head, sum(t) / m.tokens)[0]
+
+
+def wukong(m, x, e):
+    for layer in m.layers:
+        n = range(len(e))
+        kept = torch.stack([sum(dot(e[i], e[j]) * layer.projection[j] for j in n) for i in n])  # X X' Y
+        norm, deep, shape = layer.products
+        fm = list(mlp(deep, normalise(norm, kept.flatten())).view(shape.unflattened_size))
+        new = fm + [sum(w[i] * e[i] for i in n) for w in layer.compress.weight]
+        old = (
+            list(e)
+            if isinstance(layer.residual, nn.Identity)
+            else (
+                [
+                    sum(w[i] * e[i] for i in n) + b
+                    for w, b in zip(layer.residual.weight, layer.residual.bias, strict=True)
+                ]
+            )
+        )
+        e = torch.stack([normalise(layer.norm, a + b) for a, b in zip(new, old, strict=True)])
+    return logit_mlp(m.deep, e.flatten())
+
+
 TWINS = {
     "AFM": afm,
     "AFN": afn,
@@ -369,6 +433,7 @@ TWINS = {
     "DeepFM": deepfm,
     "DeepIM": deepim,
     "EDCN": edcn,
+    "FCN": fcn,
     "FFM": ffm,
     "FM": fm,
     "FiBiNET": fibinet,
@@ -383,6 +448,9 @@ TWINS = {
     "MaskNet": masknet,
     "NFM": nfm,
     "PNN": pnn,
+    "QNNAlpha": qnn_alpha,
+    "RankMixer": rankmixer,
     "WideDeep": wide_deep,
+    "Wukong": wukong,
     "XDeepFM": xdeepfm,
 }

@@ -17,6 +17,7 @@ from eulernet.models.dlrm import DLRM
 from eulernet.models.dnn import DNN
 from eulernet.models.edcn import EDCN
 from eulernet.models.eulernet import EulerNet
+from eulernet.models.fcn import FCN
 from eulernet.models.ffm import FFM
 from eulernet.models.fibinet import FiBiNET
 from eulernet.models.fignn import FiGNN
@@ -31,7 +32,10 @@ from eulernet.models.lr import LR
 from eulernet.models.masknet import MaskNet
 from eulernet.models.nfm import NFM
 from eulernet.models.pnn import PNN
+from eulernet.models.qnn_alpha import QNNAlpha
+from eulernet.models.rankmixer import RankMixer
 from eulernet.models.wide_deep import WideDeep
+from eulernet.models.wukong import Wukong
 from eulernet.models.xdeepfm import XDeepFM
 from eulernet.settings import construct
 
@@ -47,6 +51,7 @@ MODELS: dict[str, type[CTRModel]] = {
     "dnn": DNN,
     "edcn": EDCN,
     "eulernet": EulerNet,
+    "fcn": FCN,
     "ffm": FFM,
     "fibinet": FiBiNET,
     "fignn": FiGNN,
@@ -61,7 +66,10 @@ MODELS: dict[str, type[CTRModel]] = {
     "masknet": MaskNet,
     "nfm": NFM,
     "pnn": PNN,
+    "qnn_alpha": QNNAlpha,
+    "rankmixer": RankMixer,
     "wide_deep": WideDeep,
+    "wukong": Wukong,
     "xdeepfm": XDeepFM,
 }
 

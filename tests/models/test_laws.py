@@ -156,6 +156,35 @@ LAWS = [
         dict(embedding_dim=DIM, layers=2, temperature=0.7, dropout=0.2),
         TABLE + 2 * (2 * FIELDS + 2 * FLAT + (FLAT + 1) * FLAT) + 3 * FLAT + 1,
     ),
+    *(
+        (
+            "fcn",
+            dict(embedding_dim=8, structure=structure, heads=heads, exponential_layers=3, linear_layers=2,
+                 dropout_exponential=0.1, dropout_linear=0.2),
+            IDS * 8 + networks * (8 * FIELDS // heads + 1)
+            + (3 + 2 * (networks > 1)) * ((8 * FIELDS // heads) ** 2 // 2 + 2 * 8 * FIELDS // heads),
+        )
+        for structure, heads, networks in (("fused", 1, 2), ("fused", 2, 2), ("exponential", 2, 1))
+    ),
+    *(
+        (
+            "qnn_alpha",
+            dict(embedding_dim=DIM, layers=2, rows=3, heads=heads, norm=norm, dropout=0.2),
+            TABLE + 2 * 3 * FLAT * (FLAT + 1 + 2 * (norm != "none")) + FLAT + 1,
+        )
+        for heads, norm in ((1, "none"), (2, "none"), (3, "batch"))
+    ),
+    (
+        "rankmixer",
+        dict(embedding_dim=DIM, tokens=4, token_dim=12, layers=2, expansion=2, dropout=0.2),
+        TABLE + 4 * (8 + 1) * 12 + 2 * (4 * ((12 + 1) * 24 + (24 + 1) * 12) + 4 * 12) + 12 + 1,
+    ),
+    (
+        "wukong",
+        dict(embedding_dim=DIM, layers=3, fm_embeddings=3, linear_embeddings=4, rank=2, fm_units=[8], **MLP),
+        TABLE + 2 * (7 * 2 + 2 * 7 * 2 + mlp(14, 8, 18) + 7 * 4) + 5 * 2 + 2 * 5 * 2 + mlp(10, 8, 18) + 5 * 4
+        + (5 + 1) * 7 + 3 * 2 * DIM + mlp(7 * DIM, 8, 3, 1),
+    ),
     ("dlrm", dict(embedding_dim=DIM, **MLP), TABLE + mlp(PAIRS, 8, 3, 1)),
 ]  # fmt: skip
 CASES = pytest.mark.parametrize(
@@ -255,7 +284,32 @@ def test_finalnet_teaches_its_blocks_the_mean():
     torch.testing.assert_close(model.calculate_loss(x, y), wanted)
 
 
-@pytest.mark.parametrize("name", ["nfm", "afm", "edcn", "masknet", "autoint", "finalnet", "dnn"])
+def test_qnn_alpha_teaches_each_mask_the_mean():
+    settings = next(law[1] for law in LAWS if law[0] == "qnn_alpha")
+    model, x, y = make_model("qnn_alpha", settings).train(), make_ids(), torch.tensor([1.0, 0, 0, 1]).double()
+    torch.manual_seed(1)
+    loss = model.calculate_loss(x, y)
+    torch.manual_seed(1)
+    one, two = model.predict(x), model.predict(x)
+    assert not torch.equal(one, two)
+    mean, bce = (one + two) / 2, F.binary_cross_entropy
+    wanted = bce(mean, y) + bce(one, mean.detach()) + bce(two, mean.detach())
+    torch.testing.assert_close(loss, wanted)
+
+
+def test_fcn_teaches_the_worse_network():
+    settings = next(law[1] for law in LAWS if law[0] == "fcn")
+    model, x, y = make_model("fcn", settings), make_ids(), torch.tensor([1.0, 0, 0, 1]).double()
+    bce = F.binary_cross_entropy_with_logits
+    losses = [bce(z, y) for z in (model(x), *model.logits(x))]
+    wanted = losses[0] + sum(max(part - losses[0], 0) * part for part in losses[1:])
+    assert wanted > losses[0]
+    torch.testing.assert_close(model.calculate_loss(x, y), wanted)
+
+
+@pytest.mark.parametrize(
+    "name", ["qnn_alpha", "fcn", "rankmixer", "wukong", "nfm", "afm", "edcn", "masknet", "autoint", "finalnet", "dnn"]
+)
 def test_dropout_acts_in_training_only(name):
     settings, x = next(law[1] for law in LAWS if law[0] == name), make_ids()
     model = make_model(name, settings)
