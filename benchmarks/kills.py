@@ -260,7 +260,7 @@ def answers(port: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "spawn_main"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "eulernet.serving.workers"], capture_output=True, text=True)
     return [int(child) for child in found.stdout.split()]
 
 

@@ -23,6 +23,9 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
     require(folder != "", "resume=: give the folder of the run to go on with")
     alone = f"resume={folder} goes on in its own folder, one at a time: leave out hydra.run.dir and -m"
     require(Path(str(folder)).absolute() == run.absolute(), alone)
+    require(
+        Path(str(folder)).is_dir(), f"resume={folder}: no such folder; give that of a run or a search that was started"
+    )
     try:
         saved = read_config(Path(str(folder)) / "config.yaml")
         require(saved.keys() == cfg.keys(), f"its keys are not {', '.join(cfg)}")

@@ -28,6 +28,7 @@ def check_manifest(folder: Path) -> None:
     An older eulernet did not list report.json: it is then not checked.
     """
     file = check_file(folder, MANIFEST)
+    require(folder.is_dir(), f"{folder}: no such folder; give the folder of a finished run")
     again = f"train resume={folder} finishes one"
     require(file.exists(), f"{folder}: no {MANIFEST}; give the folder of a finished run ({again})")
     manifest = read_json(file)
