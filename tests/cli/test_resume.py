@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from eulernet.cli.resume import saved_config
+from eulernet.errors import UserError
+from eulernet.runs.manifest import check_manifest
 from eulernet.settings import read_config
 
 SYNTHETIC = ("dataset=synthetic", "dataset.rows=500", "device=cpu", "model.embedding_dim=4", "train.max_epochs=1")
@@ -39,3 +42,13 @@ def test_a_foreign_configuration_that_is_none_is_one_line(run_command, started):
         assert ended.err.count("\n") <= 1
         assert said in ended.err
         assert ended.err.startswith("error: resume=run: no readable config.yaml there (")
+
+
+def test_a_folder_that_is_not_there_is_one_short_line(tmp_path):
+    missing = tmp_path / "nowhere"
+    with pytest.raises(UserError) as refused:
+        saved_config({"resume": str(missing)}, [], ("resume",), missing)
+    assert str(refused.value) == f"resume={missing}: no such folder; give that of a run or a search that was started"
+    with pytest.raises(UserError) as refused:
+        check_manifest(missing)
+    assert str(refused.value) == f"{missing}: no such folder; give the folder of a finished run"
