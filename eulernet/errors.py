@@ -42,12 +42,19 @@ def require_option(value: str, options: Iterable[str], key: str) -> None:
     choose(dict.fromkeys(options), value, f"model.{key}")
 
 
+def close(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that is spelt most like ``name``, and is not ``name``; None if none is like it."""
+    found = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of ``known`` the user may have meant by ``name``."""
     known = list(map(str, known))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if found := close(name, known):
+        return f"did you mean {found!r}?"
     more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known[:SHOWN])}{more}"
+    return f"known: {', '.join(known[:SHOWN])}{more}"
 
 
 def require_known(name: str, known: Collection[str], wrong: str) -> None:

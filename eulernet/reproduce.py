@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from eulernet.campaigns.planned import Conf
 from eulernet.campaigns.reproducing import reproduce
 from eulernet.cli import command, group_files, to_plain
 from eulernet.cli.callbacks import discard_unless_started
-from eulernet.cli.keys import defaults
-from eulernet.errors import UserError, require_known
+from eulernet.cli.composing import compose_with_seeds
+from eulernet.errors import UserError
 from eulernet.settings import conf_dir
 from eulernet.training.checkpoint import LAST
 
@@ -38,17 +35,10 @@ def main(cfg: DictConfig) -> None:
 
 def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The configuration of ``eulernet.train`` with these overrides and each seed, as the run's report will have it."""
-    found: list[Any] = []
     try:
-        cfg, keys = compose("train", list(overrides)), defaults("train")
-        for key in cfg:
-            require_known(str(key), keys, f"unknown key {key!r}")
-        for seed in seeds:
-            cfg.seed = seed  # what else is made of the seed follows it
-            found.append(OmegaConf.to_container(cfg, resolve=True))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
-    return found
+        return compose_with_seeds("train", overrides, seeds)
+    except UserError as error:
+        raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {error}") from None
 
 
 if __name__ == "__main__":

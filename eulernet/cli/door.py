@@ -4,7 +4,6 @@ import atexit
 import errno
 import logging
 import os
-import re
 import select
 import signal
 import sys
@@ -17,18 +16,16 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.cli.keys import GROUPS, known_keys, renamed
-from eulernet.errors import UserError, nearest
+from eulernet.cli.explain import explain, out_of_memory
+from eulernet.errors import UserError
 from eulernet.settings import conf_dir
 
 FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 STOPPED, NO_READER = 130, 141  # exit codes: of a Ctrl-C, and of a program whose output nobody reads any more
-PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # of an address that Hydra could not read, and repeats
 Task = Callable[[DictConfig], float | None]
 
 
@@ -48,7 +45,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 if unread(error):
                     sys.exit(NO_READER)
                 known = isinstance(error, UserError | OSError | OmegaConfBaseException)
-                line = explain(error, config) if known or out_of_memory(error) else traceback.format_exc()
+                line = complaint(error, config) if known or out_of_memory(error) else traceback.format_exc()
             job = HydraConfig.get()
             if job.mode != RunMode.MULTIRUN:
                 sys.exit(line)
@@ -72,7 +69,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 except KeyboardInterrupt:
                     code = STOPPED
                 except Exception as error:  # Hydra's: those of the task do not come out of ``guarded``
-                    code = NO_READER if unread(error) else explain(error, config)
+                    code = NO_READER if unread(error) else complaint(error, config)
                 code = flushed(code)
             sys.exit(code)
 
@@ -136,31 +133,6 @@ def flushed(code: Any) -> Any:
     return code
 
 
-def out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)
-
-
-def explain(error: Exception, config: str) -> str:
-    """One line for what went wrong, with the nearest name for a key or a choice that does not exist."""
-    line = " ".join(str(error).split())
-    if out_of_memory(error):
-        line = "not enough memory; choose a smaller model, batch or dataset"
-    elif isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        line = renamed(group, name) or f"unknown {group} {name!r}; {nearest(name, error.options)}"
-    elif isinstance(error, OverrideParseException):
-        line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
-    elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
-        key, keys = found[1], known_keys(config)
-        same = [name for name in keys if name.endswith(f".{key}")]  # train.lr for lr
-        line = f"unknown key {key!r}; {nearest(same[0], same) if same else nearest(key, keys)}"
-    elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
-        line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
-    elif str(error).startswith("Config group override must be"):
-        line = f"a group ({', '.join(GROUPS)}) takes the name of a file in conf/; ~tuned leaves out the tuned cell"
-    elif isinstance(error, OmegaConfBaseException):
-        line = str(error).splitlines()[0]
-    elif isinstance(error, OSError) and error.strerror:
-        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        line += "; free some space, or move the folder with data_dir= or hydra.run.dir=" * (error.errno == errno.ENOSPC)
-    return "error: " + PASSWORD.sub(r"\1:***@", line)
+def complaint(error: Exception, config: str) -> str:
+    """The one line that this program ends with."""
+    return "error: " + explain(error, config, sys.argv[1:])

@@ -1,9 +1,8 @@
 """Keys and groups of the configuration: which there are, and the composed configuration as plain values."""
 
-import sys
 import typing
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,17 +81,34 @@ def config_folders() -> list[Path]:
     return [Path(path) for path in sources]
 
 
+@contextmanager
+def searching_conf() -> Iterator[None]:
+    """Within it Hydra composes from ``conf``, and from the --config-dir of the command that runs.
+
+    A Hydra of the program that calls us stays as it was.
+    """
+    there = GlobalHydra.instance()
+    if there.is_initialized() and str(conf_dir()) in {source.path for source in there.config_loader().get_sources()}:
+        yield
+        return
+    theirs, there.hydra = there.hydra, None
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
+
+
 @cache
 def defaults(config: str, *overrides: str) -> dict[str, Any]:
     """``conf/<config>.yaml`` composed, changed by nothing but ``overrides``."""
-    there = GlobalHydra.instance().is_initialized()
-    with nullcontext() if there else initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with searching_conf():
         return typing.cast("dict[str, Any]", OmegaConf.to_container(compose(config, list(overrides))))
 
 
-def known_keys(config: str) -> list[str]:
-    """Every key of the configuration, with the groups that the command line chose, dotted, for suggestions."""
-    groups = [word for word in sys.argv[1:] if word.split("=")[0] in GROUPS and "," not in word]
+def known_keys(config: str, overrides: Iterable[str]) -> list[str]:
+    """Every key of the configuration, with the groups that ``overrides`` choose, dotted, for suggestions."""
+    groups = [word for word in overrides if word.split("=")[0] in GROUPS and "," not in word]
     try:
         cfg = defaults(config, *groups)
     except Exception:  # a group is what is wrong

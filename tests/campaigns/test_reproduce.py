@@ -193,7 +193,7 @@ def test_failures_are_collected_not_fatal(in_process, campaign):
         (["seeds=[]"], "seeds=[]: give whole numbers"),
         (["missing=maybe"], "unknown missing 'maybe'"),
         (["device=gpu"], "device=gpu: no such device"),
-        (["tabel=toy"], "unknown key 'tabel'; did you mean 'table'?"),
+        (["tabel=toy"], "unknown key 'tabel'; 'table' is given already"),
     ],
 )
 def test_mistakes_end_with_one_line(in_process, campaign, args, told):

@@ -1,0 +1,76 @@
+"""What is said of a configuration that is refused: one line, with the name that was meant."""
+
+import errno
+import re
+from collections.abc import Iterable, Sequence
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from eulernet.cli.keys import GROUPS, known_keys, renamed
+from eulernet.errors import close, nearest
+
+PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # of an address that Hydra could not read, and repeats
+ELSEWHERE = {  # what other libraries call our keys
+    **dict.fromkeys(("learning_rate", "eta"), "lr"),
+    **dict.fromkeys(("epochs", "epoch", "num_epochs", "n_epochs", "num_train_epochs", "iterations"), "max_epochs"),
+    **dict.fromkeys(("batch", "bs", "train_batch_size"), "batch_size"),
+    **dict.fromkeys(("l2", "wd", "l2_reg", "regularizer"), "weight_decay"),
+    **dict.fromkeys(("early_stopping", "early_stop", "early_stop_patience", "stopping_step"), "patience"),
+    **dict.fromkeys(("grad_clip", "clip_grad_norm", "max_grad_norm", "max_gradient_norm"), "clip_norm"),
+    **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "precision"),
+    **dict.fromkeys(("embed_dim", "embedding_size", "emb_dim", "emb_size"), "embedding_dim"),
+    **dict.fromkeys(("dnn_hidden_units", "mlp_hidden_size", "hidden_sizes", "hidden"), "hidden_units"),
+    **dict.fromkeys(("dropout_rate", "dropout_prob", "net_dropout"), "dropout"),
+    **dict.fromkeys(("gpu", "gpus", "accelerator", "cuda"), "device"),
+    **dict.fromkeys(("random_state", "random_seed", "manual_seed"), "seed"),
+    **dict.fromkeys(("checkpoint", "resume_from", "ckpt_path"), "resume"),
+    **dict.fromkeys(("data", "data_path", "dataset_path"), "raw"),
+    **dict.fromkeys(("n_trials", "num_trials"), "trials"),
+    **dict.fromkeys(("n_jobs", "num_workers"), "workers"),
+}
+
+
+def meant(key: str, keys: Iterable[str]) -> str | None:
+    """The one of ``keys`` that ends as ``key`` does, or as other libraries' name for it."""
+    last = key.rpartition(".")[2].lower().replace("-", "_")
+    names = (last, ELSEWHERE.get(last, last))
+    return next((one for name in names for one in keys if one.rpartition(".")[2] == name and one != key), None)
+
+
+def unknown_key(key: str, config: str, overrides: Sequence[str]) -> str:
+    """What is said of ``key``, which ``conf/<config>.yaml`` has not. It proposes none of ``overrides``."""
+    keys = known_keys(config, overrides)
+    found = meant(key, keys) or close(key, keys)
+    given = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    if found in given:
+        return f"unknown key {key!r}; {found!r} is given already"
+    return f"unknown key {key!r}; " + (f"did you mean {found!r}?" if found else nearest(key, keys))
+
+
+def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:
+    """One line for what went wrong with ``overrides`` of ``conf/<config>.yaml``."""
+    line = " ".join(str(error).split())
+    if out_of_memory(error):
+        line = "not enough memory; choose a smaller model, batch or dataset"
+    elif isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        line = renamed(group, name) or f"unknown {group} {name!r}; {nearest(name, error.options)}"
+    elif isinstance(error, OverrideParseException):
+        line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
+    elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
+        line = unknown_key(found[1], config, overrides)
+    elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
+        line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
+    elif str(error).startswith("Config group override must be"):
+        line = f"a group ({', '.join(GROUPS)}) takes the name of a file in conf/; ~tuned leaves out the tuned cell"
+    elif isinstance(error, OmegaConfBaseException):
+        line = str(error).splitlines()[0]
+    elif isinstance(error, OSError) and error.strerror:
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        line += "; free some space, or move the folder with data_dir= or hydra.run.dir=" * (error.errno == errno.ENOSPC)
+    return PASSWORD.sub(r"\1:***@", line)
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
