@@ -1,9 +1,12 @@
-"""Do our models compute what FuxiCTR and RecBole compute? python benchmarks/cross_check.py fuxictr=CHECKOUT | recbole
+"""Do our models compute what FuxiCTR's, RecBole's and others' do?
+
+    python benchmarks/cross_check.py fuxictr=CHECKOUT [fcn=CHECKOUT] | rankmixer=CHECKOUT | recbole
 
 Builds each model that both have (the tables in models/), copies our random weights over, and compares logits in
-float64, in evaluation mode. A row says ``agrees`` below 1e-5, or what differs and which of the two follows the paper; a
-row that is not as noted ends the script with 1. Each peer wants an environment of its own, and this repository on the
-path:
+float64, in evaluation mode; of FinalNet, QNN-alpha and FCN, which have a loss of their own, also that loss in training.
+A row says ``agrees`` below 1e-5, or what differs and which of the two follows the paper; a row that is not as noted
+ends the script with 1. Checkouts are of github.com/reczoo/FuxiCTR, salmon1802/FCN and lswhim/rankmixer. Each peer wants
+an environment of its own (rankmixer any with torch), and this repository on the path:
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 jaxtyping scikit-learn h5py tqdm pyarrow polars==1.40.1 \\
         Keras-Preprocessing==1.1.2 pyyaml pandas            # for a checkout of github.com/reczoo/FuxiCTR
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from models import fuxictr, recbole
+from models import fuxictr, rankmixer, recbole
 from models.weights import SIZES, Case
 from torch import Tensor, nn
 
@@ -27,10 +30,12 @@ CLOSE = 1e-5
 
 
 def main() -> None:
-    peer, _, path = sys.argv[1].partition("=") if len(sys.argv) == 2 else ("", "", "")
-    if (peer, bool(path)) not in (("fuxictr", True), ("recbole", False)):
+    asked = {peer: Path(path).resolve() for peer, _, path in (word.partition("=") for word in sys.argv[1:]) if path}
+    peers = {"fuxictr": fuxictr.Peer, "fuxictr fcn": fuxictr.Peer, "rankmixer": rankmixer.Peer}
+    name = " ".join(sorted(asked, reverse=True))  # fuxictr before fcn
+    if name not in peers and sys.argv[1:] != ["recbole"]:
         sys.exit(__doc__)
-    surprises = compare_all(fuxictr.Peer(Path(path).resolve()) if peer == "fuxictr" else recbole.Peer())
+    surprises = compare_all(peers[name](**asked) if asked else recbole.Peer())
     sys.exit(f"{surprises} rows are not as noted" if surprises else 0)
 
 
@@ -49,13 +54,17 @@ def compare_all(peer: Any) -> int:
 
 
 def compare(peer: Any, case: Case, x: Tensor) -> float:
-    """The largest difference between the logits of the two models with the same weights."""
+    """The largest difference between the logits of the two models with the same weights, and between their losses."""
     mine = ours(case.ours, case.settings)
     theirs = peer.build(case, mine).double().eval()
     with torch.no_grad():
         logits = mine(x)
         assert logits.std() > 1e-3, case.name  # else nothing is compared
-        return (logits - theirs(x)).abs().max().item()
+        gap = (logits - theirs(x)).abs().max().item()
+        if case.loss:
+            y = (torch.arange(len(x)) % 3 == 0).double()
+            gap = max(gap, abs(mine.train().calculate_loss(x, y) - theirs.train().calculate_loss(x, y)).item())
+        return gap
 
 
 def is_surprise(gap: float, note: str) -> bool:

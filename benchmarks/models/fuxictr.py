@@ -1,7 +1,11 @@
-"""FuxiCTR's models with our weights: a table, and what a checkout of github.com/reczoo/FuxiCTR needs to build one."""
+"""FuxiCTR's models with our weights: a table, and what a checkout of github.com/reczoo/FuxiCTR needs to build one.
+
+So are FCN and ECN of a checkout of github.com/salmon1802/FCN, which are written for FuxiCTR.
+"""
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -34,20 +38,27 @@ WITH = dict(hidden_units=HIDDEN)
 class Logits(nn.Module):
     """Their model on ids [B, F]."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.activation, model.output_activation = model, model.output_activation, nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model({f"f{f}": x[:, f] for f in range(FIELDS)})["y_pred"].squeeze(1)
 
+    def calculate_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """What they train on, without their regularisers. QNN-alpha's and FCN's take the inputs, as in FuxiCTR 2.0."""
+        inputs, labels = {f"f{f}": x[:, f] for f in range(FIELDS)}, y.unsqueeze(1)
+        self.model.output_activation, self.model.get_labels = self.activation, lambda inputs: labels
+        old = "inputs" in inspect.signature(self.model.add_loss).parameters
+        return self.model.add_loss(inputs) if old else self.model.add_loss(self.model(inputs), labels)
+
 
 class Peer:
-    """Builds the models of a checkout."""
+    """Builds the models of a checkout of FuxiCTR, and those of the FCN repository if there is a checkout of that."""
 
-    def __init__(self, checkout: Path) -> None:
-        self.zoo = checkout / "model_zoo"
-        sys.path.insert(0, str(checkout))
+    def __init__(self, fuxictr: Path, fcn: Path | None = None) -> None:
+        self.zoo, self.fcn = fuxictr / "model_zoo", fcn
+        sys.path.insert(0, str(fuxictr))
         self.features = importlib.import_module("fuxictr.features").FeatureMap("cross_check", "")
         self.features.features = OrderedDict(
             (f"f{f}", {"type": "categorical", "source": "", "vocab_size": size}) for f, size in enumerate(SIZES)
@@ -56,21 +67,21 @@ class Peer:
         self.features.default_emb_dim = DIM["embedding_dim"]
 
     def cases(self) -> list[Case]:
-        return [*LINEAR, *DEEP, *CROSS, *STRUCTURES, *ATTENTION, *TWO_STREAMS]
+        return [*LINEAR, *DEEP, *CROSS, *STRUCTURES, *ATTENTION, *TWO_STREAMS, *NEWEST, *(FCN if self.fcn else [])]
 
     def build(self, case: Case, mine: Any) -> nn.Module:
         file, name = case.theirs.rsplit(" ", 1)
-        spec = importlib.util.spec_from_file_location(name, self.zoo / file)
+        folder = self.fcn if case.ours == "fcn" and self.fcn else self.zoo
+        spec = importlib.util.spec_from_file_location(name, folder / file)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        common = dict(
-            gpu=-1, task="regression", optimizer="adam", loss="mse_loss", metrics=[], verbose=0, model_root=""
-        )
-        dim = DIM if "embedding_dim" in case.settings else {}
-        model = getattr(module, name)(self.features, **common, **dim, **case.their_settings)
-        model.output_activation = nn.Identity()
+        task, loss = ("binary_classification", "binary_crossentropy") if case.loss else ("regression", "mse_loss")
+        common = dict(gpu=-1, task=task, optimizer="adam", loss=loss, metrics=[], verbose=0, model_root="")
+        settings = (DIM if "embedding_dim" in case.settings else {}) | case.their_settings
+        self.features.default_emb_dim = settings.get("embedding_dim", DIM["embedding_dim"])
+        model = getattr(module, name)(self.features, **common, **settings)
         for copy in case.copies:
             copy(model, mine)
         return Logits(model)
@@ -158,6 +169,43 @@ def gdcn(b: Any, a: Any) -> None:
         put(layer.weight, own.weight)
         put(bias, own.bias)
         put(gate.weight, own_gate.weight)
+
+
+def quadratic(b: Any, a: Any) -> None:
+    """Their gates are (head, row, number), ours (row, head, number)."""
+    _, heads, _ = a.shape
+
+    def swap(values: Any) -> Any:
+        return values.unflatten(0, (-1, heads, a.mix.in_features // heads)).transpose(0, 1).flatten(0, 2)
+
+    put(b.linear[0].weight, swap(a.mix.weight))
+    put(b.linear[0].bias, swap(a.mix.bias))
+
+
+def as_in_fuxictr_2_0(b: Any, a: Any) -> None:
+    """Their call of the embedding layer names its argument as FuxiCTR 2.0 did."""
+    layer = b.embedding_layer
+    layer.forward = lambda X, dynamic_emb_dim: type(layer).forward(layer, X, flatten_emb=dynamic_emb_dim)
+
+
+def wukong(b: Any, a: Any) -> None:
+    put(b.fmb.proj_Y, a.projection)
+    put_layers(b.fmb.layer_norm, a.products[0])
+    put_layers(b.fmb.mlp, a.products[1])
+    put_layers(b.lcb, a.compress)
+    put_layers(b.layer_norm, a.norm)
+    if hasattr(b, "residual_proj"):
+        put_layers(b.residual_proj, a.residual)
+
+
+def cross_network(theirs: str, head: str, mine: str) -> list[Copy]:
+    """FCN's, whose biases are all [F D / H]."""
+    return [
+        layers(f"{theirs}.w", f"{mine}.maps"),
+        layers(f"{theirs}.layer_norm", f"{mine}.norms"),
+        layers(f"{theirs}.{head}", f"{mine}.head"),
+        lambda b, a: [put(*pair) for pair in zip(at(b, theirs).b, at(a, mine).biases, strict=True)] and None,
+    ]
 
 
 def put_x_back(b: Any, a: Any) -> None:
@@ -279,7 +327,7 @@ TWO_STREAMS = [
            dict(use_feature_gating=gate, residual_type=residual, block1_hidden_units=[8, 4], block2_hidden_units=[6],
                 block1_hidden_activations="ReLU", block2_hidden_activations="ReLU"),
            [TABLE, finalnet, *([weight("feature_gating.linear.weight", "gate.weight"),
-                                weight("feature_gating.linear.bias", "gate.bias")] if gate else [])])
+                                weight("feature_gating.linear.bias", "gate.bias")] if gate else [])], loss=True)
       for residual, gate in (("concat", True), ("sum", False))),
     *(Case(f"MaskNet ({structure})", "masknet",
            DIM | MLP | dict(structure=structure, block_units=[5, 5], reduction=2.0, hidden_units=hidden),
@@ -289,4 +337,31 @@ TWO_STREAMS = [
            [TABLE, masknet, layers("mask_net.mask_blocks", "blocks"), layers(f"mask_net.{end}", "deep")],
            "with their LayerNorms of the fields alike: ours is one, as the paper's")
       for structure, hidden, end in (("serial", [], "fc"), ("parallel", HIDDEN, "dnn"))),
+]  # fmt: skip
+NEWEST = [
+    *(Case(f"QNN-alpha ({heads} heads)", "qnn_alpha",
+           DIM | dict(layers=3, rows=2, heads=heads, norm="none", dropout=0.0), "QNN/src/QNN_alpha.py QNN_alpha", dict(num_layers=3, num_heads=heads, num_row=2),
+           [TABLE, each("qnn.layer", "layers", quadratic), layers("qnn.fc", "head"), as_in_fuxictr_2_0],
+           "with FuxiCTR 2.0's name of an argument, which they still give", loss=True)
+      for heads in (1, 3)),
+    Case("Wukong", "wukong",
+         DIM | MLP | dict(layers=3, fm_embeddings=3, linear_embeddings=2, rank=2, fm_units=[7]),
+         "WuKong/src/WuKong.py WuKong",
+         dict(num_wukong_layers=3, lcb_features=2, fmb_features=3, fmb_mlp_units=[7], fmp_rank_k=2,
+              mlp_hidden_units=HIDDEN, mlp_batch_norm=False),
+         [TABLE, each("wukong_stack", "layers", wukong), layers("fc", "deep")]),
+]  # fmt: skip
+FCN = [
+    *(Case(f"FCN ({heads} heads)", "fcn",
+           DIM | dict(structure="fused", heads=heads, exponential_layers=3, linear_layers=2, dropout_exponential=0.0,
+                      dropout_linear=0.0), "src/DCNv3.py DCNv3",
+           dict(embedding_dim=6 // heads, num_heads=heads, num_deep_cross_layers=3, num_shallow_cross_layers=2,
+                deep_net_dropout=0.0, shallow_net_dropout=0.0),
+           [table("embedding_layer.embedding_layer"), *cross_network("ECN", "dfc", "exponential"),
+            *cross_network("LCN", "sfc", "linear")], loss=True)
+      for heads in (1, 3)),
+    Case("ECN", "fcn", DIM | dict(structure="exponential", heads=1, exponential_layers=3, linear_layers=1,
+                                  dropout_exponential=0.0, dropout_linear=0.0), "src/ECN.py ECN",
+         dict(num_cross_layers=3, net_dropout=0.0),
+         [table("embedding_layer.embedding_layer"), *cross_network("ECN", "fc", "exponential")]),
 ]  # fmt: skip

@@ -25,6 +25,7 @@ class Case:
     their_settings: dict[str, Any]
     copies: Sequence[Copy]
     note: str = ""
+    loss: bool = False  # compare the loss in training as well: it is the model's own
     linear: Callable[[Any, Tensor], Tensor] | None = field(default=None)  # RecBole: what stands for its linear term
 
 

@@ -48,7 +48,8 @@ class FCN(CTRModel):
 
     Each head sees its share of every field's embedding, halved so that a mask acts on one half of each field. FCN's
     loss is Tri-BCE: L + w_e L_e + w_l L_l, where L_e and L_l are the losses of z_e and z_l alone and w_e is
-    max(0, L_e - L), so that a network that is worse than the two together is taught more.
+    max(0, L_e - L), so that a network that is worse than the two together is taught more. The published code can put a
+    batch norm before LN, which the paper's formula lacks.
     """
 
     def __init__(
