@@ -340,7 +340,8 @@ TWO_STREAMS = [
 ]  # fmt: skip
 NEWEST = [
     *(Case(f"QNN-alpha ({heads} heads)", "qnn_alpha",
-           DIM | dict(layers=3, rows=2, heads=heads, norm="none", dropout=0.0), "QNN/src/QNN_alpha.py QNN_alpha", dict(num_layers=3, num_heads=heads, num_row=2),
+           DIM | dict(layers=3, rows=2, heads=heads, norm="none", dropout=0.0),
+           "QNN/src/QNN_alpha.py QNN_alpha", dict(num_layers=3, num_heads=heads, num_row=2),
            [TABLE, each("qnn.layer", "layers", quadratic), layers("qnn.fc", "head"), as_in_fuxictr_2_0],
            "with FuxiCTR 2.0's name of an argument, which they still give", loss=True)
       for heads in (1, 3)),

@@ -51,7 +51,8 @@ class Block(nn.Module):
 class RankMixer(CTRModel):
     """All embeddings in a row, cut into T tokens (zeros fill the last), blocks, and logit = w' mean_t(x_t) + b.
 
-    Each token has a projection of its own; the paper does not say whether they share one. Its authors published no code.
+    Each token has a projection of its own; the paper does not say whether they share one, and there is no code of its
+    authors.
     """
 
     def __init__(
