@@ -64,6 +64,8 @@ class FieldEmbedding(nn.Module):
             "averaged": mean,
         }.items():
             self.register_buffer(name, value, persistent=False)
+        # x holds the same rows so often, one after the other (models/wrappers.py): they are looked up once.
+        self.copies = 1
         # Another way to read rows of the table, which training puts here (training/tables.py).
         self.read: Callable[[Int[Tensor, "*K"]], Float[Tensor, "*K D"]] | None = None
 
@@ -72,6 +74,12 @@ class FieldEmbedding(nn.Module):
         return self.table.weight.data.split(self.field_sizes)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
+        if self.copies == 1:
+            return self.vectors(x)
+        return self.vectors(x[: x.shape[0] // self.copies]).repeat(self.copies, 1, 1)
+
+    def vectors(self, x: Int[Tensor, "R C"]) -> Float[Tensor, "R F D"]:
+        """One vector per field of each row, every row looked up."""
         if self.only_ids:
             return self.lookup(x + self.first_row)
         x = x.int()

@@ -3,17 +3,40 @@
 Sums over pairs, subsets, heads and neurons are loops in the order in which the papers write them; dropout is left out.
 """
 
+import copy
 from itertools import combinations
 from math import prod
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 
 def logits(model: nn.Module, x: Tensor) -> Tensor:
+    kind = type(model).__name__
+    if kind == "MultiEmbedding":
+        return sum(logits(one, x) for one in model.models) / len(model.models)
+    if kind == "Ensemble":
+        p = sum(sigmoid(logits(member(model, m), x)) for m in range(model.members)) / model.members
+        return torch.log(p / (1 - p))
     twin = TWINS[type(model).__name__]
     embed = getattr(model, "embedding", lambda x: x)
     return torch.stack([twin(model, x[row], embed(x[row : row + 1])[0]) for row in range(len(x))])
+
+
+def member(ensemble: nn.Module, m: int) -> nn.Module:
+    """Member m as a plain model: its matrices are S W R, s and r on diagonals, biases and heads are its own."""
+    model = copy.deepcopy(ensemble.model, {id(weight): weight for weight in ensemble.parameters()})
+    for part in [*model.modules()]:
+        if type(part).__name__ == "FieldEmbedding":
+            part.copies = 1
+        for name, layer in [*part.named_children()]:
+            if type(layer).__name__ == "SharedLinear":
+                matrix = layer.scale_out[m].T * layer.weight * layer.scale_in[m]
+                part._modules[name] = SimpleNamespace(weight=matrix, bias=layer.bias[m, 0])
+            elif type(layer).__name__ == "MemberHead":
+                part._modules[name] = layer.heads[m]
+    return model
 
 
 # What several models share.

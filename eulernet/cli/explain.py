@@ -40,6 +40,8 @@ def meant(key: str, keys: Iterable[str]) -> str | None:
 
 def unknown_key(key: str, config: str, overrides: Sequence[str]) -> str:
     """What is said of ``key``, which ``conf/<config>.yaml`` has not. It proposes none of ``overrides``."""
+    if (wrap := key.removeprefix("model.")) in ("embeddings", "members"):
+        return f"unknown key {key!r}; it comes with wrap={wrap}"
     keys = known_keys(config, overrides)
     found = meant(key, keys) or close(key, keys)
     given = [override.lstrip("+~").partition("=")[0] for override in overrides]

@@ -35,6 +35,7 @@ from eulernet.models.pnn import PNN
 from eulernet.models.qnn_alpha import QNNAlpha
 from eulernet.models.rankmixer import RankMixer
 from eulernet.models.wide_deep import WideDeep
+from eulernet.models.wrappers import wrap
 from eulernet.models.wukong import Wukong
 from eulernet.models.xdeepfm import XDeepFM
 from eulernet.settings import construct
@@ -75,7 +76,11 @@ MODELS: dict[str, type[CTRModel]] = {
 
 
 def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) -> CTRModel:
-    """The model that the section ``model`` of a configuration describes, with starting weights."""
-    rest = dict(settings)
-    make = choose(MODELS, str(rest.pop("name", None)), "model")
-    return construct(make, rest, "model", field_sizes=field_sizes)
+    """The model that the section ``model`` of a configuration describes, with starting weights.
+
+    Beside the model's own settings the section may have ``embeddings`` and ``members`` (eulernet.models.wrappers).
+    """
+    own = dict(settings)
+    make = choose(MODELS, str(own.pop("name", None)), "model")
+    wrapped: dict[str, Any] = {key: own.pop(key) for key in ("embeddings", "members") if key in own}
+    return construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))

@@ -60,7 +60,9 @@ def users(scored: Scores, field: str, measured: dict[str, Any]) -> Html:
 
 def orders(run: Run) -> Html:
     """Heat maps of the learned order vectors, of a model that has them."""
-    if run.report["model"] != "eulernet" or run.report["config"]["model"].get("without") == "explicit":
+    asked = run.report["config"]["model"]
+    alone = asked.get("without") != "explicit" and asked.get("embeddings", 1) == 1
+    if run.report["model"] != "eulernet" or not alone:
         return Html()
     try:
         layers = learned_orders(run)

@@ -2,7 +2,9 @@
 
 import copy
 import re
+from contextlib import nullcontext
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,17 +12,21 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from eulernet import models
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
 from eulernet.features import Bag, Number
-from eulernet.models import MODELS
-from eulernet.settings import conf_dir, construct
+from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
-PRESETS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
+WRAPPED = ("deepfm wrap=embeddings", "eulernet wrap=embeddings", "dcnv2 wrap=members", "afn_plus wrap=members")
+PRESETS = [*sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml")), *WRAPPED]
 
 # One of each way to compute, for what takes seconds for each; all of them with -m slow.
-FAMILIES = ("afn", "autoint", "dcnv2", "deepfm", "deepim", "eulernet", "fibinet", "fignn", "masknet_serial", "xdeepfm")
+FAMILIES = (
+    "afn", "autoint", "dcnv2", "deepfm", "deepim", "eulernet", "fibinet", "fignn", "masknet_serial", "xdeepfm",
+    "deepfm wrap=embeddings", "dcnv2 wrap=members",
+)  # fmt: skip
 
 
 def pytest_generate_tests(metafunc):
@@ -31,13 +37,13 @@ def pytest_generate_tests(metafunc):
 @cache
 def composed(preset):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", [f"model={preset}"]).model)
+        return OmegaConf.to_container(compose("train", f"model={preset}".split()).model)
 
 
 def make_model(preset, sizes=SIZES, **changes):
     settings = {**copy.deepcopy(composed(preset)), **changes}
     torch.manual_seed(5)
-    return construct(MODELS[settings.pop("name")], settings, "model", field_sizes=sizes)
+    return models.make_model(settings, sizes)
 
 
 def rates(preset):
@@ -76,6 +82,13 @@ def test_rows_are_independent_when_scoring(preset):
     model, (x, _) = make_model(preset).eval(), make_rows()
     alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
     torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_has_members_where_the_guide_says_so(preset):
+    page = (Path(__file__).parents[2] / "docs/guide/training.md").read_text()
+    able = re.findall(r"`(\w+)`", page.split("<!-- members -->")[1].split("<!-- end of members -->")[0])
+    with torch.device("meta"), nullcontext() if preset.split()[0] in able else pytest.raises(UserError, match="no MLP"):
+        make_model(preset, members=2)
 
 
 def test_learns_one_batch_by_heart(preset):
