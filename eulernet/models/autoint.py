@@ -17,7 +17,7 @@ from eulernet.models.base import CTRModel
 class InteractingLayer(nn.Module):
     """Each field attends to all in H heads, relu([sum_k a^h_mk V^h e_k over h] + W_res e_m) (Eq. 5-8).
 
-    a^h_m = softmax_k <Q^h e_m, K^h e_k>, not scaled, as in the paper. W_res stands even where widths are equal.
+    a^h_m = softmax_k <Q^h e_m, K^h e_k>, not scaled, as in the paper. There is a W_res even where the widths are equal.
     """
 
     def __init__(self, n_in: int, heads: int, head_dim: int, dropout: float) -> None:

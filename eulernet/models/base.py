@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class CTRModel(nn.Module):
-    """A click model: ``forward`` maps ids [B, F] to logits [B]; the rest follows from it."""
+    """A click model. Subclasses write ``forward``, ids [B, C] to logits [B]; the rest is made of it."""
 
     def predict(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        """Click probabilities."""
+        """Click probabilities, sigmoid(logits)."""
         return torch.sigmoid(self(x))
 
     def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:

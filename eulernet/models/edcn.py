@@ -30,9 +30,9 @@ class Regulation(nn.Module):
 class EDCN(CTRModel):
     """DCN whose two parts meet after every layer: logit = w' [c_L, d_L, c_L * d_L] + b.
 
-    Layer l regulates its input into c and d, crosses c (DCN's cross layer, on the first c) and passes d through
-    relu(W d + b); the bridge c * d, the paper's Hadamard one, is the next layer's input. FuxiCTR's cross layer lacks
-    the + c.
+    Each layer scales its input by gates, into c for the cross part and d for the deep part. c goes through DCN's cross
+    layer, whose x_0 is the c of the first layer, d through relu(W d + b). Their product c * d, one of the paper's
+    "bridges", is the next layer's input. FuxiCTR's cross layer lacks the + c.
     """
 
     def __init__(

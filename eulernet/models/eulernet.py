@@ -16,9 +16,9 @@ from eulernet.models.base import CTRModel
 
 
 class EulerNet(CTRModel):
-    """Fields as complex features mu exp(i e), a stack of Euler layers, one linear head for both parts.
+    """Fields as complex features mu exp(i e), a stack of Euler layers, one linear head for real and imaginary parts.
 
-    * ``orders``: order vectors (neurons) of each Euler layer; None is one layer with as many as fields.
+    * ``orders``: order vectors (neurons) of each Euler layer; None is one layer with as many as there are fields.
     * ``init``: starting weights of the published variant ``sigir``, ``fuxictr`` or ``recbole``.
     * ``without``: the part that an ablation takes away from every layer: ``explicit``, ``implicit``, ``modulus``
       (phases alone) or ``phase`` (moduli alone); ``nothing`` is the model.
@@ -54,7 +54,7 @@ class EulerNet(CTRModel):
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
         self.norm_penalty = norm_penalty
-        self.fast = without == "nothing"  # False computes layer by layer, as the formulas read: slower, the same
+        self.fast = without == "nothing"  # False computes layer by layer, as the formulas read: the same, more slowly
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
         self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field
         self.layers = nn.ModuleList(

@@ -13,8 +13,8 @@ from eulernet.models.base import CTRModel
 class FFM(CTRModel):
     """logit = w_0 + sum_i w_i + sum_{i<j} <v_ij, v_ji>, v_ij the vector of field i for field j (Eq. 4).
 
-    The paper leaves out the linear term; here it stands as in FM. Each id has F vectors, as in the paper's count;
-    v_ii takes no part.
+    The paper leaves the linear term out, here it is FM's. Each id has F vectors, as in the paper's count; v_ii is not
+    used.
     """
 
     def __init__(self, field_sizes: Sequence[FieldSize], *, embedding_dim: int) -> None:

@@ -31,7 +31,7 @@ class SENet(nn.Module):
 class Bilinear(nn.Module):
     """(e_i W) * e_j of all pairs i < j: one W for all, one for each field i, or one for each pair.
 
-    As the paper counts them, the last field has a W too, which stands in no pair.
+    With one for each field, the last field has one as well, as in the paper's count; no pair uses it.
     """
 
     def __init__(self, fields: int, dim: int, matrices: Literal["all", "each", "interaction"]) -> None:

@@ -20,9 +20,9 @@ class FiGNN(CTRModel):
     * each step a_i = sum_j A[j, i] W_in^i W_out^j h_j + b, h_i <- GRU(h_i, a_i) + h^1_i, the same weights in all steps;
     * logit = sum_i sigmoid(U [h_1 .. h_F])_i <u, h_i>.
 
-    Published ports leave out the self-attention, sum A[i, j], take the softmax over j != i and may have weights per
-    step. This is the paper's but for U, which weighs a node by the states of all, as the ports do: the paper has
-    MLP(h_i).
+    This follows the paper, except for U: it makes the weight of a node from the states of all nodes, as other ports do;
+    the paper makes it from the state of that node, MLP(h_i). Other ports also leave the self-attention out, sum over
+    A[i, j] instead of A[j, i], take the softmax over j != i, and may have weights for each step.
     """
 
     others: Float[Tensor, "F F"]

@@ -14,7 +14,10 @@ from eulernet.models.base import CTRModel
 
 
 class FeatureSelection(nn.Module):
-    """2 sigmoid(MLP(c)) * [e_1 .. e_F]: c the embeddings of the ``context`` fields, a learned vector without any."""
+    """2 sigmoid(MLP(c)) * [e_1 .. e_F], where c are the embeddings of the ``context`` fields.
+
+    c is a learned vector if ``context`` is empty.
+    """
 
     def __init__(self, fields: int, dim: int, context: Sequence[int], gate_units: Sequence[int]) -> None:
         super().__init__()

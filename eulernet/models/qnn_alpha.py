@@ -17,8 +17,8 @@ from eulernet.models.base import CTRModel
 class QuadraticLayer(nn.Module):
     """x + sum_r pi(x) * relu(norm(W_r x + b_r)), a sum of ``rows`` Khatri-Rao products, [B, F D] to [B, F D].
 
-    pi puts the entries of all fields that belong to one of ``heads`` heads beside each other, as the published code
-    does; with one head it changes nothing.
+    With several ``heads`` the embedding of each field is cut into as many parts. pi reorders x, as the published code
+    does: the first parts of all fields, then the second parts, and so on. With one head it changes nothing.
     """
 
     def __init__(self, fields: int, embedding_dim: int, *, rows: int, heads: int, norm: str, dropout: float) -> None:
@@ -38,8 +38,9 @@ class QuadraticLayer(nn.Module):
 class QNNAlpha(CTRModel):
     """Quadratic layers on all embeddings, logit = w' x_L + b.
 
-    The loss draws two dropout masks and teaches each logit their mean as well: it is BCE(p, y) + BCE(sigmoid(z_1), p) +
-    BCE(sigmoid(z_2), p) with p = (sigmoid(z_1) + sigmoid(z_2)) / 2, which is a constant in the last two.
+    The loss draws two dropout masks, which give logits z_1 and z_2, and teaches each of them the mean as well. With
+    p = (sigmoid(z_1) + sigmoid(z_2)) / 2 it is BCE(p, y) + BCE(sigmoid(z_1), p) + BCE(sigmoid(z_2), p); the last two
+    terms take p as a constant.
     """
 
     def __init__(

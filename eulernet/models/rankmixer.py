@@ -49,10 +49,11 @@ class Block(nn.Module):
 
 
 class RankMixer(CTRModel):
-    """All embeddings in a row, cut into T tokens (zeros fill the last), blocks, and logit = w' mean_t(x_t) + b.
+    """T tokens, a stack of blocks on them, and logit = w' mean_t(x_t) + b.
 
-    Each token has a projection of its own; the paper does not say whether they share one, and there is no code of its
-    authors.
+    The embeddings of a row, one after the other, are cut into T pieces of equal length, the last filled with zeros; a
+    linear map makes a token of each. Here each token has its own map; the paper does not say whether they share one,
+    and its authors published no code.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from eulernet.models.base import CTRModel
 class WideDeep(CTRModel):
     """logit = w_wide' x + w_deep' MLP([e_1 .. e_F]) + b (Eq. 3).
 
-    The paper's hand-made cross-product features phi(x) are fields like any other: what a recipe makes of them.
+    The paper's hand-made cross products phi(x) are not part of the model: whoever wants them makes fields of them.
     """
 
     def __init__(

@@ -15,9 +15,11 @@ from eulernet.models.base import CTRModel
 class WukongLayer(nn.Module):
     """LN([FMB(X); LCB(X)] + X), N embeddings of size D to M = ``fm_embeddings`` + ``linear_embeddings``.
 
-    FMB, the factorization machine block: MLP(LN(flat(X X' Y))), ``fm_embeddings`` embeddings, where Y [N, ``rank``]
-    keeps N ``rank`` of the N^2 inner products. LCB, the linear compress block: W X. Where N differs from M the residual
-    is a linear map of X.
+    * FMB, the factorization machine block, makes ``fm_embeddings`` of inner products: MLP(LN(flat(X X' Y))). The matrix
+      Y [N, ``rank``] mixes the N products of each embedding into ``rank`` numbers.
+    * LCB, the linear compress block, makes ``linear_embeddings``: W X.
+
+    Where N differs from M the residual is a linear map of X.
     """
 
     def __init__(

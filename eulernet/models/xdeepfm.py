@@ -18,8 +18,8 @@ class XDeepFM(CTRModel):
     """logit = w_linear' x + w_cin' p + w_dnn' MLP([e_1 .. e_F]) + b, p from the compressed interactions.
 
     CIN layer k has the rows X^k_h = sum_{i,j} W^k_hij X^{k-1}_i * X^0_j (Eq. 6), X^0 the embeddings; p holds the sum
-    over D of every row of every layer. No bias, no activation, and no row kept from the next layer, as in the
-    paper's formula. ``hidden_units=null`` leaves the MLP out: the linear term and CIN alone.
+    over D of every row of every layer. As in the paper's formula there is no bias and no activation, and all rows of
+    a layer go on to the next. ``hidden_units=null`` leaves the MLP out: the linear term and CIN alone.
     """
 
     def __init__(
