@@ -163,6 +163,7 @@ def make_store(setting: str, rows: int, data_dir: Path, ids: int | None = None) 
 
 def criteo_ids(f: int, size: int, rows: int, draw: np.random.Generator) -> np.ndarray:
     """Ids 1, 2, ... by falling popularity; 0 for what is rarer than the ``size``-th."""
+    sys.path.insert(0, str(ROOT / "scripts"))
     from make_criteo import columns
 
     rank = list(columns("criteo").values())[f].rank(draw.integers(2**32, size=rows, dtype=np.uint32)).astype(np.int64)

@@ -1,6 +1,9 @@
 """Every model of conf/model beside the same model of FuxiCTR: samples per second in training and in evaluation.
 
     python benchmarks/bench_models.py --fuxictr CHECKOUT --python PEER/bin/python [--models fm,edcn] [--json FILE]
+    python benchmarks/bench_models.py --fuxictr CHECKOUT --python PEER/bin/python --fcn CHECKOUT --models fcn,ecn
+
+FCN and ECN are those of github.com/salmon1802/FCN, written for FuxiCTR.
 
 The Criteo setting (39 fields, D 16, 1,327,180 drawn ids of realistic skew, batch 1024, Adam), layers as conf/model
 has them on both sides, weight decay and FuxiCTR's regularisers off. Each pair alternates in one run, each side in a
@@ -93,14 +96,24 @@ PAIRS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gdcn_parallel": ("GDCN/src/GDCN.py", "GDCNP", DNN),
     "edcn": ("EDCN/src/EDCN.py", "EDCN", WIDE | dict(net_dropout=RATE)),
     "dlrm": ("DLRM/src/DLRM.py", "DLRM", WIDE | dict(top_mlp_units=HIDDEN, top_mlp_dropout=RATE)),
+    "qnn_alpha": ("QNN/src/QNN_alpha.py", "QNN_alpha", WIDE | dict(num_layers=3, num_row=2, net_dropout=RATE)),
+    "wukong": (
+        "WuKong/src/WuKong.py", "WuKong",
+        WIDE | dict(lcb_features=8, fmb_features=8, fmb_mlp_units=[128], mlp_hidden_units=[128], mlp_batch_norm=False,
+                    net_dropout=RATE),
+    ),
+    "fcn": ("src/DCNv3.py", "DCNv3", WIDE),
+    "ecn": ("src/ECN.py", "ECN", WIDE | dict(num_cross_layers=4, net_dropout=RATE)),
     "eulernet_fuxictr": ("EulerNet/src/EulerNet.py", "EulerNet", EULER),
 }  # fmt: skip
+FCN = ("fcn", "ecn")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fuxictr", type=Path, metavar="CHECKOUT", required=True)
     parser.add_argument("--python", type=Path, required=True, help="an interpreter that has FuxiCTR")
+    parser.add_argument("--fcn", type=Path, metavar="CHECKOUT", help="of github.com/salmon1802/FCN, for fcn and ecn")
     parser.add_argument("--models", help="names of conf/model, with commas (default: all that both have)")
     parser.add_argument("--batch-size", type=int, default=1024, help="default: 1024")
     parser.add_argument("--threads", type=int, default=1)
@@ -109,9 +122,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="least length of a turn (default: 1)")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
-    args.models = args.models.split(",") if args.models else list(PAIRS)
+    args.models = args.models.split(",") if args.models else [name for name in PAIRS if args.fcn or name not in FCN]
     if unknown := [name for name in args.models if name not in PAIRS]:
         parser.error(f"{unknown[0]}: there are {', '.join(PAIRS)}")
+    if not args.fcn and (without := [name for name in args.models if name in FCN]):
+        parser.error(f"{without[0]} needs --fcn")
     try:
         measure_pairs(args)
     except KeyboardInterrupt:
@@ -132,8 +147,9 @@ def measure_pairs(args: argparse.Namespace) -> None:
                 *overrides, f"model={name}", "train.weight_decay=0", f"train.batch_size={batch_size}",
                 f"train.eval_batch_size={batch_size}", *(EULER_OURS if name.startswith("eulernet") else ()),
             ]  # fmt: skip
+            zoo = args.fcn if name in FCN else args.fuxictr / "model_zoo"
             job = dict(
-                threads=args.threads, checkout=str(args.fuxictr.resolve()), file=file, name=theirs, settings=settings,
+                threads=args.threads, file=str(zoo.resolve() / file), name=theirs, settings=settings,
                 store=str(store), split=split_of(store), field_sizes=fields, batch_size=batch_size,
             )  # fmt: skip
             both = [

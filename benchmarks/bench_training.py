@@ -101,7 +101,7 @@ def contestants(
         else:
             embedding_l2, net_l2 = chosen["fuxictr_l2"]
             job = common | {
-                "checkout": str(args.fuxictr.resolve()), "file": "EulerNet/src/EulerNet.py", "name": "EulerNet",
+                "file": str(args.fuxictr.resolve() / "model_zoo/EulerNet/src/EulerNet.py"), "name": "EulerNet",
                 "settings": {
                     "embedding_dim": DIM, "shape": chosen["orders"], "net_ex_dropout": chosen["drop_ex"],
                     "net_im_dropout": chosen["drop_im"], "layer_norm": chosen["norm"], "learning_rate": chosen["lr"],

@@ -6,6 +6,7 @@ nothing.
 """
 
 import importlib.util
+import inspect
 import logging
 import math
 import sys
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def build(job: dict[str, Any]) -> Any:
-    """The class ``job["name"]`` in ``job["file"]`` of a checkout's model_zoo, over fields f0, f1, ... of ids."""
+    """The class ``job["name"]`` in the file ``job["file"]``, over fields f0, f1, ... of ids."""
     from fuxictr.features import FeatureMap
 
     features = FeatureMap("bench", "")
@@ -61,7 +62,7 @@ def build(job: dict[str, Any]) -> Any:
     )
     features.num_fields, features.labels = len(job["field_sizes"]), ["label"]
     features.default_emb_dim = job["settings"].get("embedding_dim", 16)
-    spec = importlib.util.spec_from_file_location(job["name"], Path(job["checkout"]) / "model_zoo" / job["file"])
+    spec = importlib.util.spec_from_file_location(job["name"], job["file"])
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -70,7 +71,29 @@ def build(job: dict[str, Any]) -> Any:
         gpu=-1, task="binary_classification", optimizer="adam", loss="binary_crossentropy",
         metrics=["AUC", "logloss"], verbose=0, model_root="",
     )  # fmt: skip
-    return getattr(module, job["name"])(features, **common, **job["settings"])
+    model = getattr(module, job["name"])(features, **common, **job["settings"])
+    if "inputs" in inspect.signature(model.add_loss).parameters:
+        as_in_fuxictr_2_0(model)
+    return model
+
+
+def as_in_fuxictr_2_0(model: Any) -> None:
+    """Give a model that was written for FuxiCTR 2.0 the training step and the embedding layer that it expects."""
+    from torch.nn.utils import clip_grad_norm_
+
+    def train_step(batch: dict[str, Any]) -> Any:
+        model.optimizer.zero_grad()
+        loss = model.add_loss(batch) + model.regularization_loss()
+        loss.backward()
+        clip_grad_norm_(model.parameters(), model._max_gradient_norm)
+        model.optimizer.step()
+        return loss
+
+    model.train_step = train_step
+    embed = model.embedding_layer.forward
+    model.embedding_layer.forward = lambda X, dynamic_emb_dim=False: (
+        embed(X, flatten_emb=True) if dynamic_emb_dim else embed(X)
+    )
 
 
 if __name__ == "__main__":
