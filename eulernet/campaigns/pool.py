@@ -22,6 +22,7 @@ import torch
 
 from eulernet.files import locked
 from eulernet.training.device import device_of_job
+from eulernet.training.history import MONITORS, Epoch, monitor_of
 
 LOG = "train.log"  # in the folder of a run: all that its worker printed
 PROGRAM = [sys.executable, "-m", "eulernet.campaigns.worker"]
@@ -36,6 +37,7 @@ class Worker(Generic[T]):
     slot: int
     folder: Path
     process: "Popen[bytes]"
+    monitor: str = "auc"
     began: float = field(default_factory=time.monotonic)
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -45,7 +47,8 @@ class Worker(Generic[T]):
 
     @property
     def best(self) -> dict[str, Any] | None:
-        return max(self.epochs, key=lambda epoch: epoch["valid_auc"], default=None)
+        """The epoch whose weights its run keeps."""
+        return max(self.epochs, key=lambda epoch: MONITORS[self.monitor](Epoch(**epoch)), default=None)
 
     def read(self) -> tuple[str, Any]:
         """Wait for the next message. Its kind is epoch, done, busy, diverged, failed or stopped, and not epoch ends it.
@@ -114,7 +117,7 @@ class Pool(Generic[T]):
         order = {"kind": kind, "cfg": cfg, "folder": str(folder.absolute()), "overrides": overrides}
         with suppress(BrokenPipeError):  # it died at once, which ``hear`` tells
             process.stdin.write(json.dumps(order).encode() + b"\n")
-        worker = Worker(task, slot, folder, process)
+        worker = Worker(task, slot, folder, process, monitor_of(cfg))
         self.workers.append(worker)
         self._pipes.register(process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
         return worker

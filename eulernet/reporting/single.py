@@ -11,6 +11,7 @@ from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, header, left_out, section, table, tiles
 from eulernet.runs.groups import base_name
 from eulernet.runs.run import Run, Scores
+from eulernet.training.history import monitor_of
 
 
 def single(run: Run, scored: Scores | str, user: str | None, resamples: int) -> list[Html]:
@@ -74,10 +75,10 @@ def differs(run: Run, measured: dict[str, Any]) -> Html:
 
 
 def learning(run: Run) -> Html:
-    best = run.report["best_epoch"]
+    best, by = run.report["best_epoch"], monitor_of(run.config).replace("auc", "AUC")
     return section(
         "Learning",
-        f"The dashed line marks epoch {best}, whose weights were kept for their validation AUC.",
+        f"The dashed line marks epoch {best}, whose weights were kept for their validation {by}.",
         figures(
             figure("Validation AUC", "Higher is better.", curves.validation(run.history, best)),
             figure("Loss", "Cross entropy a row, lower is better.", curves.losses(run.history, best)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eulernet.measures.table import MEASURES
+from eulernet.training.history import monitor_of
 
 
 def card(config: Mapping[str, Any], meta: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
@@ -39,7 +40,7 @@ predictor.predict(rows)  # a pandas or polars frame, a list of dictionaries, or 
 ## Model
 
 {settings}
-{measured(report)}
+{measured(config, report)}
 ## Intended use
 
 Ranking and click probabilities for rows that come from where the training rows came from. Values that training did not
@@ -54,7 +55,7 @@ know, or knew too rarely, share one id a field; a missing value is treated as tr
 """
 
 
-def measured(report: Mapping[str, Any] | None) -> str:
+def measured(config: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
     """The section of the card on what training and evaluation found."""
     if report is None:
         return ""
@@ -67,5 +68,6 @@ def measured(report: Mapping[str, Any] | None) -> str:
             if value["value"] is not None:
                 interval = f" (95 %: {value['low']:.6f} to {value['high']:.6f})" if value.get("low") is not None else ""
                 lines.append(f"* {what}, {name.replace('_', ' ')}: {value['value']:.6f}{interval}")
-    trained = f"Seed {report['seed']}, best of {report['epochs']} epochs by validation AUC: {report['best_epoch']}."
+    by = monitor_of(config).replace("auc", "AUC")
+    trained = f"Seed {report['seed']}, best of {report['epochs']} epochs by validation {by}: {report['best_epoch']}."
     return "\n## Metrics\n\n" + "\n".join(lines) + f"\n\n{trained} Nothing was chosen on the test split.\n"

@@ -16,6 +16,7 @@ ABSENT = object()  # a key that a configuration lacks
 INCIDENTAL = (
     *machine_keys(), "seed", "resume", "train.shuffle_seed", "logger", "train.keep_checkpoints", "train.rank_timeout",
 )  # fmt: skip
+YOUNGER = {"train.monitor": "auc"}  # settings that older runs lack, and what these did
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 
 def essence(config: dict[str, Any]) -> dict[str, Any]:
     """The flat configuration without what may differ between seeds."""
-    return {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in INCIDENTAL and YOUNGER.get(key, ABSENT) != value
+    }
 
 
 def identity(config: dict[str, Any]) -> tuple[str, int, int]:

@@ -15,10 +15,11 @@ from eulernet.files import short, write_atomically
 from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
 from eulernet.training.checkpoint import load_last
+from eulernet.training.history import monitor_of
 from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loop import fit
-from eulernet.training.report import commit, reset_peak_memory, write_report
+from eulernet.training.report import commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: L
     report = write_report(run, job.model, job.data, history, test, device=job.device, config=cfg, **about)
     write_manifest(run)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
+    clicks = job.data.valid.labels.double().mean().item()
+    if monitor_of(cfg) == "auc" and (warning := overconfident(history, clicks)):
+        log.info("%s", warning)
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
     return report["valid"]["auc"]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from eulernet.errors import choose, require
+from eulernet.training.history import MONITORS
 from eulernet.training.optimizers import OPTIMIZERS, OptimizerConfig
 from eulernet.training.precision import PRECISIONS
 from eulernet.training.tables import LAYOUTS
@@ -28,6 +29,7 @@ class TrainConfig(OptimizerConfig):
     embedding: str
     checkpoint_every: int | None
     # Runs of an older eulernet lack these.
+    monitor: str = "auc"
     keep_checkpoints: int = 2
     rank_timeout: float = 600.0
 
@@ -41,6 +43,7 @@ class TrainConfig(OptimizerConfig):
             require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         require(0 < self.lr_factor <= 1, f"train.lr_factor must lie in (0, 1], got {self.lr_factor}")
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
+        choose(MONITORS, self.monitor, "train.monitor")
         choose(PRECISIONS, self.precision, "train.precision")
         if choose(LAYOUTS, self.embedding, "train.embedding"):
             require(

@@ -1,9 +1,10 @@
 """What an epoch did, and the file that lists them."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from eulernet.training.files import write_atomically
 
@@ -21,9 +22,21 @@ class Epoch:
     samples_per_second: float
 
 
-def best_of(history: Sequence[Epoch]) -> Epoch:
-    """The first epoch with the highest validation AUC."""
-    return max(history, key=lambda epoch: epoch.valid_auc)
+# What ``train.monitor`` may name: the figure by which one epoch is better than another, higher is better.
+MONITORS: dict[str, Callable[[Epoch], float]] = {
+    "auc": lambda epoch: epoch.valid_auc,
+    "logloss": lambda epoch: -epoch.valid_logloss,
+}
+
+
+def best_of(history: Sequence[Epoch], monitor: str = "auc") -> Epoch:
+    """The first epoch with the best validation figure of that name."""
+    return max(history, key=MONITORS[monitor])
+
+
+def monitor_of(config: Mapping[str, Any]) -> str:
+    """What the run of a configuration picks its epoch by; those of an older eulernet had no choice."""
+    return str(config.get("train", {}).get("monitor", "auc"))
 
 
 def write_metrics(history: Sequence[Epoch], run: Path) -> None:

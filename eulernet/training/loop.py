@@ -22,7 +22,7 @@ from eulernet.models.base import CTRModel
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
 from eulernet.training.config import TrainConfig
-from eulernet.training.history import Epoch, best_of, write_metrics
+from eulernet.training.history import MONITORS, Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
 from eulernet.training.precision import compile_model, products_in
 from eulernet.training.state import State
@@ -35,11 +35,11 @@ CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for th
 
 
 def learning_rate(config: TrainConfig, history: Sequence[Epoch]) -> float:
-    """The rate of the next epoch: lr times lr_factor for every lr_patience epochs without a better validation AUC."""
+    """The rate of the next epoch: lr times lr_factor for every lr_patience epochs that the monitor found no better."""
     lr, best, waited = config.lr, -math.inf, 0
-    for epoch in history:
-        waited = 0 if epoch.valid_auc > best else waited + 1
-        best = max(best, epoch.valid_auc)
+    for found in map(MONITORS[config.monitor], history):
+        waited = 0 if found > best else waited + 1
+        best = max(best, found)
         if waited == config.lr_patience:
             lr, waited = max(lr * config.lr_factor, min(config.min_lr, lr)), 0
     return lr
@@ -56,7 +56,7 @@ def fit(
     saved: Mapping[str, Any] | None = None,
     loggers: Sequence[Logger] = (),
 ) -> tuple[list[Epoch], Metrics]:
-    """Train ``model`` in place until ``patience`` epochs brought no better validation AUC; test the best weights.
+    """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
 
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
     or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what ``checkpoint.load_last``
@@ -78,12 +78,15 @@ def fit(
             compile_model(one, device)
     history = state.history
 
+    def best_epoch() -> int:
+        return best_of(history, config.monitor).epoch
+
     def save(best: CTRModel | None = None) -> None:
         checkpoints.save(lambda: {**identity, **state.capture()}, best)
 
     if not history and not state.step:
         save()
-    while len(history) < config.max_epochs and (not history or len(history) - best_of(history).epoch < config.patience):
+    while len(history) < config.max_epochs and (not history or len(history) - best_epoch() < config.patience):
         number, lr = len(history) + 1, learning_rate(config, history)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
@@ -93,7 +96,7 @@ def fit(
         rate = len(data.train) / state.seconds
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
         state.begin_epoch()
-        best = best_of(history).epoch == number
+        best = best_epoch() == number
         write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save(best=state.scored if best else None)
         for log_epochs in loggers:

@@ -1,7 +1,6 @@
 """The report of a run: what was trained on what, how well, how fast and with which versions."""
 
 import json
-import math
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -15,10 +14,13 @@ import eulernet
 from eulernet import memory
 from eulernet.data.dataset import Dataset
 from eulernet.distributed.ranks import world_size
+from eulernet.measures.metrics import entropy
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.training.files import write_atomically
-from eulernet.training.history import Epoch, best_of
+from eulernet.training.history import MONITORS, Epoch, best_of, monitor_of
+
+FAR = 0.05  # of what was learned
 
 
 def write_report(
@@ -34,7 +36,7 @@ def write_report(
     commit: str | None,
 ) -> dict[str, Any]:
     """Write report.json into ``run``, and return it."""
-    best = best_of(history)
+    best = best_of(history, monitor_of(config))
     seconds = sum(epoch.seconds for epoch in history)
     report: dict[str, Any] = {
         "dataset": {
@@ -49,6 +51,7 @@ def write_report(
         "seed": config["seed"],
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "best_epoch": best.epoch,
+        "best_epochs": {monitor: best_of(history, monitor).epoch for monitor in MONITORS},
         "epochs": len(history),
         "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
         "test": test.plain(),
@@ -76,12 +79,32 @@ def learned(data: Dataset, test: Metrics) -> dict[str, float]:
 
     0 is a constant prediction (AUC 1/2, the entropy of the test click rate), 1 the true probabilities.
     """
-    best, rate = data.meta["bayes"]["test"], data.test.labels.double().mean().item()
-    entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    best, constant = data.meta["bayes"]["test"], entropy(data.test.labels.double().mean().item())
     return {
         "auc": (test.auc - 0.5) / (best["auc"] - 0.5),
-        "logloss": (entropy - test.logloss) / (entropy - best["logloss"]),
+        "logloss": (constant - test.logloss) / (constant - best["logloss"]),
     }
+
+
+def overconfident(history: Sequence[Epoch], clicks: float) -> str | None:
+    """What to say where the epoch of the best AUC gives probabilities that an earlier or later one gave far better.
+
+    ``clicks`` is the click rate of the validation rows. Their entropy less the best logloss is what training found out
+    about a row; "far" is a twentieth of that (the difference of the relative information gains of He et al., 2014).
+
+    >>> epochs = [Epoch(1, 0.5, 0.70, 0.45, 1e-3, 1.0, 1.0), Epoch(2, 0.4, 0.71, 0.49, 1e-3, 1.0, 1.0)]
+    >>> overconfident(epochs, clicks=0.2)[:60]
+    'epoch 2 has the best validation AUC at logloss 0.49000; epoch'
+    """
+    auc, logloss = best_of(history, "auc"), best_of(history, "logloss")
+    lost, learned = auc.valid_logloss - logloss.valid_logloss, entropy(clicks) - logloss.valid_logloss
+    if lost <= FAR * max(learned, 0.0):
+        return None
+    return (
+        f"epoch {auc.epoch} has the best validation AUC at logloss {auc.valid_logloss:.5f}; epoch {logloss.epoch} had "
+        f"{logloss.valid_logloss:.5f}, at AUC {logloss.valid_auc:.5f}: if you use the probabilities themselves, "
+        "train.monitor=logloss keeps that one"
+    )
 
 
 def peak_memory(device: torch.device) -> int:

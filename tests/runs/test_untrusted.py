@@ -319,6 +319,10 @@ def test_the_identities_of_committed_reports_do_not_change():
     """By which ``reproduce`` finds them: another identity would train them all again."""
     known = json.loads((REPOSITORY / "results/movielens_1m/eulernet_averaged/2022/report.json").read_text())
     assert identity(known["config"]) == ("878c3375", 2022, 2022)
+    younger = {**known["config"], "train": {**known["config"]["train"], "monitor": "auc"}}
+    assert identity(younger) == identity(known["config"])
+    younger["train"]["monitor"] = "logloss"
+    assert identity(younger) != identity(known["config"])
 
 
 # Right values through the one door.

@@ -17,9 +17,10 @@ from eulernet.models.dnn import DNN
 from eulernet.training import loop
 from eulernet.training.average import Average
 from eulernet.training.checkpoint import load_last
-from eulernet.training.history import Epoch
+from eulernet.training.history import Epoch, best_of
 from eulernet.training.loop import fit, learning_rate
 from eulernet.training.optimizers import OPTIMIZERS, Method
+from eulernet.training.report import overconfident
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,47 @@ def test_early_stopping_waits_for_patience(data, tmp_path, monkeypatch):
     assert [epoch.valid_auc for epoch in history] == [0.6, 0.7, 0.69, 0.7, 0.68]
 
 
+@pytest.mark.parametrize(("monitor", "kept", "last"), [("auc", 4, 6), ("logloss", 2, 4)])
+def test_the_monitor_picks_the_epoch_and_stops(data, tmp_path, monkeypatch, monitor, kept, last):
+    """By logloss the epoch with the smallest is kept and waited for; the other figure decides nothing."""
+    figures = [(0.6, 0.5), (0.7, 0.4), (0.69, 0.45), (0.8, 0.41), (0.79, 0.43), (0.7, 0.42), (0.9, 0.1)]
+    weights = []
+
+    def scripted(model, split, config, what):
+        if what.startswith("validation"):
+            weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
+        return loop.Metrics(*figures[len(weights) - 1])
+
+    monkeypatch.setattr(loop, "evaluate", scripted)
+    config = replace(CONFIG, max_epochs=7, patience=2, monitor=monitor, lr_factor=1.0)
+    model, history, _ = run(data, tmp_path / "run", config)
+    assert len(history) == last
+    assert best_of(history, monitor).epoch == kept
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in weights[kept - 1].items())
+
+
+def test_a_resumed_run_keeps_its_monitor(data, tmp_path):
+    config = replace(CONFIG, monitor="logloss", max_epochs=8, patience=2, lr=2e-2)  # overfits soon
+    model, history, test = run(data, tmp_path / "whole", config)
+    run(data, tmp_path / "parts", replace(config, max_epochs=2))
+    resumed, history_resumed, test_resumed = run(data, tmp_path / "parts", config, seed=99, resume=True)
+    assert same_bits(model, resumed)
+    assert same_epochs(history, history_resumed)
+    assert test == test_resumed
+
+
+def test_probabilities_that_became_worse_are_told():
+    """Entropy .5 at a rate of .2: the best epoch learned .1, and a twentieth of that is .005."""
+    clicks, best = 0.2, Epoch(1, 0.0, 0.70, 0.4004024, 0.0, 0.0, 0.0)
+    near, far = (replace(best, epoch=2, valid_auc=0.71, valid_logloss=0.4004024 + by) for by in (0.0049, 0.0051))
+    assert overconfident([best, near], clicks) is None
+    assert overconfident([best], clicks) is None
+    said = "epoch 2 has the best validation AUC at logloss 0.40550; epoch 1 had 0.40040, at AUC 0.70000"
+    assert (overconfident([best, far], clicks) or "").startswith(said)
+    unlearned = [replace(best, valid_logloss=0.6), replace(far, valid_logloss=0.7)]  # worse than the click rate
+    assert "train.monitor=logloss" in (overconfident(unlearned, clicks) or "")
+
+
 def test_learning_rate_falls_on_a_plateau():
     config = replace(CONFIG, lr=1.0, lr_factor=0.1, lr_patience=2, min_lr=0.005)
     aucs = [0.6, 0.7, 0.69, 0.7, 0.68, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
@@ -169,6 +211,9 @@ def test_learning_rate_falls_on_a_plateau():
     rates = [learning_rate(config, history[:n]) for n in range(len(history) + 1)]
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005, 0.005])
     assert learning_rate(replace(config, lr_factor=1.0), history) == 1.0
+    other = [replace(epoch, valid_auc=0.0, valid_logloss=1 - epoch.valid_auc) for epoch in history]
+    by_logloss = replace(config, monitor="logloss")
+    assert [learning_rate(by_logloss, other[:n]) for n in range(len(history) + 1)] == rates
 
 
 def test_the_optimizer_steps_with_the_scheduled_rate(data, tmp_path):
@@ -299,6 +344,7 @@ def test_scores_that_are_not_finite_are_refused(data):
         (dict(cowclip_ratio=-1.0), "train.cowclip_ratio must be positive"),
         (dict(embedding_lr=0.0), "train.embedding_lr must be positive or null"),
         (dict(warmup_steps=-1), "train.warmup_steps must not be negative"),
+        (dict(monitor="loss"), "unknown train.monitor 'loss'; did you mean 'logloss'"),
         (dict(optimizer="adamm"), "unknown train.optimizer 'adamm'; did you mean 'adam'"),
     ],
 )
