@@ -1,6 +1,6 @@
 """Do our models compute what FuxiCTR's, RecBole's and others' do?
 
-    python benchmarks/cross_check.py fuxictr=CHECKOUT [fcn=CHECKOUT] | rankmixer=CHECKOUT | recbole
+    python benchmarks/cross_check.py fuxictr=CHECKOUT [fcn=CHECKOUT] | rankmixer=CHECKOUT | recbole | tabm
 
 Builds each model that both have (the tables in models/), copies our random weights over, and compares logits in
 float64, in evaluation mode; of FinalNet, QNN-alpha and FCN, which have a loss of their own, also that loss in training.
@@ -11,6 +11,7 @@ an environment of its own (rankmixer any with torch), and this repository on the
     python -m venv peer && peer/bin/pip install torch==2.13.0 jaxtyping scikit-learn h5py tqdm pyarrow polars==1.40.1 \\
         Keras-Preprocessing==1.1.2 pyyaml pandas            # for a checkout of github.com/reczoo/FuxiCTR
     python -m venv peer && peer/bin/pip install torch==2.13.0 jaxtyping numpy==1.26.4 pandas==2.2.3 recbole==1.2.1
+    python -m venv peer && peer/bin/pip install torch==2.13.0 jaxtyping tabm==0.0.3
     PYTHONPATH=. peer/bin/python benchmarks/cross_check.py ...
 """
 
@@ -19,23 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from models import fuxictr, rankmixer, recbole
+from models import fuxictr, rankmixer, recbole, tabm
 from models.weights import SIZES, Case
 from torch import Tensor, nn
 
-from eulernet.models import MODELS
+from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 
 CLOSE = 1e-5
 
 
 def main() -> None:
-    asked = {peer: Path(path).resolve() for peer, _, path in (word.partition("=") for word in sys.argv[1:]) if path}
-    peers = {"fuxictr": fuxictr.Peer, "fuxictr fcn": fuxictr.Peer, "rankmixer": rankmixer.Peer}
-    name = " ".join(sorted(asked, reverse=True))  # fuxictr before fcn
-    if name not in peers and sys.argv[1:] != ["recbole"]:
+    peers = {
+        "fuxictr": fuxictr.Peer, "fuxictr fcn": fuxictr.Peer, "rankmixer": rankmixer.Peer, "recbole": recbole.Peer,
+        "tabm": tabm.Peer,
+    }  # fmt: skip
+    asked = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    name, checkouts = " ".join(asked), {peer: Path(path).resolve() for peer, path in asked.items() if path}
+    if name not in peers or bool(checkouts) == (name in ("recbole", "tabm")):
         sys.exit(__doc__)
-    surprises = compare_all(peers[name](**asked) if asked else recbole.Peer())
+    surprises = compare_all(peers[name](**checkouts))
     sys.exit(f"{surprises} rows are not as noted" if surprises else 0)
 
 
@@ -74,9 +78,9 @@ def is_surprise(gap: float, note: str) -> bool:
 def ours(name: str, settings: dict[str, Any]) -> CTRModel:
     """With all weights and running statistics random."""
     torch.manual_seed(1)
-    model = MODELS[name](SIZES, **settings).double().eval()
-    for weight in model.parameters():
-        nn.init.normal_(weight, std=0.3)
+    model = make_model({"name": name, **settings}, SIZES).double().eval()
+    for key, weight in model.named_parameters():
+        nn.init.normal_(weight, std=1.0 if "scale" in key else 0.3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             nn.init.normal_(module.running_mean, std=0.3)

@@ -229,6 +229,14 @@ def test_number_of_weights_is_the_formulas(name, settings, weights):
     assert sum(w.numel() for w in make_model(name, settings).parameters()) == weights
 
 
+def test_rankmixer_has_the_papers_2_k_l_t_d_squared_weights_in_its_blocks():
+    """The paper counts the matrices of the networks of T tokens of D numbers in L layers, k times as wide inside."""
+    k, layers, tokens, d = 3, 4, 2, 8
+    settings = dict(embedding_dim=DIM, tokens=tokens, token_dim=d, layers=layers, expansion=k, dropout=0.0)
+    blocks = make_model("rankmixer", settings).layers
+    assert sum(w.numel() for w in blocks.parameters() if w.dim() == 3) == 2 * k * layers * tokens * d**2
+
+
 def test_every_model_has_a_law():
     assert {law[0] for law in LAWS} | {"eulernet"} == set(MODELS)
 
