@@ -15,6 +15,7 @@ from eulernet.errors import UserError, choose, require
 PARTS = ("train", "valid", "test")
 Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or row numbers in the order of training
 CHUNK = 1 << 20
+EIGHTY = (0.8, 0.1, 0.1)  # the shares of the published splits
 KEY = "key"  # the column of the typed rows that holds Splitter.key
 Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
 
@@ -58,9 +59,10 @@ def paper(seed: int) -> Splitter:
     return Splitter({"split": "paper", "seed": seed}, cut)
 
 
-def published(name: str, seed: int) -> Splitter:
-    """The choices of a dataset that the paper used: its own split, or the last fifth of the rows held out."""
-    return choose({"paper": paper(seed), "chronological": chronological((0.8, 0.1, 0.1))}, name, "dataset.split")
+def published(name: str, seed: int, **more: Splitter) -> Splitter:
+    """The choices of a dataset that the paper used: its own split, the last fifth of the rows held out, or ``more``."""
+    choices = {"paper": paper(seed), "chronological": chronological(EIGHTY), **more}
+    return choose(choices, name, "dataset.split")
 
 
 def chronological(ratios: Sequence[float]) -> Splitter:

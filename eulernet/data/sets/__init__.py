@@ -12,7 +12,7 @@ from eulernet.data.sets.criteo import make_criteo
 from eulernet.data.sets.movielens import make_movielens_1m, make_movielens_100k
 from eulernet.data.sets.presplit import BENCHMARKS, make_benchmark
 from eulernet.data.sets.synthetic import Synthetic
-from eulernet.data.sets.table import Table
+from eulernet.data.sets.table import Kdd12, Table
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "criteo": make_criteo,
@@ -21,5 +21,6 @@ DATASETS: dict[str, Callable[..., Any]] = {
     "movielens_100k": make_movielens_100k,
     "synthetic": Synthetic,
     "table": Table,
+    "kdd12": Kdd12,
     **{name: make_benchmark(name) for name in BENCHMARKS},
 }

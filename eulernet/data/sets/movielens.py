@@ -16,7 +16,7 @@ from eulernet.data.kinds import Category
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
-from eulernet.data.splits import published
+from eulernet.data.splits import EIGHTY, by_time, published
 from eulernet.data.values import Label, Raw
 from eulernet.errors import UserError, require
 
@@ -28,6 +28,7 @@ COLUMNS: dict[str, Dtype] = {
     **dict.fromkeys(("gender", "occupation", "zip_code"), pl.String),
     "rating": pl.Int64,
 }
+BY_TIME = by_time("timestamp", pl.col("timestamp").cast(pl.Float64), EIGHTY)
 LABEL = Label("rating", at_least=4, without=3)
 ONE_M = ("ratings.dat", "users.dat", "movies.dat")
 HUNDRED_K = ("u.data", "u.user", "u.item")
@@ -46,7 +47,7 @@ def make_movielens_1m(
         origin = download.fetch([download.ML_1M], folder)
     files = _find(folder, ONE_M)
     recipe = _recipe("movielens_1m", scan_1m, min_count)
-    cut = published(split, split_seed)
+    cut = published(split, split_seed, time=BY_TIME)
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
@@ -59,7 +60,7 @@ def make_movielens_100k(
         origin = download.fetch([download.ML_100K, download.ML_100K_IN_RECBOLE], folder, _check_100k)
     files = _find(folder, HUNDRED_K, ATOMIC)
     recipe = _recipe("movielens_100k", scan_100k, min_count)
-    cut = published(split, split_seed)
+    cut = published(split, split_seed, time=BY_TIME)
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
@@ -92,7 +93,7 @@ def _find(folder: Path, *forms: Sequence[str]) -> list[Path]:
 
 
 def scan_1m(files: Sequence[Path]) -> pl.DataFrame:
-    """One row a rating, in the order of ratings.dat, with FIELDS and ``rating``."""
+    """One row a rating, in the order of ratings.dat, with FIELDS, ``rating`` and ``timestamp``."""
     ratings, users, movies = files
     user_columns = ("user_id", "gender", "age", "occupation", "zip_code")
     return _join(
@@ -178,7 +179,7 @@ def _join(
         if (row := first_row(~table[key].is_in(other[key].implode()))) is not None:
             raise UserError(f"{file}, line {table['line'][row]}: {key} {table[key][row]} is not in {other_file.name}")
         table = table.join(other.drop("line"), on=key, how="left", maintain_order="left")
-    return table.select(*FIELDS, "rating")
+    return table.select(*FIELDS, "rating", "timestamp")
 
 
 def fingerprint(table: pl.DataFrame) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -34,6 +34,8 @@ WRITTEN = {"\\t": "\t", "tab": "\t", "space": " "}  # a separator as people writ
 @dataclass(frozen=True)
 class Table:
     """The settings of ``dataset=table``: ``conf/dataset/table.yaml`` says what each is for. UserError if impossible."""
+
+    name: ClassVar[str] = "table"
 
     label: str | None
     label_from: float | None
@@ -124,7 +126,7 @@ class Table:
             types[self.split_column] = there.schema[self.split_column]  # it splits by what is written, in a field too
         kept = [self.split_column] if self.split == "column" and self.split_column is not None else []
         return Recipe(
-            name="table",
+            name=self.name,
             version=2,
             protocol=f"click = {clicks}" + (f" >= {self.label_from:g}" if self.label_from is not None else ""),
             form=replace(form, columns=types, kept=kept),
@@ -173,6 +175,12 @@ class Table:
             "paper": lambda: splits.paper(self.split_seed),
         }
         return choose(makers, self.split, "dataset.split")()
+
+
+class Kdd12(Table):
+    """Sponsored search, a sample of track 2 of the KDD Cup 2012 as OpenML has it: a table with a name of its own."""
+
+    name = "kdd12"
 
 
 def types_of(name: str, files: Sequence[Path], there: pl.DataFrame) -> set[Any]:

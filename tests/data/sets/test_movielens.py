@@ -36,6 +36,20 @@ def test_ids_of_hand_written_rows(tiny_1m):
     assert label.to_list() == [1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
 
 
+def test_split_by_time_holds_out_the_latest_ratings(tiny_1m, tmp_path):
+    """A row is in training while fewer than 38 of 48 rows are earlier. Two of one time go together."""
+    ratings = [line.split("::") for line in RATINGS.splitlines()]
+    stamped = [(*rating[:3], str(978_300_000 + 7 * i % 53 // 2)) for i, rating in enumerate(ratings * 4)]
+    (tiny_1m / "ratings.dat").write_text("".join("::".join(rating) + "\n" for rating in stamped))
+    data = Dataset.open(make_movielens_1m([tiny_1m], tmp_path, 2.0, **{**SETTINGS, "split": "time"}))
+    times = [int(time) for *_, rating, time in stamped if rating != "3"]
+    expected = {"train": [], "valid": [], "test": []}
+    for row, time in enumerate(times):
+        earlier = sum(other < time for other in times)
+        expected["train" if earlier < 38 else "valid" if earlier < 43 else "test"].append(row)
+    assert {part: split.order.tolist() for part, split in data.splits.items()} == expected
+
+
 @pytest.mark.slow
 def test_movielens_1m_equals_the_row_by_row_transcription(ml_1m, tmp_path):
     """Every row of the real set: published counts, exact membership and order, ids a bijection of the raw values."""
@@ -92,7 +106,7 @@ def test_both_forms_of_movielens_100k_give_identical_rows(ml_100k, tmp_path):
 
     users = table.unique("user_id", maintain_order=True)
     items = table.unique("item_id", maintain_order=True).with_columns(pl.col("release_year").cast(pl.String))
-    ratings = table.select("user_id", "item_id", pl.col("rating").cast(pl.Float64), pl.lit("0").alias("timestamp"))
+    ratings = table.select("user_id", "item_id", pl.col("rating").cast(pl.Float64), "timestamp")
     write("ml-100k.inter", ratings.columns, ratings.iter_rows())
     write("ml-100k.user", movielens.FIELDS[:5], users.select(movielens.FIELDS[:5]).iter_rows())
     columns = items.select(

@@ -11,7 +11,7 @@ import yaml
 from conftest import REPOSITORY, rows_of
 
 from eulernet.data.dataset import Dataset
-from eulernet.data.sets.table import Table
+from eulernet.data.sets.table import Kdd12, Table
 from eulernet.errors import UserError
 from eulernet.features import Bag, Number
 
@@ -47,6 +47,21 @@ def log(frame, tmp_path):
 def make(raw, **settings):
     files = raw if isinstance(raw, list) else [raw]
     return Dataset.open(Table(**{**DEFAULTS, **settings})(files, files[0].parent / "data", 2.0))
+
+
+def test_kdd12_is_a_table_with_a_name_of_its_own(tmp_path):
+    """Quoted ids, and a hash in both of its spellings: every column but the label is a category."""
+    file, columns = tmp_path / "clicks.csv", ["click", "impression", "url_hash", "ad_id", "depth", "user_id"]
+    rows = [[i % 2, 1 + i % 3, "10710025208886284288" if i % 2 else "1.42e+19", i, 3, i % 4] for i in range(40)]
+    lines = [",".join(f'"{cell}"' for cell in row) for row in [columns, *rows]]
+    file.write_text("\n".join(lines) + "\n")
+    settings = yaml.safe_load((REPOSITORY / "conf" / "dataset" / "kdd12.yaml").read_text())
+    assert settings.pop("defaults") == ["table", "_self_"]
+    assert settings.pop("name") == "kdd12"
+    data = Dataset.open(Kdd12(**{**DEFAULTS, **settings})([file], tmp_path / "data", 2.0))
+    assert data.name == "kdd12"
+    assert {field["name"]: field["kind"] for field in data.meta["fields"]} == dict.fromkeys(columns[1:], "category")
+    assert sum(len(split) for split in data.splits.values()) == 40
 
 
 def test_types_are_inferred_and_shown(log, caplog):
