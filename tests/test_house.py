@@ -17,6 +17,7 @@ from eulernet.data.sets.presplit import BENCHMARKS
 from eulernet.measures import metrics, table
 from eulernet.measures.table import MEASURES
 from eulernet.models import MODELS
+from eulernet.models.wrappers import WRAPS
 from eulernet.settings import conf_dir
 from eulernet.training.loggers import LOGGERS
 from eulernet.training.optimizers import OPTIMIZERS
@@ -52,6 +53,17 @@ def test_a_model_is_whole(name):
             f"{made.__name__} has no docstring": made.__doc__,
             f"tests/reference_models.py has no twin of {made.__name__}": made.__name__ in TWINS.keys() | TWIN_ELSEWHERE,
             f"tests/models/test_laws.py has no law of {name}": f'"{name}"' in text("tests/models/test_laws.py"),
+        }
+    )
+
+
+@pytest.mark.parametrize("name", WRAPS)
+def test_a_wrapper_of_models_is_whole(name):
+    require_whole(
+        {
+            f"no conf/wrap/{name}.yaml": (conf_dir() / "wrap" / f"{name}.yaml").is_file(),
+            f"docs/guide/training.md does not say wrap={name}": f"`wrap={name} " in text("docs/guide/training.md"),
+            f"tests/models/test_wrappers.py does not try {name}": has_word(name, "tests/models/test_wrappers.py"),
         }
     )
 

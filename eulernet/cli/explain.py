@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eulernet.cli.keys import GROUPS, known_keys, renamed
 from eulernet.errors import close, nearest
+from eulernet.settings import conf_dir
 
 PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # of an address that Hydra could not read, and repeats
 ELSEWHERE = {  # what other libraries call our keys
@@ -40,7 +41,8 @@ def meant(key: str, keys: Iterable[str]) -> str | None:
 
 def unknown_key(key: str, config: str, overrides: Sequence[str]) -> str:
     """What is said of ``key``, which ``conf/<config>.yaml`` has not. It proposes none of ``overrides``."""
-    if (wrap := key.removeprefix("model.")) in ("embeddings", "members"):
+    wrap = key.removeprefix("model.")
+    if (conf_dir() / "wrap" / f"{wrap}.yaml").is_file():
         return f"unknown key {key!r}; it comes with wrap={wrap}"
     keys = known_keys(config, overrides)
     found = meant(key, keys) or close(key, keys)

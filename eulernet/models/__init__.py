@@ -35,7 +35,7 @@ from eulernet.models.pnn import PNN
 from eulernet.models.qnn_alpha import QNNAlpha
 from eulernet.models.rankmixer import RankMixer
 from eulernet.models.wide_deep import WideDeep
-from eulernet.models.wrappers import wrap
+from eulernet.models.wrappers import WRAPS, wrap
 from eulernet.models.wukong import Wukong
 from eulernet.models.xdeepfm import XDeepFM
 from eulernet.settings import construct
@@ -82,5 +82,5 @@ def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) ->
     """
     own = dict(settings)
     make = choose(MODELS, str(own.pop("name", None)), "model")
-    wrapped: dict[str, Any] = {key: own.pop(key) for key in ("embeddings", "members") if key in own}
+    wrapped: dict[str, Any] = {key: own.pop(key) for key in WRAPS if key in own}
     return construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))

@@ -14,6 +14,7 @@ from eulernet.layers.head import Head
 from eulernet.layers.mlp import MLP, LogitMLP
 from eulernet.models.base import CTRModel
 
+WRAPS = ("embeddings", "members")  # settings in the section ``model`` of a configuration, each with a file in conf/wrap
 MOST = 256  # models or members: a file from elsewhere may ask for any number
 
 
