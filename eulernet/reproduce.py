@@ -3,7 +3,7 @@
 What is missing is trained; a finished run is known by its configuration and never repeated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     places = [conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"]  # of a wheel, a checkout
     try:
         published = next((file for file in places if file.is_file()), None)
-        reproduce(to_plain(cfg), table, Conf(composed, group_files), published)
+        reproduce(to_plain(cfg), table, Conf(composed, group_files, space), published)
     finally:
         if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
             discard_unless_started(out, LAST)
@@ -39,6 +39,11 @@ def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, A
         return compose_with_seeds("train", overrides, seeds)
     except UserError as error:
         raise UserError(f"eulernet.train cannot take {' '.join(overrides)}: {error}") from None
+
+
+def space(name: str) -> Mapping[str, Any]:
+    """The content of conf/sweep/``name``.yaml, with what it takes from other files."""
+    return defaults("tune", f"sweep={name}")["sweep"]
 
 
 if __name__ == "__main__":

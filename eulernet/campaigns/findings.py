@@ -17,7 +17,10 @@ from eulernet.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("best_epoch", "epochs", "valid_auc", "valid_logloss", "seconds", "seed", "sampler_seed", "folder", "owner")
+COLUMNS = (
+    "best_epoch", "epochs", "valid_auc", "valid_logloss", "seconds", "core_seconds",
+    "seed", "sampler_seed", "folder", "owner",
+)  # fmt: skip
 REASONS = ("error", "diverged")
 GOOD, DULL, INK = "#1f6f8b", "#b8b2a7", "#333333"
 

@@ -24,6 +24,8 @@ class Conf:
     """The configuration of ``eulernet.train`` with these overrides, for each of the seeds."""
     files: Callable[[str], Mapping[str, Path]]
     """The files of a group, by name."""
+    space: Callable[[str], Mapping[str, Any]] = field(default=lambda _: {})
+    """The content of a file of ``conf/sweep``, by name."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,15 @@ def plan(cfg: Mapping[str, Any], dataset: str, conf: Conf) -> list[PlannedRun]:
         line = line_of(cfg, dataset, setting, conf)
         if line is None:
             continue
-        for seed, config in zip(seeds(cfg), conf.compose(line, seeds(cfg)), strict=True):
-            key = identity(config)
-            folder = Path(cfg["out"]) / dataset / f"{setting}.{key[0]}" / run_name(key)
-            runs.append(PlannedRun(dataset, setting, seed, latest([*line, f"seed={seed}"]), key, folder, config))
+        runs += [planned_run(cfg["out"], dataset, setting, line, one) for one in conf.compose(line, seeds(cfg))]
     return runs
+
+
+def planned_run(out: str, dataset: str, setting: str, line: Sequence[str], config: dict[str, Any]) -> PlannedRun:
+    """The run of ``config``, which ``line`` and its seed say, in the folder ``out``."""
+    key, seed = identity(config), config["seed"]
+    folder = Path(out) / dataset / f"{setting}.{key[0]}" / run_name(key)
+    return PlannedRun(dataset, setting, seed, latest([*line, f"seed={seed}"]), key, folder, config)
 
 
 def line_of(cfg: Mapping[str, Any], dataset: str, setting: str, conf: Conf) -> tuple[str, ...] | None:

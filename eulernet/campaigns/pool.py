@@ -46,6 +46,11 @@ class Worker(Generic[T]):
         return time.monotonic() - self.began
 
     @property
+    def core_seconds(self) -> float:
+        """What the process had computed when it told of its last epoch."""
+        return self.epochs[-1].get("core_seconds", 0.0) if self.epochs else 0.0
+
+    @property
     def best(self) -> dict[str, Any] | None:
         """The epoch whose weights its run keeps."""
         return max(self.epochs, key=lambda epoch: MONITORS[self.monitor](Epoch(**epoch)), default=None)

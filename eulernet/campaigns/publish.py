@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,15 @@ def copy_run(run: Run, into: Path) -> None:
     metrics, report = (run.folder / "metrics.csv").read_bytes(), json.dumps(without_paths(run.report), indent=2) + "\n"
     write_atomically(into / "metrics.csv", lambda file: file.write_bytes(metrics))
     write_atomically(into / REPORT, lambda file: file.write_text(report))
+
+
+def write_files(name: str, formats: Mapping[str, str], folder: Path) -> list[Path]:
+    """The content of a table by suffix, as files in ``folder``; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{suffix}" for suffix in formats]
+    for file, content in zip(files, formats.values(), strict=True):
+        write_atomically(file, lambda path, content=content: path.write_text(content))  # type: ignore[misc]
+    return files
 
 
 def publish_table(files: Sequence[Path], folder: Path) -> None:

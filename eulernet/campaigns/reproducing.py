@@ -21,10 +21,9 @@ from eulernet.campaigns.planned import (
     plan,
     raw_of,
 )
-from eulernet.campaigns.publish import publish_runs, publish_table
+from eulernet.campaigns.publish import publish_runs, publish_table, write_files
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, choose, require
-from eulernet.files import write_atomically
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
 from eulernet.runs.groups import Setting
@@ -40,6 +39,9 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
     UserError at the end for runs that failed: the others are trained, and the table of what is there is written.
     """
     check(cfg)
+    if "search" in cfg["table"]:
+        reproduce_equal(cfg, name, conf)
+        return
     out = Path(cfg["out"])
     folders = [out, *map(Path, names(cfg["reuse"]))]
     for folder in folders[1:]:
@@ -54,7 +56,7 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
     blocks = [one for one in blocks if one.settings]
     told = "".join(f"; {run}: {said}" for run, said in failures.items())
     require(bool(blocks), f"{name}: there is no finished run to make a table of{told}")
-    files = write(name, blocks, cfg, out / "tables")
+    files = write_files(name, in_formats(blocks, cfg), out / "tables")
     print("\n" + files[0].read_text())
     there = sum(len(setting.runs) for one in blocks for setting in one.settings)
     print(f"{name}: {there} of {sum(map(len, wanted.values()))} runs, table: {files[0]} (.tex, .csv)")
@@ -66,9 +68,33 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
         publish_table(files, Path(cfg["publish"]) / "tables")
 
 
+def reproduce_equal(cfg: Mapping[str, Any], name: str, conf: Conf) -> None:
+    """The same for a table that searches a setting for each row."""
+    try:
+        from eulernet.campaigns.equal_effort import Campaign
+    except ImportError as missing:
+        raise UserError(f"table={name} needs {missing.name}: pip install 'eulernet[tune]'") from None
+    campaign = Campaign(cfg, conf)
+    if cfg["missing"] == "train":
+        campaign.train()
+    results, failed = campaign.results(), "; ".join(f"{what}: {said}" for what, said in campaign.failures.items())
+    require(bool(results), f"{name}: no row has its setting yet{failed and '; '}{failed}")
+    files = write_files(name, campaign.formats(results), Path(cfg["out"]) / "tables")
+    print("\n" + files[0].read_text())
+    print(f"{name}: {campaign.progress(results)}, table: {files[0]} (.tex, .csv)")
+    if cfg["publish"] is not None:
+        campaign.publish(results, Path(cfg["publish"]) / name)
+    require(not failed, f"{len(campaign.failures)} rows or runs failed; {failed}")
+    if cfg["publish"] is not None:
+        publish_table(files, Path(cfg["publish"]) / "tables")
+
+
 def check(cfg: Mapping[str, Any]) -> None:
     """UserError for a value that cannot be meant."""
     check_table(cfg["table"])
+    for key in ("trials", "budget"):
+        searches = cfg[key] is None or "search" in cfg["table"]
+        require(searches, f"{key}={cfg[key]}: this table searches nothing; table=equal_effort does")
     require(bool(str(cfg["out"] or "").strip()), "out=: give the folder for the runs and the table")
     require(cfg["publish"] is None or bool(str(cfg["publish"]).strip()), "publish=: give a folder, or null for none")
     require(bool(names(cfg["datasets"])), f"datasets={cfg['datasets']}: give one, or a list of them")
@@ -134,17 +160,11 @@ def block(
     return Block(dataset, settings, plain.published, next(iter(scores.values()), None))
 
 
-def write(name: str, blocks: Sequence[Block], cfg: Mapping[str, Any], folder: Path) -> list[Path]:
-    """The table in three formats; their files."""
+def in_formats(blocks: Sequence[Block], cfg: Mapping[str, Any]) -> dict[str, str]:
+    """The table by suffix."""
     if cfg["table"].get("costs"):
-        formats = cost_formats(blocks, cfg)
-    else:
-        formats = {"md": "\n".join(map(markdown, blocks)), "tex": latex(blocks), "csv": long_csv(blocks)}
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.{suffix}" for suffix in formats]
-    for file, content in zip(files, formats.values(), strict=True):
-        write_atomically(file, lambda path, content=content: path.write_text(content))  # type: ignore[misc]
-    return files
+        return cost_formats(blocks, cfg)
+    return {"md": "\n".join(map(markdown, blocks)), "tex": latex(blocks), "csv": long_csv(blocks)}
 
 
 def cost_formats(blocks: Sequence[Block], cfg: Mapping[str, Any]) -> dict[str, str]:

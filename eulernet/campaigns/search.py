@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,10 @@ class Plan:
     trials: int
     workers: int
     timeout: float | None
-    startup: int  # trials drawn at random, and trials that must come to their end before any is stopped early
+    startup: int  # trials drawn at random
     owner: str  # this folder on this machine, where the study is shared; "" where it is not
+    salt: str = ""  # searches that differ in it draw other settings
+    budget: float | None = None  # core-seconds after which no new trial starts
 
 
 @dataclass
@@ -98,33 +100,43 @@ class Search:
 
     def to_start(self) -> int:
         """How many trials the plan has beyond those that are running or ended."""
-        return self.plan.trials - sum(trial.state != TrialState.WAITING for trial in counted(self.trials()))
+        there = counted(self.trials())
+        waiting = sum(trial.state == TrialState.WAITING for trial in there)
+        left = self.plan.trials - (len(there) - waiting)
+        spent = self.plan.budget is not None and core_seconds(there) >= self.plan.budget
+        return min(left, waiting) if spent else left  # what was begun within the budget is brought to its end
 
     def start_one(self) -> bool:
         """Start the next trial: one that waits in the queue, else a new one. False when there is none."""
-        left = self.to_start()
-        if left <= 0:
+        if self.to_start() <= 0:
             return False
-        seed = sampler_seed(self.cfg["seed"], self.plan.trials - left, self.plan.owner)
+        started = sum(trial.state != TrialState.WAITING for trial in counted(self.trials()))
+        seed = sampler_seed(self.cfg["seed"], started, self.plan.owner + self.plan.salt)
         self.study.sampler = make_sampler(seed, self.plan.startup)
         trial = self.study.ask(dict(self.space))
         attrs = trial.user_attrs
         kept = attrs.get("folder") if attrs.get("owner") == self.plan.owner else None
         where = kept or f"{TRIALS}/{trial.number}"
-        about = {"owner": self.plan.owner, "folder": where, "seed": self.cfg["seed"], "sampler_seed": seed}
+        cfg, overrides = self.setting(trial)
+        about = {"owner": self.plan.owner, "folder": where, "seed": cfg["seed"], "sampler_seed": seed}
+        about["spent"] = attrs.get("core_seconds", 0.0)  # by the trial that this one goes on with
         for key, value in about.items():
             trial.set_user_attr(key, value)
         if repeated(self.study, trial):
             return True
-        cfg, overrides = apply(drawn(trial), self.cfg), [*self.overrides, *as_overrides(drawn(trial))]
         self.pool.start(trial, "trial", self.folder / where, cfg, overrides)
         return True
+
+    def setting(self, trial: optuna.Trial) -> tuple[dict[str, Any], list[str]]:
+        """The configuration that ``trial`` trains, and what one would type for it."""
+        return apply(drawn(trial), self.cfg), [*self.overrides, *as_overrides(drawn(trial))]
 
     def take_in(self, worker: Worker[optuna.Trial], kind: str, content: Any) -> None:
         """Record what a worker says, and stop its trial when that is not promising."""
         trial = worker.task
         if kind == "epoch":
             with suppress(RuntimeError):  # another machine took this one for dead and has repeated the trial
+                trial.set_user_attr("core_seconds", round(trial.user_attrs["spent"] + worker.core_seconds, 1))
                 trial.report(content["valid_auc"], content["epoch"])
                 if trial.should_prune():
                     self.pool.end(worker)
@@ -197,6 +209,10 @@ class Search:
             parts.append(f"best {best.value:.6f} (trial {best.number})")
         seconds = [trial.user_attrs["seconds"] for trial in done if "seconds" in trial.user_attrs]
         left = [sum(seconds) / len(seconds) * (self.plan.trials - len(done)) / self.plan.workers] if seconds else []
+        if self.plan.budget is not None:
+            spent = core_seconds(self.trials())
+            parts[0] = f"{len(done)} trials, {spent:,.0f} of {self.plan.budget:,.0f} core-seconds"
+            left.append((self.plan.budget - spent) / self.plan.workers)
         if self.plan.timeout is not None:
             left.append(self.plan.timeout - (time.monotonic() - self.began))
         if left and len(done) < self.plan.trials:
@@ -217,6 +233,11 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """The first trial with the highest validation AUC, or None while none came to its end."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+
+def core_seconds(trials: Iterable[FrozenTrial]) -> float:
+    """What the processes of these trials computed, each core's time by itself; of a killed one what it last told."""
+    return sum(trial.user_attrs.get("core_seconds", 0.0) for trial in counted(trials))
 
 
 def duration(seconds: float) -> str:

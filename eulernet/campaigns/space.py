@@ -43,7 +43,7 @@ def _distribution(given: Any, name: str) -> BaseDistribution:
         f"{name}={given}: give {{choices: [...]}} or {{low: ..., high: ...}}, with log: true or step: ... if wanted",
     )
     if listed:
-        return CategoricalDistribution([json.dumps(c) if isinstance(c, list) else c for c in given["choices"]])
+        return CategoricalDistribution([as_param(choice) for choice in given["choices"]])
     whole = all(isinstance(given[end], int) for end in ("low", "high"))
     try:
         if whole:
@@ -51,6 +51,22 @@ def _distribution(given: Any, name: str) -> BaseDistribution:
         return FloatDistribution(**given)
     except (ValueError, TypeError) as error:
         raise UserError(f"{name}={dict(given)}: {str(error).splitlines()[0]}") from None
+
+
+def as_param(value: Any) -> Any:
+    """A value of the configuration as Optuna stores it: lists as text."""
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def including(of: BaseDistribution, value: Any, name: str) -> BaseDistribution:
+    """``of``, widened where it lacks ``value``, which is tried whatever the space says. UserError if it cannot be."""
+    if isinstance(of, CategoricalDistribution):
+        param = as_param(value)
+        return of if param in of.choices else CategoricalDistribution([*of.choices, param])
+    assert isinstance(of, FloatDistribution | IntDistribution)
+    possible = isinstance(value, int | float) and (value > 0 or not of.log)
+    require(possible, f"the space of {name} cannot hold {value}, which is shipped; give it choices")
+    return type(of)(min(of.low, value), max(of.high, value), log=of.log, step=of.step)  # type: ignore[arg-type]
 
 
 def drawn(trial: Trial | FrozenTrial) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from eulernet.errors import UserError, require
 
 DATABASE = "study.db"
 GRACE = 300.0  # seconds without a beat after which a trial of another machine is given to somebody else
+CARRIED = ("owner", "folder", "core_seconds", "default")  # from a trial to the one that repeats it
 BEAT = 60.0  # seconds between beats
 
 
@@ -110,9 +111,10 @@ def requeue(study: optuna.Study, dead: Sequence[FrozenTrial]) -> int:
     again = {trial.user_attrs.get("retry_of") for trial in trials}
     lost = [trial for trial in trials if abandoned(trial) and trial.number not in again]
     for trial in lost:
-        attrs = {key: trial.user_attrs[key] for key in ("owner", "folder") if key in trial.user_attrs}
+        attrs = {key: trial.user_attrs[key] for key in CARRIED if key in trial.user_attrs}
         drawn = "folder" in attrs  # else its worker was killed while it drew
-        study.enqueue_trial(trial.params if drawn else {}, user_attrs=attrs | {"retry_of": trial.number})
+        params = trial.params if drawn else trial.system_attrs.get("fixed_params", {})
+        study.enqueue_trial(params, user_attrs=attrs | {"retry_of": trial.number})
     return len(lost)
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -38,6 +39,9 @@ def main() -> None:
     def tell(**message: Any) -> None:
         print(json.dumps(message), file=channel)
 
+    def tell_epoch(epoch: Epoch) -> None:
+        tell(epoch={**asdict(epoch), "core_seconds": time.process_time()})
+
     line = sys.stdin.readline()
     if not line:  # the parent died while we started
         return
@@ -45,7 +49,7 @@ def main() -> None:
     Thread(target=end_with_parent, daemon=True).start()
     work = {"trial": trial, "run": run}[order["kind"]]
     try:
-        work(order["cfg"], Path(order["folder"]), order["overrides"], lambda epoch: tell(epoch=asdict(epoch)))
+        work(order["cfg"], Path(order["folder"]), order["overrides"], tell_epoch)
         tell(done=True)
     except BlockingIOError:
         tell(busy=True)

@@ -9,6 +9,7 @@ from eulernet.models.afm import AFM
 from eulernet.models.afn import AFN
 from eulernet.models.autoint import AutoInt
 from eulernet.models.base import CTRModel
+from eulernet.models.boosted_trees import BoostedTrees
 from eulernet.models.dcn import DCN
 from eulernet.models.dcnv2 import DCNv2
 from eulernet.models.deepfm import DeepFM
@@ -34,6 +35,7 @@ from eulernet.models.nfm import NFM
 from eulernet.models.pnn import PNN
 from eulernet.models.qnn_alpha import QNNAlpha
 from eulernet.models.rankmixer import RankMixer
+from eulernet.models.sklearn_lr import SklearnLR
 from eulernet.models.wide_deep import WideDeep
 from eulernet.models.wrappers import WRAPS, wrap
 from eulernet.models.wukong import Wukong
@@ -74,6 +76,9 @@ MODELS: dict[str, type[CTRModel]] = {
     "xdeepfm": XDeepFM,
 }
 
+# What another library trains (models/reference.py): one epoch, and no layers to take apart.
+REFERENCES: dict[str, type[CTRModel]] = {"lightgbm": BoostedTrees, "sklearn_lr": SklearnLR}
+
 
 def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) -> CTRModel:
     """The model that the section ``model`` of a configuration describes, with starting weights.
@@ -81,6 +86,6 @@ def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) ->
     Beside the model's own settings the section may have ``embeddings`` and ``members`` (eulernet.models.wrappers).
     """
     own = dict(settings)
-    make = choose(MODELS, str(own.pop("name", None)), "model")
+    make = choose({**MODELS, **REFERENCES}, str(own.pop("name", None)), "model")
     wrapped: dict[str, Any] = {key: own.pop(key) for key in WRAPS if key in own}
     return construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))

@@ -27,7 +27,9 @@ def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[Field
     try:
         with torch.random.fork_rng(devices=[]):  # starting weights, which are thrown away, draw from it
             with torch.device("meta"):
-                wanted = {name: tuple(value.shape) for name, value in make_model(settings, sizes).state_dict().items()}
+                described = make_model(settings, sizes)
+            wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
+            wanted |= {name: shapes[name] for name in getattr(described, "elastic", ()) if name in shapes}
             require(shapes == wanted, f"{weights} does not fit the model that the configuration describes")
             model = make_model(settings, sizes)
         given = load_file(weights)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
 from eulernet.errors import Diverged, require
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
+from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
 from eulernet.training.config import TrainConfig
@@ -64,6 +66,9 @@ def fit(
     the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
     finite, UserError for a state of other settings.
     """
+    if isinstance(model, Reference):
+        require(world_size() == 1, "a model of another library trains in one process, without torchrun")
+        config = replace(config, max_epochs=1, ema=0.0, compile=False)
     data, state = data.to(device), State(model, config, device)
     if saved is not None:
         try:
@@ -91,7 +96,9 @@ def fit(
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         require_whole(data)
-        loss = train_epoch(state, data.train, config, save)
+        loss = (
+            learn(state, data, config) if isinstance(model, Reference) else train_epoch(state, data.train, config, save)
+        )
         valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
         rate = len(data.train) / state.seconds
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
@@ -161,6 +168,19 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     state.average_statistics()
     state.seconds = time.perf_counter() - start
     return losses.sum().item() / len(split)
+
+
+def learn(state: State, data: Dataset, config: TrainConfig) -> float:
+    """The whole training of a ``Reference``, as one epoch; the mean loss of a training row after it."""
+    assert isinstance(state.model, Reference)
+    start = time.perf_counter()
+    train, valid = (
+        (torch.cat([x for x, _ in batches]).cpu(), torch.cat([y for _, y in batches]).cpu())
+        for batches in (list(split.batches(config.eval_batch_size)) for split in (data.train, data.valid))
+    )
+    state.model.learn(train, valid)
+    state.seconds = time.perf_counter() - start
+    return evaluate(state.model, data.train, config, "training rows").logloss
 
 
 def check_finite(losses: Tensor, epoch: int) -> None:

@@ -1,0 +1,97 @@
+"""``reproduce`` of a table with a section ``search``: every row is searched, then tested, then published."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eulernet.campaigns.block import Block
+from eulernet.campaigns.equal import REPEATS, SEARCH, Table
+from eulernet.campaigns.equal_table import Result, formats, read_trials
+from eulernet.campaigns.missing import train_missing
+from eulernet.campaigns.planned import Conf, PlannedRun, finished, names, seeds
+from eulernet.campaigns.publish import publish_runs
+from eulernet.campaigns.rows import SETTINGS, Row, protocol_of, rows_of
+from eulernet.data.prepare import prepare
+from eulernet.errors import require
+from eulernet.files import write_atomically
+from eulernet.runs.groups import Setting
+
+SHIPPED = "_shipped"  # after the name of a row: its final runs in the shipped setting
+
+
+class Campaign:
+    """The whole table: ``failures`` is what went wrong with a row or a run, by its name."""
+
+    def __init__(self, cfg: Mapping[str, Any], conf: Conf) -> None:
+        self.cfg, self.conf, self.failures = cfg, conf, dict[str, str]()
+        self.protocol = protocol_of(cfg)
+        self.rows = rows_of(cfg, conf, self.protocol)
+        require(bool(self.rows), "the table has no row")
+        self.folders = [Path(cfg["out"]), *map(Path, names(cfg["reuse"]))]
+
+    def train(self) -> None:
+        """Search every row and train its final runs, then those of the shipped settings."""
+        table = Table(self.rows, self.protocol, self.cfg["jobs"], len(seeds(self.cfg)))
+        for row, error in table.choose_all():
+            if error is None:
+                self.train_finals(self.tuned(row))
+            else:
+                self.failures[str(row)] = str(error)
+        for row in self.rows:
+            self.train_finals(self.shipped(row))
+
+    def tuned(self, row: Row) -> list[PlannedRun]:
+        """The final runs of the setting that was written down; none before that."""
+        chosen = row.chosen()
+        return [] if chosen is None else row.finals(chosen["overrides"], self.cfg, self.conf)
+
+    def shipped(self, row: Row) -> list[PlannedRun]:
+        return row.finals(row.default, self.cfg, self.conf, row.name + SHIPPED) if row.chosen() else []
+
+    def train_finals(self, runs: Sequence[PlannedRun]) -> None:
+        known = finished(self.folders)
+        for run in runs:
+            if run.identity not in known:
+                prepare(run.config)  # the store of its split, before many workers would make it at once
+        failed = train_missing(runs, known, self.cfg["jobs"], self.cfg["device"])
+        self.failures |= {str(run): said for run, said in failed.items()}
+
+    def results(self) -> dict[str, list[Result]]:
+        """What there is of each row whose setting is chosen, by dataset."""
+        known, found = finished(self.folders), dict[str, list[Result]]()
+        for row in self.rows:
+            chosen = row.chosen()
+            if chosen is not None:
+                tuned, shipped = (
+                    Setting(name, [known[run.identity] for run in runs if run.identity in known])
+                    for name, runs in ((row.name, self.tuned(row)), (row.name + SHIPPED, self.shipped(row)))
+                )
+                trials = read_trials(row.folder / SEARCH / "trials.csv")
+                found.setdefault(row.dataset, []).append(Result(row.name, chosen, trials, tuned, shipped))
+        return found
+
+    def formats(self, results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
+        """The table by suffix."""
+        return formats(results)
+
+    def progress(self, results: Mapping[str, Sequence[Result]]) -> str:
+        """How much of the table is there."""
+        found = [one for of in results.values() for one in of]
+        runs, wanted = sum(len(one.tuned.runs) for one in found), len(self.rows) * len(seeds(self.cfg))
+        return f"{len(found)} of {len(self.rows)} rows, {runs} of {wanted} final runs"
+
+    def publish(self, results: Mapping[str, Sequence[Result]], folder: Path) -> None:
+        """Copy the trials and the chosen setting of every row, and the report of every final run, to ``folder``."""
+        for row in self.rows:
+            if row.chosen() is None:
+                continue
+            into = folder / row.dataset / row.name
+            into.mkdir(parents=True, exist_ok=True)
+            copies = {SETTINGS: SETTINGS, "trials.csv": f"{SEARCH}/trials.csv", "repeats.csv": f"{REPEATS}/trials.csv"}
+            for name, file in copies.items():
+                write_atomically(into / name, partial(shutil.copyfile, row.folder / file))
+        settings = {name: [of for one in found for of in (one.tuned, one.shipped) if of.runs]
+                    for name, found in results.items()}  # fmt: skip
+        publish_runs([Block(name, of, []) for name, of in settings.items()], folder)

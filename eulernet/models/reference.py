@@ -1,0 +1,39 @@
+"""Models that another library trains, on the same rows: what a network is measured against."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eulernet.errors import UserError
+from eulernet.models.base import CTRModel
+
+Rows = tuple[Int[Tensor, "rows C"], Float[Tensor, " rows"]]
+
+
+class Reference(CTRModel):
+    """A model that ``learn`` trains in one epoch, whatever the section ``train`` says; its seed is torch's."""
+
+    elastic: Sequence[str] = ()  # tensors whose shapes only the rows decide
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seed = torch.initial_seed() % 2**31
+
+    def learn(self, train: Rows, valid: Rows) -> None:
+        """Train on rows of ids, numbers and bags, as a store has them. UserError where the library is missing."""
+        raise NotImplementedError
+
+
+def library(module: str, package: str) -> ModuleType:
+    """The ``module`` of an optional package. UserError where it is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        said = f"{error.name or package} is missing"
+        raise UserError(
+            f"training this model takes {package}, and {said}: pip install 'eulernet[references]'"
+        ) from None
