@@ -14,7 +14,7 @@ from eulernet.campaigns.planned import Conf
 from eulernet.campaigns.reproducing import reproduce
 from eulernet.cli import command, group_files, to_plain
 from eulernet.cli.callbacks import discard_unless_started
-from eulernet.cli.composing import compose_with_seeds
+from eulernet.cli.composing import compose, compose_with_seeds
 from eulernet.errors import UserError
 from eulernet.settings import conf_dir
 from eulernet.training.checkpoint import LAST
@@ -43,7 +43,7 @@ def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, A
 
 def space(name: str) -> Mapping[str, Any]:
     """The content of conf/sweep/``name``.yaml, with what it takes from other files."""
-    return defaults("tune", f"sweep={name}")["sweep"]
+    return compose("tune", [f"sweep={name}"])["sweep"]
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class BoostedTrees(Reference):
         require(0 < feature_fraction <= 1, f"model.feature_fraction must lie in (0, 1], got {feature_fraction}")
         require(lambda_l2 >= 0 and cat_smooth >= 0, "model.lambda_l2 and model.cat_smooth must not be negative")
         self.parameters_of_lightgbm = {
-            "objective": "binary", "metric": "auc", "num_iterations": num_iterations, "learning_rate": learning_rate,
+            "objective": "binary", "metric": ["auc", "binary_logloss"], "first_metric_only": True,
+            "num_iterations": num_iterations, "learning_rate": learning_rate,
             "num_leaves": num_leaves, "min_data_in_leaf": min_data_in_leaf, "feature_fraction": feature_fraction,
             "lambda_l2": lambda_l2, "cat_smooth": cat_smooth, "early_stopping_round": early_stopping_round,
             "deterministic": True, "force_row_wise": True, "verbosity": -1,
@@ -66,49 +67,62 @@ class BoostedTrees(Reference):
         number = torch.tensor([isinstance(size, Number) for size in field_sizes])
         self.register_buffer("is_number", number, persistent=False)
         self.leaf = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.booster: Any = None  # until this process ends; it scores faster than the tensors
         for name in self.elastic[:-1]:
             kind = torch.float64 if name == "threshold" else torch.int32 if name == "sets" else torch.int64
             self.register_buffer(name, torch.zeros(0, dtype=kind))
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        x = x.int().contiguous()
-        value = torch.where(self.is_number, x.view(torch.float32).double(), x.double())
+        if self.booster is not None:
+            return (
+                torch.from_numpy(self.booster.predict(self.values(x).cpu().numpy(), raw_score=True))
+                .float()
+                .to(x.device)
+            )
+        x, value = x.int(), self.values(x)
         logits = value.new_zeros(len(x))
         for roots in self.root.split(TOGETHER):
-            node = roots.expand(len(x), -1)
-            while bool((node >= 0).any()):
-                node = torch.where(node >= 0, self.step(value, x, node.clamp(min=0)), node)
-            logits = logits + self.leaf[-1 - node].sum(1)
+            node = roots.repeat(len(x))  # of each row and tree
+            while len(going := (node >= 0).nonzero().squeeze(1)):
+                node[going] = self.step(value, x, going // len(roots), node[going])
+            logits = logits + self.leaf[-1 - node].view(len(x), -1).sum(1)
         return logits.float()
 
-    def step(self, value: Float[Tensor, "B F"], x: Int[Tensor, "B F"], node: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-        """The node or leaf that each row comes to from each ``node``."""
+    def step(
+        self, value: Float[Tensor, "B F"], x: Int[Tensor, "B F"], row: Int[Tensor, " n"], node: Int[Tensor, " n"]
+    ) -> Int[Tensor, " n"]:
+        """The node or leaf to which ``node`` sends the ``row``."""
         column, words = self.column[node], self.words[node]
-        known = x.gather(1, column).long()
+        known = x[row, column].long()
         word = known >> 5
         inside = (known >= 0) & (word < words)
-        bits = self.sets[torch.where(inside, self.first_word[node] + word, 0).clamp(max=len(self.sets) - 1)]
-        in_set = inside & (((bits >> (known & 31).int()) & 1) == 1)
-        goes_left = torch.where(words > 0, in_set, value.gather(1, column) <= self.threshold[node])
+        bits = self.sets[torch.where(inside, self.first_word[node] + word, 0)]
+        in_set = inside & (((bits >> (known & 31)) & 1) == 1)
+        goes_left = torch.where(words > 0, in_set, value[row, column] <= self.threshold[node])
         return torch.where(goes_left, self.left[node], self.right[node])
 
-    def learn(self, train: Rows, valid: Rows) -> None:
-        """By ``lightgbm.train``, on as many threads as torch has, to the same bits for the same seed."""
-        lightgbm = library("lightgbm", "lightgbm")
-        self.take(self.boost(lightgbm, train, valid))
+    def values(self, x: Int[Tensor, "B F"]) -> Float[Tensor, "B F"]:
+        """What a threshold is compared with: ids as they are, numbers out of their bits."""
+        return torch.where(self.is_number, x.int().contiguous().view(torch.float32).double(), x.double())
+
+    def learn(self, train: Rows, valid: Rows) -> float:
+        """By ``lightgbm.train``, on as many threads as torch has, to the same bits for the same seed.
+
+        The loss is that of all trees, those after the best one too.
+        """
+        self.booster = self.boost(library("lightgbm", "lightgbm"), train, valid)
+        self.take(self.booster)
+        losses = {measured[1]: measured[2] for measured in self.booster.eval_train()}
+        return float(losses["binary_logloss"])
 
     def boost(self, lightgbm: Any, train: Rows, valid: Rows) -> Any:
         """The trained ``lightgbm.Booster``."""
         categories = [f for f, number in enumerate(self.is_number.tolist()) if not number]
         settings = {**self.parameters_of_lightgbm, "seed": self.seed, "num_threads": torch.get_num_threads()}
-        x, y = self.columns(train[0]), train[1].numpy()
+        (x, y), (stop_x, stop_y) = ((self.values(x).numpy(), y.numpy()) for x, y in (train, valid))
         rows = lightgbm.Dataset(x, y, categorical_feature=categories, params=settings)
-        stop = rows.create_valid(self.columns(valid[0]), valid[1].numpy())
-        return lightgbm.train(settings, rows, valid_sets=[stop])
-
-    def columns(self, x: Int[Tensor, "rows F"]) -> np.ndarray:
-        """[rows, F] as LightGBM takes it."""
-        return torch.where(self.is_number.cpu(), x.int().view(torch.float32).double(), x.double()).numpy()
+        stop = rows.create_valid(stop_x, stop_y)
+        return lightgbm.train(settings, rows, valid_sets=[stop], keep_training_booster=True)
 
     def take(self, booster: Any) -> None:
         """Keep the trees of a booster up to its best one."""

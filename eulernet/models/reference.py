@@ -11,7 +11,7 @@ from torch import Tensor
 from eulernet.errors import UserError
 from eulernet.models.base import CTRModel
 
-Rows = tuple[Int[Tensor, "rows C"], Float[Tensor, " rows"]]
+Rows = tuple[Int[Tensor, "_ C"], Float[Tensor, " _"]]  # of a split: x and the labels
 
 
 class Reference(CTRModel):
@@ -23,8 +23,11 @@ class Reference(CTRModel):
         super().__init__()
         self.seed = torch.initial_seed() % 2**31
 
-    def learn(self, train: Rows, valid: Rows) -> None:
-        """Train on rows of ids, numbers and bags, as a store has them. UserError where the library is missing."""
+    def learn(self, train: Rows, valid: Rows) -> float:
+        """Train on rows of ids, numbers and bags, as a store has them; the mean loss of a training row after it.
+
+        UserError where the library is missing.
+        """
         raise NotImplementedError
 
 

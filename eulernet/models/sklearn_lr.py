@@ -29,7 +29,7 @@ class SklearnLR(Reference):
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         return self.linear(x)
 
-    def learn(self, train: Rows, valid: Rows) -> None:
+    def learn(self, train: Rows, valid: Rows) -> float:
         """By ``sklearn.linear_model.LogisticRegression``; the validation rows are not looked at."""
         linear = library("sklearn.linear_model", "scikit-learn")
         x, y = train
@@ -38,6 +38,7 @@ class SklearnLR(Reference):
         with torch.no_grad():
             self.linear.weights.table.weight.copy_(torch.from_numpy(made.coef_.T))
             self.linear.bias.copy_(torch.tensor(made.intercept_[0]))
+            return self.calculate_loss(x, y).item()
 
     def one_hot(self, x: Int[Tensor, "rows C"]) -> "object":
         """[rows, weights], a sparse matrix: 1 at an id, a number at its field's column, a bag's share at its members.

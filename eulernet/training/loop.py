@@ -96,9 +96,10 @@ def fit(
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         require_whole(data)
-        loss = (
-            learn(state, data, config) if isinstance(model, Reference) else train_epoch(state, data.train, config, save)
-        )
+        if isinstance(model, Reference):
+            loss = learn(state, model, data)
+        else:
+            loss = train_epoch(state, data.train, config, save)
         valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
         rate = len(data.train) / state.seconds
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
@@ -170,17 +171,16 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     return losses.sum().item() / len(split)
 
 
-def learn(state: State, data: Dataset, config: TrainConfig) -> float:
-    """The whole training of a ``Reference``, as one epoch; the mean loss of a training row after it."""
-    assert isinstance(state.model, Reference)
-    start = time.perf_counter()
-    train, valid = (
-        (torch.cat([x for x, _ in batches]).cpu(), torch.cat([y for _, y in batches]).cpu())
-        for batches in (list(split.batches(config.eval_batch_size)) for split in (data.train, data.valid))
-    )
-    state.model.learn(train, valid)
+def learn(state: State, model: Reference, data: Dataset) -> float:
+    """The whole training of ``model``, as one epoch, on the CPU; the mean loss per row."""
+    start, rows = time.perf_counter(), []
+    for split in (data.train, data.valid):
+        x, y = zip(*split.batches(1 << 16), strict=True)
+        rows.append((torch.cat(x).cpu(), torch.cat(y).cpu()))
+    loss = model.cpu().learn(*rows)
+    model.to(state.device)
     state.seconds = time.perf_counter() - start
-    return evaluate(state.model, data.train, config, "training rows").logloss
+    return loss
 
 
 def check_finite(losses: Tensor, epoch: int) -> None:

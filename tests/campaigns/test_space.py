@@ -4,15 +4,17 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from eulernet.campaigns.space import apply, as_overrides, drawn, read_space
+from eulernet.campaigns.space import apply, as_overrides, drawn, including, read_space
 from eulernet.errors import UserError
-from eulernet.models import MODELS
+from eulernet.models import MODELS, REFERENCES, make_model
 from eulernet.settings import conf_dir, construct
 from eulernet.training.config import TrainConfig
 
 CFG = {"seed": 1, "model": {"name": "toy", "orders": [7], "norm": False}, "train": {"lr": 1e-3, "batch_size": 64}}
+EQUAL = sorted((conf_dir() / "sweep" / "equal").glob("*.yaml"))
 
 
 def composed(*overrides):
@@ -38,6 +40,34 @@ def test_draws_of_every_space_build_the_model(sweep, model):
         setting = apply(values, cfg)
         construct(TrainConfig, setting["train"], "train")
         construct(MODELS[setting["model"].pop("name")], setting["model"], "model", field_sizes=[5, 4, 3])
+
+
+@pytest.mark.parametrize("model", sorted({file.stem for file in EQUAL} - {"common", "dropout", "mlp"}))
+def test_a_space_of_equal_effort_is_the_common_one_and_at_most_two_knobs(model):
+    cfg, common = composed(f"sweep=equal/{model}", f"model={model}"), composed("sweep=equal/dropout", "model=dnn")
+    space, shared = read_space(cfg["sweep"], cfg), read_space(common["sweep"], common)
+    if model not in REFERENCES:
+        assert {key: of for key, of in space.items() if key.startswith("train.")} == {
+            key: of for key, of in shared.items() if key.startswith("train.")
+        }
+        rates = [key for key in space if key.startswith("model.drop")]
+        assert all(space[key] == shared["model.dropout"] for key in rates)
+        without = model == "cin"  # its dropout is that of an MLP it does not have
+        assert bool(rates) == (any(key.startswith("drop") for key in cfg["model"]) and not without)
+        assert sum(key.startswith("model.") for key in space) <= 2 + bool(rates)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(5):
+        make_model(apply(drawn(study.ask(space)), cfg)["model"], [5, 4, 3])
+
+
+def test_a_space_is_widened_to_hold_what_is_shipped():
+    space = {"lists": CategoricalDistribution(["[7]"]), "lr": FloatDistribution(1e-3, 1e-2, log=True)}
+    assert including(space["lists"], [7], "lists") is space["lists"]
+    assert including(space["lists"], [7, 7], "lists") == CategoricalDistribution(["[7]", "[7, 7]"])
+    assert including(space["lr"], 0.5, "lr") == FloatDistribution(1e-3, 0.5, log=True)
+    assert including(IntDistribution(2, 8, step=2), 4, "n") == IntDistribution(2, 8, step=2)
+    with pytest.raises(UserError, match="the space of lr cannot hold 0, which is shipped; give it choices"):
+        including(space["lr"], 0, "lr")
 
 
 def test_every_space_is_tested():

@@ -20,7 +20,7 @@ from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
 WRAPPED = ("deepfm wrap=embeddings", "eulernet wrap=embeddings", "dcnv2 wrap=members", "afn_plus wrap=members")
-PRESETS = [*sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml")), *WRAPPED]
+PRESETS = [*sorted({file.stem for file in (conf_dir() / "model").glob("*.yaml")} - set(models.REFERENCES)), *WRAPPED]
 
 # One of each way to compute, for what takes seconds for each; all of them with -m slow.
 FAMILIES = (
