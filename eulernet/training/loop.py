@@ -66,9 +66,7 @@ def fit(
     the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
     finite, UserError for a state of other settings.
     """
-    if isinstance(model, Reference):
-        require(world_size() == 1, "a model of another library trains in one process, without torchrun")
-        config = replace(config, max_epochs=1, ema=0.0, compile=False)
+    config = in_one_epoch(config) if isinstance(model, Reference) else config
     data, state = data.to(device), State(model, config, device)
     if saved is not None:
         try:
@@ -96,10 +94,7 @@ def fit(
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         require_whole(data)
-        if isinstance(model, Reference):
-            loss = learn(state, model, data)
-        else:
-            loss = train_epoch(state, data.train, config, save)
+        loss = learn(state, data) if isinstance(model, Reference) else train_epoch(state, data.train, config, save)
         valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
         rate = len(data.train) / state.seconds
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
@@ -171,9 +166,16 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     return losses.sum().item() / len(split)
 
 
-def learn(state: State, model: Reference, data: Dataset) -> float:
-    """The whole training of ``model``, as one epoch, on the CPU; the mean loss per row."""
-    start, rows = time.perf_counter(), []
+def in_one_epoch(config: TrainConfig) -> TrainConfig:
+    """The settings of a ``Reference``, which its library trains by its own."""
+    require(world_size() == 1, "a model of another library trains in one process, without torchrun")
+    return replace(config, max_epochs=1, ema=0.0, compile=False)
+
+
+def learn(state: State, data: Dataset) -> float:
+    """The whole training of a ``Reference``, as one epoch, on the CPU; the mean loss per row."""
+    start, rows, model = time.perf_counter(), [], state.model
+    assert isinstance(model, Reference)
     for split in (data.train, data.valid):
         x, y = zip(*split.batches(1 << 16), strict=True)
         rows.append((torch.cat(x).cpu(), torch.cat(y).cpu()))
