@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eulernet.errors import choose
+from eulernet.errors import choose, require
 from eulernet.features import FieldSize
 from eulernet.models.afm import AFM
 from eulernet.models.afn import AFN
@@ -86,6 +86,8 @@ def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) ->
     Beside the model's own settings the section may have ``embeddings`` and ``members`` (eulernet.models.wrappers).
     """
     own = dict(settings)
-    make = choose({**MODELS, **REFERENCES}, str(own.pop("name", None)), "model")
+    name = str(own.pop("name", None))
+    make = choose({**MODELS, **REFERENCES}, name, "model")
     wrapped: dict[str, Any] = {key: own.pop(key) for key in WRAPS if key in own}
+    require(name not in REFERENCES or not wrapped, f"model.{next(iter(wrapped), '')}: {name} cannot be wrapped")
     return construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))

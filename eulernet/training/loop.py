@@ -69,12 +69,7 @@ def fit(
     config = in_one_epoch(config) if isinstance(model, Reference) else config
     data, state = data.to(device), State(model, config, device)
     if saved is not None:
-        try:
-            state.restore(saved)
-            fits = state.step <= math.ceil(len(data.train) / config.batch_size)
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
-            fits = False
-        require(fits, f"{saved['checkpoint'] / LAST} was written with other settings than this run's")
+        restore(state, saved, math.ceil(len(data.train) / config.batch_size))
     checkpoints = Checkpoints(run, config.keep_checkpoints, saved)
     if config.compile:
         for one in {state.model, state.scored}:
@@ -111,6 +106,16 @@ def fit(
 
     load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
+
+
+def restore(state: State, saved: Mapping[str, Any], steps: int) -> None:
+    """Go on from ``saved``, within an epoch of so many ``steps``. UserError for a state of other settings."""
+    try:
+        state.restore(saved)
+        fits = state.step <= steps
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
+        fits = False
+    require(fits, f"{saved['checkpoint'] / LAST} was written with other settings than this run's")
 
 
 def require_whole(data: Dataset) -> None:
