@@ -56,7 +56,7 @@ class Repeats(RowSearch):
     best: Mapping[int, FrozenTrial]
 
     def setting(self, trial: optuna.Trial) -> tuple[dict[str, Any], list[str]]:
-        cfg, overrides = self.row.setting(self.best[trial.params["trial"]])
+        cfg, overrides = self.row.setting(self.best[trial.params["of"]])
         seed, train = trial.params["seed"], cfg["train"]
         shuffle_seed = seed if train["shuffle_seed"] == cfg["seed"] else train["shuffle_seed"]
         return {**cfg, "seed": seed, "train": {**train, "shuffle_seed": shuffle_seed}}, [*overrides, f"seed={seed}"]
@@ -142,7 +142,7 @@ class Table:
     def repeats(self, row: Row, best: Sequence[FrozenTrial], study: optuna.Study, before: int) -> Repeats:
         """Runs of ``best`` with fresh seeds, in a queue that may be filled in part already."""
         seeds = self.protocol.repeats
-        wanted = [{"trial": trial.number, "seed": seed} for trial in best for seed in seeds]
+        wanted = [{"of": trial.number, "seed": seed} for trial in best for seed in seeds]
         there = [trial for trial in study.get_trials(deepcopy=False) if "retry_of" not in trial.user_attrs]
         for params in wanted[len(there) :]:
             study.enqueue_trial(params)
@@ -193,7 +193,7 @@ def decision(
     """What settings.json says: the setting with the best mean over the search's seed and the fresh ones."""
     tried: list[dict[str, Any]] = []
     for trial in best:
-        again = [one for one in counted(repeats.get_trials(deepcopy=False)) if one.params["trial"] == trial.number]
+        again = [one for one in counted(repeats.get_trials(deepcopy=False)) if one.params["of"] == trial.number]
         of_seeds = {one.params["seed"]: value_of(one) for one in again}
         values = [value_of(trial), *(of_seeds.get(seed, COIN) for seed in protocol["repeats"])]
         setting = "the shipped default" if trial.user_attrs.get("default") else " ".join(as_overrides(drawn(trial)))

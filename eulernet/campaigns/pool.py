@@ -40,15 +40,11 @@ class Worker(Generic[T]):
     monitor: str = "auc"
     began: float = field(default_factory=time.monotonic)
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    core_seconds: float = 0.0  # that the process had computed when it told of its last epoch
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    @property
-    def core_seconds(self) -> float:
-        """What the process had computed when it told of its last epoch."""
-        return self.epochs[-1].get("core_seconds", 0.0) if self.epochs else 0.0
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -64,6 +60,7 @@ class Worker(Generic[T]):
         line = self.process.stdout.readline()
         if line.endswith(b"\n"):
             message: dict[str, Any] = json.loads(line)
+            self.core_seconds = message.get("core_seconds", self.core_seconds)
             return next(iter(message.items()))
         code = self.process.wait()
         if code in (-signal.SIGTERM, -signal.SIGINT):

@@ -136,7 +136,7 @@ class Search:
         trial = worker.task
         if kind == "epoch":
             with suppress(RuntimeError):  # another machine took this one for dead and has repeated the trial
-                trial.set_user_attr("core_seconds", round(trial.user_attrs["spent"] + worker.core_seconds, 1))
+                trial.set_user_attr("core_seconds", round(trial.user_attrs["spent"] + worker.core_seconds, 2))
                 trial.report(content["valid_auc"], content["epoch"])
                 if trial.should_prune():
                     self.pool.end(worker)

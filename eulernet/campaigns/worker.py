@@ -40,7 +40,7 @@ def main() -> None:
         print(json.dumps(message), file=channel)
 
     def tell_epoch(epoch: Epoch) -> None:
-        tell(epoch={**asdict(epoch), "core_seconds": time.process_time()})
+        tell(epoch=asdict(epoch), core_seconds=time.process_time())
 
     line = sys.stdin.readline()
     if not line:  # the parent died while we started

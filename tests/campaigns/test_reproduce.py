@@ -1,17 +1,11 @@
 """eulernet.reproduce trains what is missing, once, goes on where it was killed, and reports what failed."""
 
-import io
 import json
-import logging
 import re
 import shutil
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-from conftest import REPOSITORY, Ended
-
-from eulernet import reproduce
+from conftest import REPOSITORY
 
 TABLE = """
 datasets: [synthetic]
@@ -29,26 +23,6 @@ settings:
   same: [model=eulernet, model.embedding_dim=2, seed=1]
   linear: [model=lr]
 """
-
-
-@pytest.fixture(scope="module")
-def in_process():
-    """``python -m eulernet.reproduce args`` inside this process, its workers forked: (folder, *args) -> Ended."""
-    with pytest.MonkeyPatch.context() as patch:
-
-        def run(folder, *args):
-            table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
-            patch.chdir(folder)
-            patch.setattr(sys, "argv", ["eulernet-reproduce", f"--config-dir={folder / 'conf'}", *table, *args])
-            out, err, handlers = io.StringIO(), io.StringIO(), list(logging.root.handlers)
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                reproduce.main()
-            logging.root.handlers[:] = handlers  # Hydra's write to the folder of this call
-            code = ended.value.code
-            said = f"{code}\n" if isinstance(code, str) else ""  # what sys.exit prints
-            return Ended(1 if said else int(code or 0), out.getvalue(), err.getvalue() + said)
-
-        yield run
 
 
 @pytest.fixture(scope="module")

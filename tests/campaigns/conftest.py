@@ -1,0 +1,31 @@
+"""``eulernet.reproduce`` inside the test's process."""
+
+import io
+import logging
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from conftest import Ended
+
+from eulernet import reproduce
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """``python -m eulernet.reproduce args`` inside this process, its workers forked: (folder, *args) -> Ended."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def run(folder, *args):
+            table = [] if any(arg.startswith("table=") for arg in args) else ["table=toy"]
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["eulernet-reproduce", f"--config-dir={folder / 'conf'}", *table, *args])
+            out, err, handlers = io.StringIO(), io.StringIO(), list(logging.root.handlers)
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                reproduce.main()
+            logging.root.handlers[:] = handlers  # Hydra's write to the folder of this call
+            code = ended.value.code
+            said = f"{code}\n" if isinstance(code, str) else ""  # what sys.exit prints
+            return Ended(1 if said else int(code or 0), out.getvalue(), err.getvalue() + said)
+
+        yield run
