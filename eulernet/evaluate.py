@@ -1,27 +1,26 @@
 """python -m eulernet.evaluate: what is measured of a finished run, with intervals, on a split or on labelled rows."""
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from eulernet.cli import command, to_plain
-from eulernet.data.splits import PARTS
+from eulernet.cli import command
 from eulernet.errors import require, require_known
-from eulernet.runs.evaluate import evaluate, of_files, of_split
-from eulernet.runs.portable import is_archive
-from eulernet.runs.predictor import Predictor
-from eulernet.runs.run import Run
-from eulernet.training.device import pick_device
 
 
 @command("evaluate")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Measure a run on a split of its store or on labelled raw rows; evaluation.json keeps what was found."""
-    given = to_plain(cfg)
     require(bool(given["run"]), "run=: give the folder of a finished run")
     for key, least in {"resamples": 0, "seed": 0, "batch_size": 1}.items():
         whole = type(given[key]) is int and given[key] >= least
         require(whole, f"{key}={given[key]}: should be a whole number from {least}")
+    from eulernet.data.splits import PARTS
+    from eulernet.runs.evaluate import evaluate, of_files, of_split
+    from eulernet.runs.portable import is_archive
+    from eulernet.runs.predictor import Predictor
+    from eulernet.runs.run import Run
+    from eulernet.training.device import pick_device
+
     path, device = Path(str(given["run"])).expanduser(), pick_device(str(given["device"]))
     packed = path.is_file() and is_archive(path)
     require(not packed, f"run={path}: what is found is written into the folder of the run; unpack it first")

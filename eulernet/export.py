@@ -1,20 +1,19 @@
 """python -m eulernet.export: a trained run as a folder that scores raw rows without eulernet."""
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from eulernet.cli import command, to_plain
+from eulernet.cli import command
 from eulernet.errors import choose, require
-from eulernet.exporting.bundle import FORMATS, export
-from eulernet.runs.predictor import Predictor
 
 
 @command("export")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Export one run, and say how exactly its graph repeats the model."""
-    given = to_plain(cfg)
     require(bool(given["run"]), "run=: give the folder of a finished run")
+    from eulernet.exporting.bundle import FORMATS, export
+    from eulernet.runs.predictor import Predictor
+
     name, run = str(given["format"]), Path(str(given["run"])).expanduser()
     choose(FORMATS, name, "format")
     predictor = Predictor.load(run)

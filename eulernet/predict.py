@@ -1,15 +1,16 @@
 """python -m eulernet.predict: click probabilities of raw rows in files of any size."""
 
-from omegaconf import DictConfig
+from typing import Any
 
-from eulernet.cli import command, to_plain
-from eulernet.runs.predict import predict
+from eulernet.cli import command
 
 
 @command("predict")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Score the rows of ``input`` by the run ``run``, and say how many and how fast."""
-    predict(to_plain(cfg))
+    from eulernet.runs.predict import predict
+
+    predict(given)
 
 
 if __name__ == "__main__":

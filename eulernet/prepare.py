@@ -2,21 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from eulernet.cli import command, to_plain
-from eulernet.data import store
-from eulernet.data.prepare import prepare, summary_table
+from eulernet.cli import command
 from eulernet.files import stamps
 
 
 @command("prepare")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Make the store of one dataset, or find it, and say what is in it."""
-    plain = to_plain(cfg)
-    before = stamps(Path(str(plain["data_dir"])).expanduser().glob("[!.]*/[!.]*/meta.json"))
-    folder = prepare(plain)
+    from eulernet.data import store
+    from eulernet.data.prepare import prepare, summary_table
+
+    before = stamps(Path(str(given["data_dir"])).expanduser().glob("[!.]*/[!.]*/meta.json"))
+    folder = prepare(given)
     name, summary = store.read_meta(folder)["name"], json.loads((folder / "summary.json").read_text())
     found = stamps([folder / "meta.json"]).items() <= before.items()
     print(summary_table(summary, "made earlier: " if found else ""))

@@ -8,29 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
-from eulernet.campaigns.planned import Conf
-from eulernet.campaigns.reproducing import reproduce
-from eulernet.cli import command, group_files, to_plain
-from eulernet.cli.callbacks import discard_unless_started
+from eulernet.cli import command, group_files
 from eulernet.cli.composing import compose, compose_with_seeds
+from eulernet.cli.folders import discard_unless_started
 from eulernet.errors import UserError
 from eulernet.settings import conf_dir
-from eulernet.training.checkpoint import LAST
 
 
 @command("reproduce")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Train what is missing, and write the table."""
+    from eulernet.campaigns.planned import Conf
+    from eulernet.campaigns.reproducing import reproduce
+
     out, table = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices["table"]
     places = [conf_dir() / "published.yaml", conf_dir().parent / "results" / "published.yaml"]  # of a wheel, a checkout
     try:
         published = next((file for file in places if file.is_file()), None)
-        reproduce(to_plain(cfg), table, Conf(composed, group_files, space), published)
+        reproduce(given, table, Conf(composed, group_files, space), published)
     finally:
         if not any(path.is_dir() for path in out.iterdir()):  # no run, no table
-            discard_unless_started(out, LAST)
+            discard_unless_started(out, "last.ckpt")
 
 
 def composed(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:

@@ -2,29 +2,26 @@
 
 import contextlib
 import dataclasses
-import sys
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from eulernet.cli import command, to_plain
-from eulernet.errors import require
-from eulernet.runs.predictor import Predictor
+from eulernet.cli import command
+from eulernet.errors import UserError, require
 from eulernet.settings import construct
-
-try:
-    from eulernet.serving import server, workers
-    from eulernet.serving.app import Limits
-    from eulernet.serving.server import Serving, bind
-except ImportError as missing:
-    sys.exit(f"error: serve needs {missing.name}: pip install 'eulernet[serve]'")
 
 
 @command("serve")
-def main(cfg: DictConfig) -> None:
+def main(given: dict[str, Any]) -> None:
     """Serve one run until told to stop."""
-    given = to_plain(cfg)
     require(bool(given["run"]), "run=: give the folder of a finished run")
+    try:
+        from eulernet.serving import server, workers
+        from eulernet.serving.app import Limits
+        from eulernet.serving.server import Serving, bind
+    except ImportError as missing:
+        raise UserError(f"serve needs {missing.name}: pip install 'eulernet[serve]'") from None
+    from eulernet.runs.predictor import Predictor
+
     path = Path(str(given["run"])).expanduser()
     limits = construct(Limits, {name: given[name] for name in names_of(Limits)}, "")
     serving = construct(Serving, {name: given[name] for name in names_of(Serving)}, "")

@@ -3,26 +3,20 @@
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
-from eulernet.cli import command, to_plain
-from eulernet.cli.callbacks import discard_unless_started
+from eulernet.cli import command
+from eulernet.cli.folders import discard_unless_started
 from eulernet.cli.resume import saved_config
 from eulernet.errors import UserError
 from eulernet.files import short
 from eulernet.settings import machine_keys
 
-try:
-    import matplotlib  # noqa: F401 (found missing now, not after a night of search)
-
-    from eulernet.campaigns.tuning import CONFIG, tune
-except ImportError as missing:
-    sys.exit(f"error: tune needs {missing.name}: pip install 'eulernet[tune]'")
-
 log = logging.getLogger(__name__)
 
+CONFIG = "config.yaml"  # what a folder with a search has
 # What may change when a search goes on: how far and where it runs, not what it searches.
 MAY_CHANGE = (
     *machine_keys(), "resume", "trials", "workers", "timeout", "test", "storage",
@@ -30,16 +24,21 @@ MAY_CHANGE = (
 
 
 @command("tune")
-def main(cfg: DictConfig) -> float:
+def main(given: dict[str, Any]) -> float:
     """Search; return the best validation AUC."""
+    try:
+        import matplotlib  # noqa: F401 (found missing now, not after a night of search)
+
+        from eulernet.campaigns.tuning import tune
+    except ImportError as missing:
+        raise UserError(f"tune needs {missing.name}: pip install 'eulernet[tune]'") from None
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        plain = to_plain(cfg)
-        if plain["resume"] is not None:
-            plain = saved_config(plain, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
+        if given["resume"] is not None:
+            given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
         elif (folder / CONFIG).exists():
             raise UserError(f"{short(folder)} already holds a search; give resume={short(folder)}")
-        return tune(plain, short(folder))
+        return tune(given, short(folder))
     except KeyboardInterrupt:
         if (folder / CONFIG).exists():
             again = f"{short(Path(sys.executable))} -m eulernet.tune resume={short(folder)}"

@@ -1,51 +1,16 @@
-"""What happens around the runs that Hydra starts: folders that a refused run takes back, how a sweep ends."""
+"""What happens around the runs that Hydra starts: how a sweep ends. conf/train.yaml names these classes."""
 
 import json
 import re
-import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from eulernet.cli.door import FAILED
+from eulernet.cli.folders import FAILED
 from eulernet.files import stamps
-from eulernet.measures.table import MEASURES
-
-_made: list[Path] = []  # folders that this process is about to make, innermost first
-
-
-class Folders(Callback):
-    """Note which folders Hydra is going to make, before it does."""
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._note(Path(config.hydra.run.dir))
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._note(Path(config.hydra.sweep.dir))
-
-    def _note(self, folder: Path) -> None:
-        folder = folder.absolute()
-        _made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
-
-
-def discard_unless_started(run: Path, mark: str) -> None:
-    """Remove the folder of a run that did not start, with the empty ones above it, if this process made them.
-
-    A run that started has the file ``mark``. A folder that was there before stays, with all that is in it.
-    """
-    run = run.absolute()
-    if not _made or not run.is_relative_to(_made[0]) or (run / mark).exists():
-        return
-    shutil.rmtree(run)
-    with suppress(OSError):  # not empty, or removed by another process that was refused at the same moment
-        for folder in run.parents:
-            if not (folder.is_relative_to(_made[0]) or folder in _made):
-                return
-            folder.rmdir()
 
 
 class Failures(Callback):
@@ -76,6 +41,8 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         import pandas as pd
+
+        from eulernet.measures.table import MEASURES
 
         folder = Path(config.hydra.sweep.dir)
         rows, overrides = [], dict[str, None]()

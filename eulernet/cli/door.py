@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,31 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eulernet.cli.explain import explain, out_of_memory
+from eulernet.cli.explain import explain, out_of_memory, refuse_options
+from eulernet.cli.folders import FAILED, discard_unless_started
+from eulernet.cli.keys import to_plain
 from eulernet.errors import UserError
 from eulernet.settings import conf_dir
 
-FAILED = "failed.txt"  # in a sweep's folder: what its failed runs said
 STOPPED, NO_READER = 130, 141  # exit codes: of a Ctrl-C, and of a program whose output nobody reads any more
-Task = Callable[[DictConfig], float | None]
+Task = Callable[[dict[str, Any]], float | None]
 
 
 def command(config: str) -> Callable[[Task], Callable[[], None]]:
-    """Make ``task(cfg)`` a program configured by ``conf/<config>.yaml``.
+    """Make ``task(given)`` a program configured by ``conf/<config>.yaml``; ``given`` are its plain values, checked.
 
     A UserError, a configuration that Hydra refuses and a file that the system refuses each end as one line on
     stderr and exit code 1, Ctrl-C with 130; anything else that ``task`` raises is a bug and shows its traceback. In
     a sweep a failed run is reported, the others go on, and the sweep exits with 1.
+
+    Help, and the answer to a name that does not exist, come before ``task`` is called: what is slow to import, torch
+    above all, belongs within it.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
         def guarded(cfg: DictConfig) -> float | None:
             try:
-                return task(cfg)
+                return task(checked(cfg))
             except Exception as error:
                 if unread(error):
                     sys.exit(NO_READER)
@@ -55,7 +59,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                 print(line, file=file)
             return float("nan")
 
-        guarded.__module__ = f"eulernet.{config}"  # by which Hydra names the program, in --help
+        guarded.__module__ = f"eulernet.{config}"  # by which Hydra names the program
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing lines of its own
@@ -63,7 +67,10 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
             stop_once()
             with no_logging_tracebacks():
                 try:
-                    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
+                    if (text := told(config, sys.argv[1:])) is not None:
+                        print(text)
+                    else:
+                        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
                 except SystemExit as end:
                     code = end.code
                 except KeyboardInterrupt:
@@ -76,6 +83,29 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def told(config: str, argv: Sequence[str]) -> str | None:
+    """What to print instead of running: help, or versions. UserError for an option that should be a key."""
+    if {"-h", "--help"} & set(argv):
+        from eulernet.cli.help import page
+
+        return page(config, argv)
+    if "--version" in argv:
+        from eulernet.cli.front import version
+
+        return version()
+    refuse_options(config, argv)
+    return None
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """The plain values of ``cfg``. Where it is refused, the folder that Hydra made for the run is taken back."""
+    try:
+        return to_plain(cfg)
+    except Exception:
+        discard_unless_started(Path(HydraConfig.get().runtime.output_dir), "config.yaml")
+        raise
 
 
 def stop_once() -> None:

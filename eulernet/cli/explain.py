@@ -4,11 +4,12 @@ import errno
 import re
 from collections.abc import Iterable, Sequence
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from eulernet.cli.keys import GROUPS, known_keys, renamed
-from eulernet.errors import close, nearest
+from eulernet.errors import UserError, close, nearest
 from eulernet.settings import conf_dir
 
 PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # of an address that Hydra could not read, and repeats
@@ -36,7 +37,7 @@ def meant(key: str, keys: Iterable[str]) -> str | None:
     """The one of ``keys`` that ends as ``key`` does, or as other libraries' name for it."""
     last = key.rpartition(".")[2].lower().replace("-", "_")
     names = (last, ELSEWHERE.get(last, last))
-    return next((one for name in names for one in keys if one.rpartition(".")[2] == name and one != key), None)
+    return next((one for name in names for one in keys if one.rpartition(".")[2] == name), None)
 
 
 def unknown_key(key: str, config: str, overrides: Sequence[str]) -> str:
@@ -62,6 +63,9 @@ def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:
         line = renamed(group, name) or f"unknown {group} {name!r}; {nearest(name, error.options)}"
     elif isinstance(error, OverrideParseException):
         line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
+        after = [*overrides, "="][list(overrides).index(error.override) + 1] if error.override in overrides else "="
+        if "=" not in after and re.fullmatch(r"[\w.]+", str(error.override)):  # train.lr 1e-3
+            line = f"a setting is one word: write {error.override}={after} instead of {error.override} {after}"
     elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
         line = unknown_key(found[1], config, overrides)
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
@@ -78,3 +82,17 @@ def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:
 
 def out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def refuse_options(config: str, argv: Sequence[str]) -> None:
+    """UserError for an option that Hydra has not: ``--lr 1e-3`` is answered with ``train.lr=1e-3``."""
+    unknown = {word for word in get_args_parser().parse_known_args(list(argv))[1] if word.startswith("-")}
+    wrong = [place for place, word in enumerate(argv) if word in unknown or word == "--run"]  # Hydra's says nothing
+    for place in wrong:
+        name, _, value = argv[place].lstrip("-").partition("=")
+        key, after = meant(name, known_keys(config, argv)), argv[place + 1 :]
+        if key is not None:
+            value = value or (after[0] if after and "=" not in after[0] and not after[0].startswith("--") else "VALUE")
+            raise UserError(f"a setting has no dashes: write {key}={value} instead of {argv[place]}")
+        if argv[place] in unknown:
+            raise UserError(f"unknown option {argv[place]!r}; settings are key=value, and --help lists them")

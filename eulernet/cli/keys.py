@@ -1,13 +1,14 @@
 """Keys and groups of the configuration: which there are, and the composed configuration as plain values."""
 
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -66,18 +67,18 @@ def renamed(group: str, choice: str) -> str | None:
     return f"{group}={choice} is now {now} {RENAMED[name]}{hint}"
 
 
-def group_files(group: str) -> dict[str, Path]:
-    """The files of a group of ``conf`` and of the user's own folder, by the name that chooses them."""
+def group_files(group: str, folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """The files of a group in ``folders``, by the name that chooses them; else in ``conf`` and the user's."""
     return {
         file.relative_to(folder / group).with_suffix("").as_posix(): file
-        for folder in config_folders()
+        for folder in folders or config_folders(HydraConfig.get())
         for file in sorted((folder / group).rglob("*.yaml"))
     }
 
 
-def config_folders() -> list[Path]:
+def config_folders(hydra: HydraConf) -> list[Path]:
     """``conf`` and the folder given as --config-dir, where a user's own files are."""
-    sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    sources = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
     return [Path(path) for path in sources]
 
 

@@ -67,6 +67,23 @@ def lead(job: Job, name: str, run: Path, *, resumed: bool) -> None:
     launch.lead({**places, "resumed": resumed, "rank_timeout": job.config.rank_timeout}, job.device)
 
 
+def take_part(lead: Callable[[], None]) -> None:
+    """Do the part of this rank in a run that torchrun started, which for rank 0 is ``lead``, and end the process.
+
+    Returns if this is the only rank.
+    """
+    try:
+        several, leads = launch.env_world_size() > 1, launch.env_rank() == 0
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if several:
+        launch.run(follow if not leads else refuse_sweep if {"-m", "--multirun"} & set(sys.argv) else lead)
+
+
+def refuse_sweep() -> None:
+    raise UserError("-m runs one process after the other: leave it out under torchrun, or start it without torchrun")
+
+
 def follow() -> None:
     """Take part in the run that rank 0 leads: the same steps, without a message and without a file."""
     signal.signal(signal.SIGTERM, launch.terminate)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from eulernet.cli import callbacks
+from eulernet.cli import callbacks, folders
 
 
 def report(folder, auc):
@@ -34,7 +34,7 @@ def test_the_table_of_a_sweep_has_its_own_runs_whatever_the_clock_says(tmp_path)
 def test_two_runs_refused_at_once_both_take_their_folders_back(tmp_path, monkeypatch):
     """The other process removes a folder above ours between our removals."""
     run = tmp_path / "outputs" / "model" / "run"
-    monkeypatch.setattr(callbacks, "_made", [run, *run.parents[:2]])
+    monkeypatch.setattr(folders, "_made", [run, *run.parents[:2]])
     run.mkdir(parents=True)
     remove = shutil.rmtree
 
@@ -43,4 +43,4 @@ def test_two_runs_refused_at_once_both_take_their_folders_back(tmp_path, monkeyp
         Path(folder).parent.rmdir()
 
     monkeypatch.setattr(shutil, "rmtree", rmtree)
-    callbacks.discard_unless_started(run, "last.ckpt")
+    folders.discard_unless_started(run, "last.ckpt")
