@@ -14,10 +14,12 @@ class Commented:
     """What the first comment of a file says, the examples in it (its indented lines), and the comment of each key.
 
     Keys are dotted. A key's comment stands on the line where its value ends, or in whole lines above it.
+    ``package`` is where Hydra puts the keys, if the file says so: "# @package model".
     """
 
     about: str
     examples: list[str]
+    package: str | None
     keys: dict[str, str]
     defaults: list[str]  # the files of its folder that it begins with, as Hydra's defaults list has them
 
@@ -25,7 +27,7 @@ class Commented:
 def comments_of(name: str, files: Mapping[str, Path], prefix: str) -> dict[str, str]:
     """The comment of each key of the file called ``name``, with ``prefix``; of those it begins with, what it lacks."""
     found = read_comments(files[name])
-    own = "" if found.about.startswith("@package _global_") else prefix
+    own = prefix if found.package is None else f"{found.package}.".removeprefix("_global_.")
     keys = {f"{own}{key}": comment for key, comment in found.keys.items()}
     for default in found.defaults:
         other, _, package = default.partition("@")  # eulernet@model: its keys are those of model
@@ -40,12 +42,13 @@ def read_comments(file: Path) -> Commented:
     lines = text.splitlines()
     head = comment_lines(lines)
     examples = [line.strip() for line in head if line.startswith("  ")]
-    about = " ".join(line.strip() for line in head if not line.startswith("  "))
+    packages = [line.removeprefix("@package ") for line in head if line.startswith("@package ")]
+    about = " ".join(line.strip() for line in head if not line.startswith(("  ", "@package ")))
     root = yaml.compose(text, yaml.SafeLoader)
     keys = dict(comments_in(root, lines, len(head), "")) if isinstance(root, yaml.MappingNode) else {}
     plain = yaml.safe_load(text)
     defaults = [one for one in plain.get("defaults", []) if isinstance(one, str)] if isinstance(plain, dict) else []
-    return Commented(about, examples, keys, defaults)
+    return Commented(about, examples, next(iter(packages), None), keys, defaults)
 
 
 def comment_lines(lines: Iterable[str]) -> list[str]:

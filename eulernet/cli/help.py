@@ -55,19 +55,22 @@ def manual(command: str, overrides: Sequence[str] = ()) -> Manual:
     plain = {key: value for key, value in with_hydra.items() if key not in HIDDEN}
     commons = {file.stem: file for file in conf_dir().glob("*.yaml")}
     for name in (command, "machine", "store"):  # a key stands where it stands first
-        comments, title = comments_of(name, commons, ""), "" if name == command else read_comments(commons[name]).about
-        own = [key for key in plain if key not in GROUPS and key in read_comments(commons[name]).keys]
-        sections[title] = [entry for key in own for entry in entries(key, plain.pop(key), comments)]
-        if DIR in comments:
-            sections[title].append(Entry(DIR, with_hydra["hydra"]["run"]["dir"], comments[DIR]))
-    for group, choice in cfg.hydra.runtime.choices.items():
-        if group in GROUPS and choice:
-            files = group_files(group, folders)
-            groups[group] = choice, list(files)
-            if group in plain:
-                comments = comments_of(choice, files, f"{group}.")
-                title = f"{group}={choice}: {read_comments(files[choice]).about.removeprefix('@package _global_ ')}"
-                sections[title] = list(entries(group, plain.pop(group), comments))
+        file, own = read_comments(commons[name]), comments_of(name, commons, "")
+        title = "" if name == command else file.about
+        keys = [key for key in plain if key not in GROUPS and key in file.keys]
+        sections[title] = [entry for key in keys for entry in entries(key, plain.pop(key), own)]
+        if DIR in own:
+            sections[title].append(Entry(DIR, with_hydra["hydra"]["run"]["dir"], own[DIR]))
+    chosen = {group: choice for group, choice in cfg.hydra.runtime.choices.items() if group in GROUPS}
+    comments, titles = dict[str, str](), dict[str, str]()
+    for group, choice in chosen.items():
+        files = group_files(group, folders)
+        groups[group] = str(choice).replace("None", "null"), list(files)
+        if choice and group != "tuned":
+            comments |= comments_of(choice, files, f"{group}.")
+            titles[group] = f"{group}={choice}: {read_comments(files[choice]).about}"
+    for group, title in titles.items():
+        sections[title] = list(entries(group, plain.pop(group), comments)) if group in plain else []
     sections["Others"] = [Entry(key, value, "") for key, value in plain.items()]
     return Manual(groups, {title: found for title, found in sections.items() if found})
 

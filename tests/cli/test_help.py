@@ -16,6 +16,7 @@ from eulernet.cli import front
 from eulernet.cli.comments import comments_of, read_comments
 from eulernet.cli.front import COMMANDS
 from eulernet.cli.help import entries, manual, page, row, shown
+from eulernet.cli.keys import GROUPS
 from eulernet.settings import conf_dir
 
 
@@ -30,7 +31,7 @@ def test_every_setting_of_a_command_has_a_comment(command):
     assert "Others" not in found.sections
 
 
-@pytest.mark.parametrize("group", ["dataset", "model", "train", "table", "sweep"])
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "tuned"])
 def test_every_setting_of_a_group_has_a_comment(group):
     files = {file.stem: file for file in (conf_dir() / group).glob("*.yaml")}
     of_train = comments_of("default", {"default": conf_dir() / "train" / "default.yaml"}, "train.")
@@ -38,7 +39,8 @@ def test_every_setting_of_a_group_has_a_comment(group):
     for name, file in files.items():
         own = yaml.safe_load(file.read_text())
         own.pop("defaults", None)
-        whole = own if "@package _global_" in file.read_text() else {group: own}
+        package = read_comments(file).package or group
+        whole = own if package == "_global_" else {package: own}
         comments = of_train | comments_of(name, files, f"{group}.")
         found = [entry for key, value in whole.items() for entry in entries(key, value, comments)]
         lacking += [f"{file.name}: {entry.key}" for entry in found if not entry.comment]
@@ -73,6 +75,12 @@ def test_help_shows_the_chosen_groups_and_values():
     assert (
         text.index("Examples") < text.index("Choices") < text.index("\nSettings") < text.index("\nmodel=deepfm: DeepFM")
     )
+
+
+def test_help_shows_what_a_file_adds_to_another_group():
+    text = page("train", ["model=deepfm", "wrap=members", "--help"])
+    assert re.search(r"^  model.members=8 +of an ensemble", text, re.MULTILINE)
+    assert re.search(r"^  wrap=null +or embeddings, members$", page("train", ["--help"]), re.MULTILINE)
 
 
 def test_help_shows_a_file_of_ones_own(tmp_path):
