@@ -25,6 +25,7 @@ from eulernet import memory as process
 from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.find import require_distinct
+from eulernet.data.inference import Misjudged
 from eulernet.data.kinds import Coder, Field
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
 LABEL = "label"
+SMALL = 1 << 24  # bytes of typed rows that are counted in memory
 THREADS = pl.thread_pool_size()
 
 
@@ -64,15 +66,19 @@ def build(
         sums = disk.checksums(files, data_dir)
     choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": list(sums.items())}
     folder = data_dir / recipe.name / store.digest({**recipe.describe(), **choices})
-    if folder.exists():
-        return folder
+    if folder.exists():  # maybe a link, from what the first rows alone would have been
+        return folder.with_name(folder.readlink().name) if folder.is_symlink() else folder
 
     if recipe.rows is None:  # the files of a published set are known
         require_distinct(files, recipe.form.member)
     process.reset_peak()
     with disk.writing(folder, mark="meta.json") as new:
         with timed(seconds, "read"):
-            in_files = read(recipe, split, files, new, int(memory * 2**30))
+            try:
+                in_files = read(recipe, split, files, new, int(memory * 2**30))
+            except Misjudged as misjudged:
+                misjudged.store = folder
+                raise
         require_unchanged(files, before)
         fitted, missing, zeros, split_rows = fit_and_encode(recipe, split, vocabulary, in_files, new, seconds)
         described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
@@ -108,13 +114,14 @@ def fit_and_encode(
 
     Returns the coder of each field, in how many rows it is missing, in how many it has id 0; and the split.
     """
-    rows, typed = sum(in_files), pl.scan_ipc(parts_of(new), glob=False)
+    rows, parts = sum(in_files), parts_of(new)
+    typed, small = pl.scan_ipc(parts, glob=False), sum(part.stat().st_size for part in parts) < SMALL
     with ThreadPoolExecutor(1) as beside:
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
         cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
-            fitted = count(recipe.fields, counted, rows)
+            fitted = count(recipe.fields, counted.collect() if small else counted, rows)
             gone = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
             missing = gone.collect(engine="streaming").row(0)
         with timed(seconds, "encode"):
@@ -188,12 +195,16 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
     return pl.concat([typed, pl.scan_ipc(new / "training", glob=False)], how="horizontal").filter("training")
 
 
-def count(fields: Sequence[Field], typed: pl.LazyFrame, rows: int) -> list[Coder]:
-    """The second pass: the coder of every field, from the rows that ids come from."""
+def count(fields: Sequence[Field], typed: pl.LazyFrame | pl.DataFrame, rows: int) -> list[Coder]:
+    """The second pass: the coder of every field, from the rows that ids come from; a frame is read faster."""
     fitted = []
     with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
-            fitted.append(field.fit(typed.select(value=f"f{i}")))
+            if isinstance(typed, pl.DataFrame):
+                values = pl.LazyFrame({"value": typed[f"f{i}"]})
+            else:
+                values = typed.select(value=f"f{i}")
+            fitted.append(field.fit(values))
             bar.update(rows)
     return fitted
 

@@ -52,22 +52,22 @@ def raw_of(described: Mapping[str, Any]) -> tuple[Format, Label]:
 def conform(
     frame: pl.DataFrame, columns: Mapping[str, Dtype], missing: Sequence[str], where: Callable[[int], str], what: str
 ) -> pl.DataFrame:
-    """``columns`` of ``frame`` with the types that are wanted; a list keeps its own.
+    """``columns`` of ``frame`` with the types that are wanted; a list keeps its own, and so does what is Unknown.
 
     Text is what ``spelling.text_of`` makes of a value. Empty text, the words in ``missing`` and, where something else
     than a real number is wanted, NaN are null, whatever container they come in. UserError, with ``where`` the row is
     or, for a whole column of ``what``, its type, for what cannot be converted.
     """
-    none = ["", *missing]
+    there = [
+        text_of(values) if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.Binary) else values
+        for values in map(frame.get_column, columns)
+    ]
     made = []
-    for name, dtype in columns.items():
-        values = frame[name]
-        if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.Binary):
-            values = text_of(values)
-        if values.dtype == pl.String and (gone := values.is_in(none)).any():
-            values = values.set(gone, None)
-        if isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List):
+    for values, (name, dtype) in zip(without(["", *missing], there), columns.items(), strict=True):
+        if dtype == pl.Unknown or (isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List)):
             pass
+        elif values.dtype == pl.Null:
+            values = values.cast(dtype)
         elif dtype == pl.String and values.dtype not in (pl.String, pl.List):
             try:
                 values = text_of(values)
@@ -77,6 +77,17 @@ def conform(
             values = number_of(values, dtype, where, f"{what}: column {name} of type {values.dtype}")
         made.append(values)
     return pl.DataFrame(made) if made else frame.select([])
+
+
+def without(words: Sequence[str], columns: Sequence[pl.Series]) -> list[pl.Series]:
+    """``columns`` with null for each of ``words``, which are looked for in all text at once: a request has few rows."""
+    texts = [values for values in columns if values.dtype == pl.String]
+    found = pl.concat(texts).is_in(words) if texts else pl.Series(dtype=pl.Boolean)
+    if not found.any():
+        return list(columns)
+    parts = (found[i * len(texts[0]) : (i + 1) * len(texts[0])] for i in range(len(texts)))
+    gone = {values.name: part for values, part in zip(texts, parts, strict=True)}
+    return [values.set(gone[values.name], None) if values.name in gone else values for values in columns]
 
 
 def number_of(values: pl.Series, dtype: Dtype, where: Callable[[int], str], what: str) -> pl.Series:

@@ -1,6 +1,7 @@
 """Rows in memory, as people have them, to a polars frame of the columns that are wanted."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,10 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> p
 def frame_from(
     make: Callable[[str], pl.Series], columns: Iterable[str], there: Iterable[Any], rows: int
 ) -> pl.DataFrame:
-    there = list(there)
-    twice = [name for name in columns if there.count(name) > 1]
+    counts, columns = Counter(iter(there)), list(columns)
+    twice = [name for name in columns if counts[name] > 1]
     require(not twice, f"column {', '.join(twice)} is there twice")
-    made = [make(name) for name in columns if name in there]
+    made = [make(name) for name in columns if name in counts]
     return pl.DataFrame(made) if made else pl.DataFrame(height=rows)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Preprocessor:
         kinds.write(self.coders, folder)
         (folder / "meta.json").write_text(json.dumps(self.meta, indent=2) + "\n")
 
-    @property
+    @cached_property
     def required(self) -> list[str]:
         return [name for name in self.columns if name not in self.optional]
 
@@ -146,9 +146,9 @@ class Preprocessor:
         that cannot be.
         """
         self.require_columns(frame.schema, "rows")
-        frame = frame.with_columns(
-            pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in frame.columns
-        )
+        there = frame.schema
+        if absent := [name for name in self.columns if name not in there]:
+            frame = frame.with_columns(pl.lit(None, dtype=self.columns[name]).alias(name) for name in absent)
         frame = conform(frame, self.columns, self.form.missing, where, "rows")
         names = {key: f"field {coder.name}" for key, coder in zip(self.values, self.coders, strict=True)}
         typed = evaluate(frame, self.values, names, where)

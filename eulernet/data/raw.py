@@ -180,6 +180,8 @@ def _slice(file: Path, start: int, stop: int, form: Format, where: Callable[[int
 
 
 def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
+    texts = {name: pl.String if dtype == pl.Unknown else dtype for name, dtype in form.columns.items()}
+    form = replace(form, columns=texts)
     with opened(file, form.member) as (stream, position):
         names, line = list(form.names or form.columns), 1
         if not stream.peek(1):  # type: ignore[attr-defined]

@@ -1,13 +1,14 @@
 """Anybody's log: CSV, TSV or Parquet files described in a configuration, no Python needed.
 
-What is not said is inferred from the first file and shown: text and whole numbers become categories, other numbers
-stay numbers, lists (in Parquet) become bags.
+What is not said is inferred and shown: text and whole numbers become categories, other numbers stay numbers, lists
+(in Parquet) become bags.
 """
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,17 +18,18 @@ from eulernet.data import kinds, splits
 from eulernet.data import raw as source
 from eulernet.data.build import build
 from eulernet.data.find import find
+from eulernet.data.inference import Judge, Misjudged, common
 from eulernet.data.lines import KEPT, Dtype, Format
 from eulernet.data.recipe import Recipe
 from eulernet.data.splits import PARTS, Splitter
 from eulernet.data.times import check_moments, is_zoned, moment
-from eulernet.data.values import LARGEST, TRUTH, Label
+from eulernet.data.values import TRUTH, Label
 from eulernet.errors import UserError, choose, require, require_known
 
 log = logging.getLogger(__name__)
 
 LABELS = ("label", "click", "clicked", "is_click", "target", "y")
-SAMPLE = 10_000  # rows that types are inferred from
+SAMPLE = 10_000  # rows that kinds are guessed from
 WRITTEN = {"\\t": "\t", "tab": "\t", "space": " "}  # a separator as people write it
 
 
@@ -93,16 +95,29 @@ class Table:
         clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
         require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
         check_columns(there.columns, clicks, self.fields or {}, self.only, self.ignore, self.split_column)
-        return build(
-            self.recipe(form, there, clicks, files),
-            files,
-            data_dir,
+        make = partial(
+            build,
+            files=files,
+            data_dir=data_dir,
             vocabulary=self.vocabulary,
             split=self.splitter(files, there),
             origin="raw files",
             memory=memory,
             left_out=found.left_out,
         )
+        inferred = [name for name in self.used(there, clicks) if name not in (self.fields or {})]
+        judge = Judge.of(there, [name for name in inferred if not there[name].dtype.is_nested()])
+        recipe = self.recipe(form, there, clicks, files, judge.guess)
+        try:
+            return make(replace(recipe, scan=partial(judge.pieces, recipe.form)))
+        except Misjudged as misjudged:
+            log.info("the first %s rows are not like those after them: kinds are inferred from all", f"{len(there):,}")
+            right = judge.all(form, files, int(memory * 2**30))
+            store = make(self.recipe(form, there, clicks, files, right))
+            if store != misjudged.store:  # who asks again finds it at once
+                misjudged.store.unlink(missing_ok=True)
+                misjudged.store.symlink_to(store.name)
+            return store
 
     def form_of(self, files: Sequence[Path]) -> Format:
         """How the lines of the files become columns; the columns come later."""
@@ -112,13 +127,13 @@ class Table:
         form = Format({}, separator, self.columns is None, self.quote, missing, self.columns, escape=self.spark_escape)
         return replace(form, escape=source.escape_of(first, form))
 
-    def recipe(self, form: Format, there: pl.DataFrame, clicks: str, files: Sequence[Path]) -> Recipe:
-        """``there`` are the first rows of the files."""
-        described = self.described(there, clicks)
-        seen = {name: types_of(name, files, there) for name in described}
-        types = {
-            name: held(kinds.dtype_of(own["kind"], there[name].dtype), seen[name]) for name, own in described.items()
-        }
+    def recipe(
+        self, form: Format, there: pl.DataFrame, clicks: str, files: Sequence[Path], inferred: Mapping[str, str]
+    ) -> Recipe:
+        """``there`` are the first rows of the files, ``inferred`` the kinds of the fields that are not described."""
+        described = self.described(there, clicks, inferred)
+        seen = types_of(described, files, there)
+        types = {name: kinds.dtype_of(own["kind"], common(seen[name])) for name, own in described.items()}
         fields = [kinds.make_field(name, settings, types[name]) for name, settings in described.items()]
         words = self.label_from is None and says_truth(there[clicks])
         types[clicks] = pl.String if words else pl.Float64
@@ -134,16 +149,21 @@ class Table:
             fields=fields,
         )
 
-    def described(self, there: pl.DataFrame, clicks: str) -> dict[str, dict[str, Any]]:
-        """The settings of each field, given or inferred, which is shown."""
+    def used(self, there: pl.DataFrame, clicks: str) -> list[str]:
+        """The columns that become fields."""
         given = self.fields or {}
         left_out = {clicks, self.split_column, *self.ignore} - set(given)
         used = [name for name in there.columns if name not in left_out and (self.only is None or name in self.only)]
-        used = [name for name in used if name in given or not name.startswith("(unnamed ")]
-        described = {
-            name: kinds.settings_of(name, given[name]) if name in given else infer(there[name]) for name in used
-        }
-        for name, settings in described.items():
+        return [name for name in used if name in given or not name.startswith("(unnamed ")]
+
+    def described(self, there: pl.DataFrame, clicks: str, inferred: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """The settings of each field, given or inferred, which is shown."""
+        given, described = self.fields or {}, {}
+        for name in self.used(there, clicks):
+            dtype = there[name].dtype
+            odd = name not in given and dtype.is_nested() and not isinstance(dtype, pl.List)
+            require(not odd, f"column {name} holds {dtype}: leave it out with dataset.ignore=[{name}]")
+            described[name] = settings = kinds.settings_of(name, given.get(name) or inferred.get(name, "bag"))
             if name not in given:
                 distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
                 log.info("%s: %s (%s)", name, settings["kind"], distinct)
@@ -183,16 +203,12 @@ class Kdd12(Table):
     name = "kdd12"
 
 
-def types_of(name: str, files: Sequence[Path], there: pl.DataFrame) -> set[Any]:
-    """The types that Parquet parts give to a column, which may differ from part to part."""
-    parts = [file for file in files if len(files) > 1 and source.is_columnar(file)]
-    return {there[name].dtype, *(types[name] for file in parts if name in (types := source.schema_of(file)))}
-
-
-def held(dtype: Dtype, seen: set[Any]) -> Dtype:
-    """``dtype``, or text where it is one of whole numbers that cannot hold those of all parts."""
-    signed = any(other.is_signed_integer() for other in seen)
-    return pl.String if dtype in (pl.Int64, pl.UInt64) and signed and pl.UInt64 in seen else dtype
+def types_of(names: Iterable[str], files: Sequence[Path], there: pl.DataFrame) -> dict[str, list[Dtype]]:
+    """The types that the files give to each column, those of the first rows first; parts may differ."""
+    others = files if len(files) > 1 else []
+    schemas = [source.schema_of(file) for file in others if source.is_columnar(file)]
+    text = [pl.String()] if any(not source.is_columnar(file) for file in others) else []
+    return {name: [there[name].dtype, *(schema[name] for schema in schemas if name in schema), *text] for name in names}
 
 
 def check_columns(
@@ -217,24 +233,6 @@ def check_columns(
     for name in there:
         regular = name == "*" or (name.startswith("^") and name.endswith("$"))  # polars would read it as a pattern
         require(not regular, f"column {name!r}: rename it, a name like this stands for other columns")
-
-
-def infer(values: pl.Series) -> dict[str, Any]:
-    """The kind of a field from the first values of its column: Parquet's types, or what its text reads as."""
-    if isinstance(values.dtype, pl.List):
-        return kinds.settings_of(values.name, "bag")
-    nested = values.dtype.is_nested()
-    require(not nested, f"column {values.name} holds {values.dtype}: leave it out with dataset.ignore=[{values.name}]")
-    number = values.dtype.is_numeric() and not values.dtype.is_integer()
-    if values.dtype == pl.String and values.null_count() < len(values):
-        words = values.str.strip_chars()
-        # Ids are whole numbers, however long; and one with more digits than a float holds is a hash, not a quantity.
-        ids = words.str.contains(r"^[+-]?\d+$").all() or words.str.contains(r"^[+-]?\d{16,}$").any()
-        number = reads_as(values, pl.Float64) and not ids
-    if number:  # 1.42e+19 is a hash that some program took for a number
-        sizes = values.str.strip_chars() if values.dtype == pl.String else values
-        number = not sizes.cast(pl.Float64).abs().is_between(2**53, LARGEST).any()
-    return kinds.settings_of(values.name, "number" if number else "category")
 
 
 def says_truth(values: pl.Series) -> bool:

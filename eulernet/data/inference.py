@@ -1,0 +1,127 @@
+"""What kind of field a column is, by all of its values, whatever their order.
+
+The first rows give a guess. The pass that reads every row compares it with what it sees, and ends where they
+disagree (``Misjudged``): then all rows are judged before they are read again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from eulernet.data import raw
+from eulernet.data.columns import conform
+from eulernet.data.lines import Dtype, Format
+from eulernet.data.raw import Piece
+from eulernet.data.threads import in_order
+from eulernet.data.values import LARGEST
+
+# What the values of a column show. 3 is whole; 3.0, and any number of a column of floats, is a float.
+WHOLE, FLOAT, FRACTION, TEXT, LONG = "whole", "float", "fraction", "text", "long"
+Evidence = set[str]
+DIGITS = 16  # a number with so many, or from 2^53, is an id or a hash: a float no longer holds it
+
+
+class Misjudged(Exception):
+    """The rows of a file show another kind than its first rows did. ``store`` is what they would have become."""
+
+    store: Path
+
+
+def kind_of(evidence: Evidence) -> str:
+    """Numbers with fractions are a number; whole ones are ids, unless all are written as floats."""
+    number = FRACTION in evidence or (FLOAT in evidence and WHOLE not in evidence)
+    return "number" if number and not evidence & {TEXT, LONG} else "category"
+
+
+def evidence_of(values: pl.Series, known: Evidence) -> Evidence:
+    """What ``values`` show beside what is ``known`` of their column."""
+    missing, dtype = values.null_count(), values.dtype
+    if missing == len(values):
+        return set()
+    if dtype.is_integer():
+        ends: list[Any] = [values.min(), values.max()]
+        return {WHOLE, LONG} if max(map(abs, ends)) >= 2**53 else {WHOLE}
+    if dtype.is_numeric():
+        numbers = values.cast(pl.Float64).fill_nan(None)
+        return {FLOAT} | ({FRACTION} if (numbers % 1 != 0).any() else set()) | long(numbers)
+    if dtype != pl.String:
+        return {TEXT}
+    longest: Any = values.str.len_bytes().max()
+    if FRACTION not in known and longest < DIGITS and values.cast(pl.Int64, strict=False).null_count() == missing:
+        return {WHOLE}
+    words = values.str.strip_chars()
+    numbers = words.cast(pl.Float64, strict=False)
+    if numbers.null_count() > missing:
+        return {TEXT}
+    found = long(numbers)
+    if longest >= DIGITS and words.str.contains(rf"^[+-]?\d{{{DIGITS},}}$").any():
+        found.add(LONG)
+    if FRACTION not in known:
+        whole, written = words.str.contains(r"^[+-]?\d+$"), words.str.contains(r"^[+-]?\d+\.0*$")
+        shown = {WHOLE: whole.any(), FLOAT: written.any(), FRACTION: not (whole | written).all()}
+        found |= {one for one, there in shown.items() if there}
+    return found
+
+
+def long(numbers: pl.Series) -> Evidence:
+    """1.42e+19 is a hash that some program took for a number."""
+    return {LONG} if numbers.abs().is_between(2**53, LARGEST).any() else set()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Watches inferred columns: ``guess`` is the kind of each by the first rows, ``seen`` what it showed so far."""
+
+    guess: Mapping[str, str]
+    seen: Mapping[str, Evidence]
+
+    @classmethod
+    def of(cls, first: pl.DataFrame, inferred: Sequence[str]) -> "Judge":
+        seen = {name: evidence_of(first[name], set()) for name in inferred}
+        return cls({name: kind_of(shown) for name, shown in seen.items()}, seen)
+
+    def pieces(self, form: Format, files: Sequence[Path], memory: int) -> Iterator[Piece]:
+        """The rows of ``files`` in the ``form`` of a recipe. As a piece is parsed, Misjudged where a guess is wrong."""
+        as_they_are = {name: pl.Unknown if name in self.guess else dtype for name, dtype in form.columns.items()}
+        for piece in raw.read(files, replace(form, columns=as_they_are), memory):
+            yield replace(piece, frame=partial(self.compare, piece, form.columns, str(files[piece.index])))
+
+    def compare(self, piece: Piece, wanted: Mapping[str, Dtype], file: str) -> pl.DataFrame:
+        frame = self.look(piece)
+        if any(kind_of(self.seen[name]) != guess for name, guess in self.guess.items()):
+            raise Misjudged
+        others = {name: wanted[name] for name in self.guess if frame[name].dtype != wanted[name]}
+        texts = [name for name in others if frame[name].dtype == pl.String]
+        stripped = frame.with_columns(pl.col(texts).str.strip_chars()) if texts else frame
+        typed = conform(stripped, others, (), piece.where, file)
+        return frame.with_columns(typed.get_columns()) if others else frame
+
+    def look(self, piece: Piece) -> pl.DataFrame:
+        frame = piece.frame()
+        for name, shown in self.seen.items():
+            if not shown & {TEXT, LONG}:  # which decide
+                shown |= evidence_of(frame[name], shown)
+        return frame
+
+    def all(self, form: Format, files: Sequence[Path], memory: int) -> dict[str, str]:
+        """The kind of each column by all rows."""
+        form = replace(form, columns=dict.fromkeys(self.seen, pl.Unknown))
+        threads = pl.thread_pool_size()
+        for _ in in_order(self.look, raw.read(files, form, memory), threads=threads, ahead=threads):
+            pass
+        return {name: kind_of(shown) for name, shown in self.seen.items()}
+
+
+def common(types: Sequence[Any]) -> Any:
+    """The type that a column of parts with these ``types`` is read as, before its kind is considered."""
+    if len(set(types)) == 1 or isinstance(types[0], pl.List):
+        return types[0]
+    if not all(dtype.is_integer() for dtype in types):
+        return pl.Float64() if all(dtype.is_numeric() for dtype in types) else pl.String()
+    if pl.UInt64 not in types:
+        return pl.Int64()
+    return pl.String() if any(dtype.is_signed_integer() for dtype in types) else pl.UInt64()
