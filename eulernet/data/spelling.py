@@ -1,14 +1,14 @@
 """One value, one text: the text of a category's value, whatever container it comes in, and how a field spells values.
 
-``text_of`` gives a value of any type its one text: a truth value is true or false, 5.0 is 5, a float has the shortest
-digits that say it in its own width, a moment with a zone is in UTC, fractions of 0 are left out; null, NaN and "" are
-null. ``Spelling`` is how one field writes values: readers make 37 or 37.0 of 00037 and True of true, and a field knows
-its own way.
+``text_of`` gives a value of any type its one text: a truth value is true or false, 5.0 is 5, another float has the
+shortest digits that say it in its own width, a moment with a zone is in UTC, fractions of 0 are left out; null, NaN and
+"" are null. ``Spelling`` is how one field writes values: readers make 37 or 37.0 of 00037, True of true and 1e+16 of
+10000000000000000, and a field knows its own way.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,8 @@ import polars as pl
 from eulernet.errors import UserError
 
 WHOLE = r"^[+-]?[0-9]+(\.0+)?$"
+EXPONENT = r"^[+-]?[0-9](\.[0-9]+)?e\+[0-9]{2,3}$"  # as Python and pandas write floats from 1e16
+LARGE = rf"{EXPONENT}|^[+-]?[0-9]{{17,}}(\.0+)?$"
 WORDS = (("false", "true"), ("False", "True"), ("FALSE", "TRUE"))
 DIGITS = ("0", "1")
 
@@ -55,8 +57,7 @@ def written(value: Any) -> str:  # exported folders carry it, too
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating):
-        whole = float(value).is_integer() and abs(float(value)) < 2**53
-        return str(int(value)) if whole else str(value)
+        return str(int(value)) if float(value).is_integer() else str(value)
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, datetime | time):
@@ -73,12 +74,13 @@ class Spelling:
     """How a field writes what others write otherwise.
 
     ``decimals``: whole numbers with .0; ``width``: whole numbers filled with zeros to that many digits, 0 is none;
-    ``words``: the two truth values.
+    ``words``: the two truth values; ``exponents``: some whole numbers as 1e+16.
     """
 
     decimals: bool = False
     width: int = 0
     words: tuple[str, str] = WORDS[0]
+    exponents: bool = False
 
     @classmethod
     def of(cls, values: pl.Series) -> "Spelling":
@@ -92,7 +94,8 @@ class Spelling:
         padded = len(lengths) == 1 and digits.str.contains(r"^0[0-9]").any()
         known = [words for words in WORDS if values.is_in(words).any()]
         known += [DIGITS] if len(values) and values.is_in(DIGITS).all() else []
-        return cls(decimals, int(lengths[0]) if padded else 0, known[0] if known else WORDS[0])
+        exponents = bool(values.str.contains(EXPONENT).any())
+        return cls(decimals, int(lengths[0]) if padded else 0, known[0] if known else WORDS[0], exponents)
 
     def respell(self, values: pl.Series) -> pl.Series:
         """Text of ``text_of``, or out of a file, as this field writes it. ``respelled`` is its plain twin."""
@@ -100,7 +103,12 @@ class Spelling:
         whole, lower = pl.col("v").str.contains(WHOLE), pl.col("v").str.to_lowercase()
         number = pl.col("v").str.replace(r"\.0+$", "").str.zfill(self.width) + ".0" * self.decimals
         said = pl.when(lower == "true").then(pl.lit(self.words[1])).when(lower == "false").then(pl.lit(self.words[0]))
-        return frame.select(pl.when(whole).then(number).otherwise(said.otherwise(pl.col("v")))).to_series()
+        respelt = frame.select(pl.when(whole).then(number).otherwise(said.otherwise(pl.col("v")))).to_series()
+        large = values.str.contains(LARGE)
+        if not large.any():
+            return respelt
+        plain = [respelled(text, **asdict(self)) for text in values.filter(large)]
+        return respelt.scatter(large.fill_null(False).arg_true(), plain)
 
     @classmethod
     def merges(cls, values: pl.Series) -> bool:
@@ -128,7 +136,14 @@ def is_truth(values: pl.Series) -> pl.Series:
     return values.str.contains("(?i)^(true|false)$")
 
 
-def respelled(text: str, decimals: bool, width: int, words: Sequence[str]) -> str:  # the plain twin of ``respell``
+def respelled(  # the plain twin of ``respell``
+    text: str, decimals: bool, width: int, words: Sequence[str], exponents: bool = False
+) -> str:
+    if re.fullmatch(r"[+-]?[0-9](\.[0-9]+)?e\+[0-9]{2,3}", text) and float(text).is_integer():
+        text = str(int(float(text)))
     if re.fullmatch(r"[+-]?[0-9]+(\.0+)?", text):
-        return text.partition(".")[0].zfill(width) + ".0" * decimals
+        digits = text.partition(".")[0]
+        if exponents and 16 < len(digits) < 309 and int(float(digits)) == int(digits):
+            return str(float(digits))
+        return digits.zfill(width) + ".0" * decimals
     return {"true": words[1], "false": words[0]}.get(text.lower(), text)
