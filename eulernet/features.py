@@ -78,7 +78,7 @@ class FieldEmbedding(nn.Module):
             return self.vectors(x)
         return self.vectors(x[: x.shape[0] // self.copies]).repeat(self.copies, 1, 1)
 
-    def vectors(self, x: Int[Tensor, "R C"]) -> Float[Tensor, "R F D"]:
+    def vectors(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
         """One vector per field of each row, every row looked up."""
         if self.only_ids:
             return self.lookup(x + self.first_row)
