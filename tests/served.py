@@ -57,7 +57,16 @@ def as_process(run, *options):
     """``python -m eulernet.serve``, with the port that it says it has."""
     command = [sys.executable, "-m", "eulernet.serve", f"run={run}", "port=0", *options]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        ),  # nohup, which the suite may run under, ignores it
+    )
     try:
         said = process.stdout.readline()
         process.port = int(re.search(r":(\d+): POST /predict", said)[1]) if ":" in said else pytest.fail(said)

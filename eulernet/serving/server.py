@@ -143,8 +143,14 @@ class Reloads:
     async def tell(self) -> None:
         try:
             print(f"reloaded {await self(None)}", flush=True)
-        except UserError as error:
-            print(f"error: the model stays as it was: {error}", file=sys.stderr, flush=True)
+        except Exception as error:
+            print(f"error: the model stays as it was: {line_of(error)}", file=sys.stderr, flush=True)
+
+
+def line_of(error: Exception) -> str:
+    """What to say of an error that nobody may have written a line for."""
+    lines = str(error).splitlines()
+    return lines[0] if isinstance(error, UserError) and lines else ": ".join([type(error).__name__, *lines[:1]])
 
 
 class Server(uvicorn.Server):

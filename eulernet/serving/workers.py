@@ -23,7 +23,7 @@ import torch
 from eulernet.errors import UserError
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.app import Limits, Service
-from eulernet.serving.server import LATE, Reloads, Server, Serving, make_server
+from eulernet.serving.server import LATE, Reloads, Server, Serving, line_of, make_server
 
 BEAT = 2.0  # seconds from one sign of life to the next
 SILENCE = 60.0  # seconds without one after which a worker is ended
@@ -100,7 +100,12 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ending.wait(), PAUSES[min(failed, len(PAUSES) - 1)])
                 return
-            worker = await self.start()
+            try:
+                worker = await self.start()
+            except OSError as error:  # the system has no process or no memory to give now
+                failed += 1
+                print(f"no worker could be started: {line_of(error)}; tried again", file=sys.stderr, flush=True)
+                continue
             self.workers.add(worker)
             why = await self.watch(worker)
             self.workers.discard(worker)
@@ -147,8 +152,8 @@ class Supervisor:
         """Answer a worker that was asked to load a run."""
         try:
             worker.tell(reloaded=await self.reloads(name))
-        except UserError as error:
-            worker.tell(refused=str(error))
+        except Exception as error:  # whatever it is, the client of that worker waits for an answer
+            worker.tell(refused=line_of(error))
 
     async def load(self, path: Path) -> None:
         """Let all workers load ``path``, once it has been loaded here. UserError where that failed."""
@@ -159,6 +164,8 @@ class Supervisor:
         for worker, wrong in zip(workers, found, strict=True):
             if wrong is not None:
                 print(f"worker {worker.process.pid} did not load {path}: {wrong}", file=sys.stderr, flush=True)
+                with contextlib.suppress(ProcessLookupError):  # else it would go on with the old model
+                    worker.process.terminate()
 
 
 class Link:
@@ -191,8 +198,8 @@ class Link:
                 try:
                     await service.load(Path(said["load"]))
                     self.tell(loaded=None)
-                except UserError as error:
-                    self.tell(loaded=str(error))
+                except Exception as error:  # too little memory, for example: the supervisor waits for an answer
+                    self.tell(loaded=line_of(error))
             elif not self.answer.done():
                 self.answer.set_result(said)
         server.stop()

@@ -240,6 +240,30 @@ def test_an_archive_of_several_files_is_refused(tmp_path, form):
         make(file, tmp_path)
 
 
+PAX = {"GNU.sparse.map": "0,8", "GNU.sparse.size": "1000"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        PAX,
+        {**PAX, "GNU.sparse.major": "0", "GNU.sparse.minor": "1"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1000"},
+    ],
+    ids=["old", "0.0", "0.1", "1.0"],
+)
+def test_a_sparse_member_is_refused(tmp_path, headers):
+    """As ``tar --sparse`` writes it: its holes would be read as text of zeros."""
+    entry, text = tarfile.TarInfo("log.csv"), b"1\n0\n8\n" if headers and len(headers) == 3 else b"click,k\n"
+    entry.size, entry.pax_headers = 512 + len(text), headers or {}
+    entry.type = tarfile.REGTYPE if headers else tarfile.GNUTYPE_SPARSE
+    head = entry.tobuf(tarfile.PAX_FORMAT if headers else tarfile.GNU_FORMAT)
+    (tmp_path / "log.tar").write_bytes(head + text.ljust(512, b"\0") + text.ljust(512, b"\0") + bytes(1024))
+    with pytest.raises(UserError, match=r"log\.csv is sparse"):
+        make(tmp_path / "log.tar", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
