@@ -1,12 +1,16 @@
 """How Sphinx builds the documentation: make docs."""
 
+import sys
+from pathlib import Path
+
 from eulernet import __version__
 
 project = "eulernet"
 author = "the eulernet contributors"
 copyright = "the eulernet contributors, MIT licence"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+sys.path.insert(0, str(Path(__file__).parent))
+extensions = ["model_pages", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 highlight_language = "bash"
 exclude_patterns = ["_build", "figures/*.md"]
 

@@ -17,7 +17,7 @@ EPS = 1e-7  # the paper's: keeps ln |e| finite
 
 
 class AFN(CTRModel):
-    """logit = LogitMLP([y_1 .. y_M]), y_m = exp(sum_f w_mf ln |e_f|): M products of learned orders w.
+    """logit = LogitMLP([y_1 .. y_M]), y_m = exp(sum_f w_mf ln ``|e_f|``): M products of learned orders w.
 
     Batch normalisation follows the logarithm and the exponential, per field and per neuron, as in the authors' code.
 

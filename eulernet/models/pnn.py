@@ -25,7 +25,8 @@ class PNN(CTRModel):
     * outer: <W_m, s s'> with s = sum_i e_i (OPNN).
 
     Both are the paper's reductions. Published code instead feeds the F(F-1)/2 inner products to a plain MLP. The inner
-    sum equals |sum_i theta_mi e_i|^2, which has fewer products, but makes M vectors of D numbers for each row: slower.
+    sum equals ``|sum_i theta_mi e_i|^2``, which has fewer products, but is slower: it makes M vectors
+    of D numbers for each row.
     """
 
     def __init__(
