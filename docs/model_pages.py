@@ -17,10 +17,11 @@ from sphinx.application import Sphinx
 
 from eulernet import model_defaults
 from eulernet.cli.comments import comments_of, read_comments
-from eulernet.models import MODELS
+from eulernet.models import MODELS, REFERENCES
 
 DOCS = Path(__file__).parent
 FILES = {file.stem: file for file in sorted((DOCS.parent / "conf" / "model").glob("*.yaml"))}
+CLASSES = {**MODELS, **REFERENCES}
 RESULTS = DOCS.parent / "results"
 INDEX = """\
 # Models
@@ -49,9 +50,9 @@ def write_pages(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     all_results = results()
     rows = []
-    names = sorted(MODELS, key=lambda name: MODELS[name].__name__.lower())
+    names = sorted(CLASSES, key=lambda name: CLASSES[name].__name__.lower())
     for name in names:
-        model, presets = MODELS[name], [preset for preset in FILES if class_of(preset) == name]
+        model, presets = CLASSES[name], [preset for preset in FILES if class_of(preset) == name]
         reached = [row for row in all_results if row["model"] == name]
         write(folder / f"{name}.md", "".join(page(model, presets, reached)))
         best = auc(reached[0]) if reached else ""
@@ -98,7 +99,7 @@ def results() -> list[dict[str, str]]:
 
 
 def class_of(preset: str) -> str:
-    """The name in ``MODELS`` that a file of conf/model is of: its own, or that of the file which it begins with."""
+    """The name of the class that a file of conf/model is of: its own, or that of the file which it begins with."""
     plain = yaml.safe_load(FILES[preset].read_text())
     return plain["name"] if "name" in plain else class_of(plain["defaults"][0].partition("@")[0])
 
@@ -112,7 +113,8 @@ def paper(model: type) -> str:
 
 
 def auc(row: dict[str, str]) -> str:
-    return f"{float(row['test_auc']):.5f} ± {float(row['test_auc_std']):.5f}"
+    spread = f" ± {float(row['test_auc_std']):.5f}" if row["test_auc_std"] else ""  # of one seed there is none
+    return f"{float(row['test_auc']):.5f}{spread}"
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from eulernet.models.reference import Reference, Rows, library
 
 
 class SklearnLR(Reference):
-    """logit = w_0 + sum_f w_f[x_f], as ``LR``; w minimises |w|^2 / 2 + c times the sum of the log losses.
+    """logit = w_0 + sum_f w_f[x_f], as ``LR``; w minimises ``|w|^2 / 2`` + c times the sum of the log losses.
 
     ``c`` is scikit-learn's C; w_0 is not penalised. At most ``max_iter`` steps, fewer where the gradient is below
     ``tol``.
