@@ -14,6 +14,7 @@ from eulernet.data.dataset import Dataset, Split
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 from eulernet.runs.groups import Setting
+from eulernet.training.auto import resolved
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
 from eulernet.training.loop import progress, score, train_epoch
@@ -29,7 +30,7 @@ class Measured:
         config = setting.runs[0].report["config"]
         self.setting = setting
         self.model = make_model(config["model"], data.field_sizes)
-        self.config = TrainConfig(**config["train"])
+        self.config = TrainConfig(**resolved(config["train"], len(data.train)))
         self.state = State(self.model, self.config, device)
         self.rows = first_rows(data.train, STEPS * self.config.batch_size)
         self.training: list[float] = []

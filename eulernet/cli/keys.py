@@ -19,6 +19,16 @@ from eulernet.settings import conf_dir
 # The folder of a run: a new one, or that of the run to go on with.
 OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value))
 
+
+def _recipe_for(dataset: str) -> str:
+    """The file of conf/train for a data set: that of its name; else default for those of eulernet, table for others."""
+    if (conf_dir() / "train" / f"{dataset}.yaml").is_file():
+        return dataset
+    return "default" if (conf_dir() / "dataset" / f"{dataset}.yaml").is_file() else "table"
+
+
+OmegaConf.register_new_resolver("recipe_for", _recipe_for)
+
 GROUPS = tuple(sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"))
 
 

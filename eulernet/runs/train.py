@@ -14,6 +14,7 @@ from eulernet.errors import UserError, require
 from eulernet.files import short, write_atomically
 from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
+from eulernet.training.auto import chosen
 from eulernet.training.checkpoint import load_last
 from eulernet.training.history import monitor_of
 from eulernet.training.job import Job, set_up
@@ -44,7 +45,7 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: L
     save_config(cfg, run)
     reset_peak_memory(job.device)
     with saying_how_to_resume(run, resume_command(run)):
-        lead(job, cfg["model"]["name"], run, resumed=resume is not None)
+        lead(job, cfg, run, resumed=resume is not None)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,
             identity={**job.identity, "about": about}, saved=saved, loggers=also,
@@ -59,10 +60,12 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: L
     return report["valid"]["auc"]
 
 
-def lead(job: Job, name: str, run: Path, *, resumed: bool) -> None:
+def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
     """Say what is trained, and have the other ranks build the same."""
-    rows, weights = len(job.data.train), sum(weight.numel() for weight in job.model.parameters())
-    log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, f"{rows:,}", f"{weights:,}", job.device)
+    rows, weights = f"{len(job.data.train):,}", f"{sum(weight.numel() for weight in job.model.parameters()):,}"
+    name, auto = cfg["model"]["name"], chosen(cfg["train"], len(job.data.train))
+    follows = "".join(f", {key} {value:g}" for key, value in auto.items())
+    log.info("%s on %s: %s training rows, %s weights, %s%s", name, job.data.name, rows, weights, job.device, follows)
     places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}
     launch.lead({**places, "resumed": resumed, "rank_timeout": job.config.rank_timeout}, job.device)
 

@@ -13,6 +13,7 @@ from eulernet.errors import require
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 from eulernet.settings import construct
+from eulernet.training.auto import resolved
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
 
@@ -37,13 +38,14 @@ def set_up(cfg: dict[str, Any], store: Path | None = None) -> Job:
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
     require(whole, f"seed={seed}: should be a whole number, 0 or more and below 2^63")
     device = pick_device(launch.device_of_rank(str(cfg["device"])))
-    config = construct(TrainConfig, cfg["train"], "train")
+    config = construct(TrainConfig, resolved(cfg["train"], rows=1 << 20), "train")  # what is wrong is said at once
     ranks = launch.env_world_size()
     require(
         config.batch_size >= ranks,
         f"train.batch_size={config.batch_size} leaves some of {ranks} processes without a row",
     )
     data = Dataset.open(store if store is not None and store.is_dir() else prepare(cfg))
+    config = construct(TrainConfig, resolved(cfg["train"], len(data.train)), "train")
     torch.manual_seed(seed)
     model = make_model(cfg["model"], data.field_sizes)
     identity = {"model_name": str(cfg["model"]["name"]), "dataset": f"{data.name}/{data.digest}"}

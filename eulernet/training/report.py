@@ -17,6 +17,7 @@ from eulernet.distributed.ranks import world_size
 from eulernet.measures.metrics import entropy
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
+from eulernet.training.auto import chosen
 from eulernet.training.files import write_atomically
 from eulernet.training.history import MONITORS, Epoch, best_of, monitor_of
 
@@ -55,6 +56,7 @@ def write_report(
         "epochs": len(history),
         "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
         "test": test.plain(),
+        "auto": chosen(config["train"], len(data.train)),
         "seconds": seconds,
         "samples_per_second": len(history) * len(data.train) / seconds,
         "peak_memory_bytes": peak_memory(device),
