@@ -107,12 +107,12 @@ def run(cfg: dict[str, Any], folder: Path, overrides: list[str], tell: Tell) -> 
             return
         if (folder / LAST).exists():
             sweep(folder)
-            train({**cfg, "resume": str(folder)}, folder, [f"device={cfg['device']}"], telling(tell))
+            train({**cfg, "resume": str(folder)}, folder, [f"device={cfg['device']}"], telling(tell), reference=False)
             return
         for rest in folder.iterdir():  # of a run that was killed before its first epoch was over
             if rest.name != LOG:
                 remove(rest)
-        train(cfg, folder, [*overrides, f"device={cfg['device']}"], telling(tell))
+        train(cfg, folder, [*overrides, f"device={cfg['device']}"], telling(tell), reference=False)
 
 
 if __name__ == "__main__":

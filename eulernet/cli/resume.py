@@ -9,7 +9,7 @@ from eulernet.settings import machine_keys, read_config
 
 # What may change when a run goes on: where it runs and for how long, not what it computes.
 MAY_CHANGE = (
-    *machine_keys(), "resume", "logger", "train.max_epochs", "train.patience", "train.checkpoint_every",
+    *machine_keys(), "resume", "logger", "reference", "train.max_epochs", "train.patience", "train.checkpoint_every",
     "train.embedding", "train.keep_checkpoints", "train.rank_timeout",
 )  # fmt: skip
 
@@ -28,7 +28,9 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
     )
     try:
         saved = read_config(Path(str(folder)) / "config.yaml")
-        require(saved.keys() == cfg.keys(), f"its keys are not {', '.join(cfg)}")
+        whole = {"dataset", "model", "train"} <= saved.keys() <= cfg.keys()
+        require(whole, f"its keys are not {', '.join(cfg)}")
+        saved = {**{key: value for key, value in cfg.items() if key not in saved}, **saved}  # an older eulernet's
     except UserError as error:
         again = "give the folder of a run that was started"
         raise UserError(f"resume={folder}: no readable config.yaml there ({error}); {again}") from None

@@ -15,6 +15,7 @@ ABSENT = object()  # a key that a configuration lacks
 # Settings that do not make it another experiment.
 INCIDENTAL = (
     *machine_keys(), "seed", "resume", "train.shuffle_seed", "logger", "train.keep_checkpoints", "train.rank_timeout",
+    "reference",
 )  # fmt: skip
 YOUNGER = {"train.monitor": "auc"}  # settings that older runs lack, and what these did
 

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from eulernet.distributed import launch
+from eulernet.distributed.ranks import world_size
 from eulernet.errors import UserError, require
 from eulernet.files import short, write_atomically
+from eulernet.models.lr import LR
+from eulernet.models.reference import Reference
 from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
@@ -22,12 +25,18 @@ from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
+from eulernet.training.standing import logistic_regression
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: Logger) -> float:
-    """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC."""
+def train(
+    cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: Logger, reference: bool | None = None
+) -> float:
+    """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC.
+
+    ``reference`` says whether it ends with a comparison with logistic regression; None takes what ``cfg`` says.
+    """
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
@@ -50,14 +59,26 @@ def train(cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: L
             job.model, job.data, job.config, job.device, run,
             identity={**job.identity, "about": about}, saved=saved, loggers=also,
         )  # fmt: skip
-    report = write_report(run, job.model, job.data, history, test, device=job.device, config=cfg, **about)
+    asked = cfg.get("reference", True) if reference is None else reference
+    beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
+    report = write_report(
+        run, job.model, job.data, history, test, device=job.device, config=cfg, reference=beside, **about
+    )
     write_manifest(run)
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     clicks = job.data.valid.labels.double().mean().item()
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, clicks)):
         log.info("%s", warning)
+    if beside is not None:
+        hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"
+        log.info("%s", beside.line(report["valid"], len(job.data.train), hint))
     log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
     return report["valid"]["auc"]
+
+
+def comparable(job: Job) -> bool:
+    """Whether it says something that logistic regression did as well: no other library's model, nor itself."""
+    return not isinstance(job.model, LR | Reference)
 
 
 def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:

@@ -20,6 +20,7 @@ from eulernet.models.base import CTRModel
 from eulernet.training.auto import chosen
 from eulernet.training.files import write_atomically
 from eulernet.training.history import MONITORS, Epoch, best_of, monitor_of
+from eulernet.training.standing import Standing
 
 FAR = 0.05  # of what was learned
 
@@ -35,6 +36,7 @@ def write_report(
     config: dict[str, Any],
     overrides: Sequence[str],
     commit: str | None,
+    reference: Standing | None = None,
 ) -> dict[str, Any]:
     """Write report.json into ``run``, and return it."""
     best = best_of(history, monitor_of(config))
@@ -68,6 +70,8 @@ def write_report(
         "overrides": list(overrides),
         "config": config,
     }
+    if reference is not None:
+        report["reference"] = reference.plain()
     if "bayes" in data.meta:
         report["bayes"] = data.meta["bayes"]
         if data.meta["bayes"]["test"]["auc"] > 0.505:  # else there is nothing to learn
