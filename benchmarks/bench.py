@@ -67,6 +67,7 @@ class Loop:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
+        import eulernet.cli  # noqa: F401  # conf/ takes its resolvers
         from eulernet.settings import conf_dir
         from eulernet.training.job import set_up
         from eulernet.training.precision import compile_model

@@ -18,12 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
+from eulernet.cli import compose
 from eulernet.data import dataset
 from eulernet.data.dataset import Dataset
-from eulernet.settings import conf_dir
 from eulernet.training.job import set_up
 from eulernet.training.state import State
 
@@ -36,8 +34,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("train", args.overrides), resolve=True)
+    cfg = compose("train", args.overrides)
     job = set_up(cfg)
     size, folder = job.config.batch_size, job.data.folder
     print(f"{job.data.name}: {job.data.meta['rows']:,} rows, {job.data.bytes / 1e9:.2f} GB, batches of {size:,}")

@@ -18,11 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
+from eulernet.cli import compose
 from eulernet.data.prepare import prepare
-from eulernet.settings import conf_dir
 
 PAPER = {"embedding_size": 16, "order_list": [7], "drop_ex": 0.3, "drop_im": 0.3, "apply_norm": False,
          "reg_weight": 1e-5, "learning_rate": 1e-3, "train_batch_size": 1024, "eval_batch_size": 8192,
@@ -38,9 +35,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     overrides = ["dataset=movielens_1m", "tuned=movielens_1m/eulernet_averaged", *args.overrides]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("train", overrides), resolve=True)
-    store = prepare(cfg)
+    store = prepare(compose("train", overrides))
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         if args.epochs:

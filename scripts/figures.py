@@ -26,12 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from learned.permutation import carried
 from learned.recovery import Recovery, by_chance, learned_directions, match
 from learned.terms import Explicit, Fields
-from omegaconf import OmegaConf
 
+from eulernet.cli import compose
 from eulernet.data.dataset import Split
 from eulernet.data.sets.synthetic import hidden_logs
 from eulernet.errors import UserError, choose, require
@@ -40,7 +39,6 @@ from eulernet.runs.groups import essence
 from eulernet.runs.predictor import Predictor
 from eulernet.runs.run import Run
 from eulernet.runs.train import train
-from eulernet.settings import conf_dir
 from eulernet.training.checkpoint import load_weights
 from eulernet.training.files import write_atomically
 from eulernet.training.job import set_up
@@ -109,12 +107,11 @@ def planted(asked: dict[str, str]) -> None:
 
 def recovery(overrides: list[str], folder: Path) -> tuple[Run, dict[str, Any], Recovery, Recovery]:
     """The run in ``folder``, trained if it is not there; its bayes figures; what it recovered, and at its start."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg: Any = OmegaConf.to_container(compose("train", overrides), resolve=True)
+    cfg = compose("train", overrides)
     if not (folder / "report.json").is_file():
         require(not folder.exists(), f"{folder} holds a run that was stopped; delete it, or give another runs=")
         folder.mkdir(parents=True)
-        train(cfg, folder, overrides)
+        train(cfg, folder, overrides, reference=False)
     run = Run.open(folder)
     require(
         all(run.report["config"][key] == cfg[key] for key in ("dataset", "model", "train", "seed")),

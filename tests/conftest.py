@@ -26,6 +26,8 @@ jaxtyping.install_import_hook([f"eulernet.{module}" for module in CHECKED], "bea
 
 from trained import copy_of_run, trained  # noqa: E402, F401  # after the hook
 
+import eulernet.cli  # noqa: E402, F401  # conf/ takes its resolvers
+
 REPOSITORY = Path(__file__).parents[1]
 RAW = [Path(os.environ.get("EULERNET_RAW", "raw")), REPOSITORY / "data" / "raw", REPOSITORY.parent / "shared" / "data"]
 

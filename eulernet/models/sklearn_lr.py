@@ -1,6 +1,7 @@
 """Logistic regression by scikit-learn: L-BFGS on the one-hot rows (Pedregosa et al., JMLR 2011)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class SklearnLR(Reference):
             self.linear.bias.copy_(torch.tensor(made.intercept_[0]))
             return self.calculate_loss(x, y).item()
 
-    def one_hot(self, x: Int[Tensor, "rows C"]) -> "object":
+    def one_hot(self, x: Int[Tensor, "rows C"]) -> Any:
         """[rows, weights], a sparse matrix: 1 at an id, a number at its field's column, a bag's share at its members.
 
         A bag's share is 1 where its vectors are added, 1 / members where they are averaged.
