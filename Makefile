@@ -1,5 +1,6 @@
 # make train              set up and train on the default dataset; ARGS="dataset=... train.lr=..." passes overrides
 # make test               set up and run the tests
+# make test-slow          the tests that take minutes: torch.compile, every model's exports, the fuzzer
 # make check              linters, types, import contracts
 # make docs               set up and build the documentation into docs/_build/html
 PYTHON ?= python3
@@ -8,13 +9,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 
-.PHONY: train test check docs clean
+.PHONY: train test test-slow check docs clean
 
 train: $(VENV)/.installed
 	@$(BIN)/python -m eulernet.train $(ARGS)
 
+# Bytecode is kept even where the environment says otherwise: each process of the suite would compile all sources anew.
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --dist worksteal -m slow $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -19,7 +19,10 @@ CLIENT = "EULERNET_TESTS_CLIENT"  # the environment variable with its path
 PYTHON = os.environ.setdefault("EULERNET_TESTS_PYTHON", sys.executable)
 COMMANDS = ("campaigns.worker", "evaluate", "export", "predict", "reproduce", "train", "tune")
 FORKED = {"processes", *(f"eulernet.{name}" for name in COMMANDS)}
-PRELOADED = ("torch", "scipy.stats", "eulernet.train", "eulernet.campaigns.worker", "eulernet.predict", "eulernet.tune")
+PRELOADED = (
+    "torch", "torch.distributed.tensor.parallel", "scipy.stats", "eulernet.train", "eulernet.campaigns.worker",
+    "eulernet.predict", "eulernet.tune",
+)  # fmt: skip
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 

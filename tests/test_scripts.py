@@ -19,6 +19,7 @@ def run(script, *args, cwd):
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_bench_measures_training_evaluation_and_start(tmp_path):
     overrides = ("dataset=synthetic", "dataset.rows=2000", "train.batch_size=100", "device=cpu")
     out = run("bench.py", "--threads=1", "--runs=1", "--steps=4", "--json=bench.json", *overrides, cwd=tmp_path)

@@ -252,8 +252,11 @@ def strike(rank: int, what: signal.Signals, folder: Path, *args: str) -> None:
 
 @pytest.mark.parametrize(
     ("struck", "what"),
-    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],
-    ids=["first", "other", "frozen"],
+    [
+        pytest.param(0, signal.SIGKILL, id="first", marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGKILL, id="other"),
+        pytest.param(1, signal.SIGSTOP, id="frozen", marks=pytest.mark.slow),
+    ],
 )
 def test_the_rank_that_is_left_says_how_to_go_on(tmp_path, struck, what):
     """Also when the other one is there, but frozen: after train.rank_timeout."""

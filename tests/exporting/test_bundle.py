@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 
@@ -184,15 +185,15 @@ def test_drawn_ids_stay_in_their_fields():
     assert (np.diff(x[:, 2:] == -1, axis=1) >= 0).all()  # -1 after the last member
 
 
-def test_the_command(trained, predictor, run_command, tmp_path):
+def test_the_command(trained, predictor, run_command, tmp_path, monkeypatch, capfd):
     ended = run_command("export", f"run={trained.run}", "format=torch_export", f"output={tmp_path / 'out'}")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("eulernet on table as torch_export: logits differ by ")
-    command = [sys.executable, str(tmp_path / "out" / "example.py"), str(trained.file)]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    np.testing.assert_allclose(
-        np.array(found.stdout.split(), dtype=float), predictor.predict(trained.file), atol=1e-5, err_msg=found.stderr
-    )
+    monkeypatch.setattr(sys, "argv", ["example.py", str(trained.file)])
+    monkeypatch.syspath_prepend(tmp_path / "out")  # as for every script
+    runpy.run_path(str(tmp_path / "out" / "example.py"), run_name="__main__")
+    found = np.array(capfd.readouterr().out.split(), dtype=float)
+    np.testing.assert_allclose(found, predictor.predict(trained.file), atol=1e-5)
 
 
 @pytest.mark.parametrize(

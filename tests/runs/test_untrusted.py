@@ -203,7 +203,7 @@ def test_the_report_is_covered_by_the_manifest_and_older_manifests_still_open(co
     assert Predictor.load(copy_of_run).report is None
 
 
-@pytest.mark.parametrize("count", [2_000, 100_000])
+@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "key"),
     [("dnn", "hidden_units"), ("dcn", "cross_layers"), ("autoint", "attention_layers"), ("eulernet", "orders")],
