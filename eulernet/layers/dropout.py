@@ -32,7 +32,7 @@ def draw_masks(like: Float[Tensor, "*K"], rates: Sequence[float]) -> Float[Tenso
     """
     if not torch.compiler.is_compiling():
         return _draw_now(like, list(rates))
-    # The compiler takes operations on one input for one, this one too; two empty tensors are never one to it.
+    # torch.compile merges identical calls on the same input, so each call gets an empty tensor of its own.
     return _draw(torch.empty(like.shape, dtype=like.dtype, device=like.device), list(rates))
 
 
@@ -52,7 +52,7 @@ def _draw_now(like: Tensor, rates: list[float]) -> Tensor:
     return masks
 
 
-# The compiler cannot look into numpy: to it this is one operation, which gives something else each time.
+# torch.compile cannot trace numpy. It sees one operation, marked as random: two calls give different masks.
 _draw = torch.library.custom_op(
     "eulernet::draw_masks", _draw_now, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
 )

@@ -1,12 +1,13 @@
-"""The Euler layer at speed: the mathematics of ``EulerInteractionLayer.forward``, with gradients by hand.
+"""A faster ``EulerInteractionLayer.forward``: the same mathematics in another memory layout, with gradients by hand.
 
-Every tensor is a plane [N, D, B]: batch last. Both products of a layer are then plain matrix products on views,
-orders' [M, N] by [N, D B] and W [M D, N D] by [N D, B], a norm over D adds up contiguous rows, and nothing is
-transposed. Between the products stand three elementwise maps; each keeps little for its gradient, which is written out
-below. They are what autograd would compute for the plain layer, to 1e-10 in float64 (tests/models/test_eulernet.py).
+A plane is a tensor [N, D, B]: the batch comes last. In this layout both products of a layer are matrix products on
+views, orders' [M, N] by [N, D B] and W [M D, N D] by [N D, B]; a norm over D adds contiguous rows; nothing is copied to
+transpose it. All the rest is elementwise, in three autograd functions: ``AngleToPolar`` before the first layer,
+``ToPolar`` before each later one, ``FromPolar`` after the products of each. Their ``backward`` saves fewer tensors than
+autograd would. The gradients equal those of the plain layer to 1e-10 in float64 (tests/models/test_eulernet.py).
 
-Two dtypes: ``dtype`` is that of the products alone (bfloat16 or float16 under autocast); logarithms, angles,
-exponentials and norms keep that of the weights.
+There are two dtypes. The products have ``dtype``: bfloat16 or float16 under autocast. Logarithms, angles, exponentials
+and norms have the dtype of the weights.
 """
 
 import math
@@ -27,28 +28,28 @@ Masks = tuple[Tensor | None, ...]
 def euler_stack(
     layers: Iterable[Any], phase: Float[Tensor, "N D B"], modulus: Float[Tensor, "N 1"]
 ) -> tuple[Float[Tensor, "M D B"], Float[Tensor, "M D B"]]:
-    """The features modulus exp(i phase) through all ``layers``, each one without an ablation."""
+    """(r, p) after all ``layers``, from the features modulus exp(i phase). Each layer is without=nothing."""
     device, dtype = phase.device.type, phase.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
         first, *rest = layers
-        r, p = between(first, AngleToPolar.apply(phase, modulus.unsqueeze(2), masks(first, phase), dtype))
+        r, p = multiply(first, AngleToPolar.apply(phase, modulus.unsqueeze(2), masks(first, phase), dtype))
         for layer in rest:
-            r, p = between(layer, ToPolar.apply(r, p, masks(layer, r), dtype))
+            r, p = multiply(layer, ToPolar.apply(r, p, masks(layer, r), dtype))
     return r, p
 
 
 def masks(layer: EulerInteractionLayer, plane: Float[Tensor, "N D B"]) -> Masks:
-    """Dropout factors for log|z|, arg z, r and p."""
+    """The dropout masks of log|z|, arg z, r and p; None where nothing is dropped."""
     explicit, implicit = layer.drop_explicit.p, layer.drop_implicit.p
     rates = (explicit, explicit, implicit, implicit)
     drawn = iter(draw_masks(plane, [rate for rate in rates if rate > 0])) if layer.training else iter(())
     return tuple(next(drawn, None) if rate > 0 else None for rate in rates)
 
 
-def between(layer: EulerInteractionLayer, planes: Planes) -> Planes:
-    """The products of a layer, from (log|z|, arg z, r, p), and the way back to rectangular form."""
+def multiply(layer: EulerInteractionLayer, planes: Planes) -> Planes:
+    """The output (r, p) of a layer, from the planes (log|z|, arg z, r, p): its two products, then ``FromPolar``."""
     (n, d, batch), dtype, m = planes[1].shape, planes[1].dtype, len(layer.log_modulus_bias)
     orders, mix = layer.orders.to(dtype), layer.mix.weight.to(dtype)
     log_modulus, phase = ((orders.T @ plane.flatten(1)).view(m, *plane.shape[1:]) for plane in planes[:2])
@@ -59,7 +60,7 @@ def between(layer: EulerInteractionLayer, planes: Planes) -> Planes:
 
 
 class ToPolar(torch.autograd.Function):
-    """(r, p) -> (1/2 log(r^2 + p^2 + EPS), atan2(p, r), r, p), each times its mask. For the gradient see ``Polar``."""
+    """(r, p) -> (1/2 log(r^2 + p^2 + EPS), atan2(p, r), r, p), each times its mask. ``Polar`` explains the gradient."""
 
     @staticmethod
     def forward(ctx: Any, r: Tensor, p: Tensor, masks: Masks, dtype: torch.dtype) -> Planes:
@@ -80,19 +81,21 @@ class ToPolar(torch.autograd.Function):
 
 
 class AngleToPolar(torch.autograd.Function):
-    """The same for r = mu cos e, p = mu sin e, where no log and no atan2 of the batch is needed.
+    """What ``ToPolar`` gives for r = mu cos e, p = mu sin e, computed from the angle e and the modulus mu.
 
-    |z| is |mu|, and arg z is e, half a turn on where mu < 0, wrapped into [-pi, pi].
+    |z| is |mu|, and arg z is e (e - pi where mu < 0), wrapped into [-pi, pi]. So neither the logarithm nor atan2 has to
+    be taken for every row of the batch.
     """
 
     @staticmethod
     def forward(ctx: Any, e: Tensor, mu: Tensor, masks: Masks, dtype: torch.dtype) -> Planes:
         cos, sin = torch.cos(e), torch.sin(e)
         ctx.save_for_backward(cos, sin, mu, *masks)
-        phase = e - (mu < 0).to(e.dtype) * math.pi  # minus, as atan2 says for e = 0: a missing number, an empty bag
+        # Minus: at e = 0 (a missing number, an empty bag) p = -0 where mu < 0, and atan2(-0, r < 0) is -pi.
+        phase = e - (mu < 0).to(e.dtype) * math.pi
         phase.sub_((phase / math.tau).round_(), alpha=math.tau)
         log_modulus = 0.5 * torch.log(mu * mu + EPS)
-        if not torch.compiler.is_exporting():  # an exported graph has what follows from it as a constant
+        if not torch.compiler.is_exporting():  # there [N, 1, 1] lets the exporter fold what follows from it
             log_modulus = log_modulus.expand_as(e)
         return masked((log_modulus, phase, cos * mu, sin * mu), masks, dtype)
 
@@ -106,10 +109,10 @@ class AngleToPolar(torch.autograd.Function):
 
 
 class FromPolar(torch.autograd.Function):
-    """exp(l + b) (cos, sin)(t + b') + relu((r, p) + c), each normed over D where the layer has norms.
+    """exp(l + b) (cos, sin)(t + b') + relu((r, p) + c): two planes, each normed over D if the layer has norms.
 
-    l, t, r, p: the products of a layer [M, D, B]; b, b', c: its biases [M, D, 1]; norms: weight and bias [D, 1] of the
-    norm of the real part and of that of the imaginary part, or none.
+    l, t, r, p [M, D, B] are the products of the layer, b, b', c [M, D, 1] its biases. With norms, four tensors [D, 1]
+    follow: weight and bias of the norm of the real part, then those of the imaginary part.
     """
 
     @staticmethod
@@ -146,19 +149,22 @@ class FromPolar(torch.autograd.Function):
 
 
 def masked(planes: Planes, masks: Sequence[Tensor | None], dtype: torch.dtype) -> Planes:
-    """Each plane times its mask, where it has one; autograd undoes the ``masks`` of the forward by the same."""
+    """Each plane times its mask, where it has one. The gradient of that is the same product."""
     return tuple((plane if mask is None else plane * mask).to(dtype) for plane, mask in zip(planes, masks, strict=True))
 
 
 def normalise(x: Float[Tensor, "M D B"]) -> tuple[Float[Tensor, "M D B"], Float[Tensor, "M 1 B"]]:
-    """x over D to mean 0 and variance 1, in place; and by what its deviations were multiplied."""
+    """x with mean 0 and variance 1 over D, in place; and the factor 1 / sqrt(variance + 1e-5)."""
     x = x.sub_(x.mean(1, keepdim=True))
     scale = (x * x).mean(1, keepdim=True).add_(1e-5).rsqrt_()  # as in nn.LayerNorm
     return x.mul_(scale), scale
 
 
 def normalise_gradient(grad: Tensor, x: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of weight normalise(x) + bias: to x before it, to weight [D, 1], to bias [D, 1]."""
+    """The gradients of weight * normalise(.) + bias with respect to its input, to weight and to bias, both [D, 1].
+
+    ``x`` and ``scale`` are what ``normalise`` returned.
+    """
     to_weight, to_bias = grad * x, grad
     sums = to_weight.sum((0, 2)).unsqueeze(1), to_bias.sum((0, 2)).unsqueeze(1)
     along = to_weight.mul_(weight).mean(1, keepdim=True)
