@@ -16,7 +16,7 @@ from eulernet.data.sets import DATASETS
 from eulernet.data.sets.presplit import BENCHMARKS
 from eulernet.measures import metrics, table
 from eulernet.measures.table import MEASURES
-from eulernet.models import MODELS
+from eulernet.models import MODELS, REFERENCES
 from eulernet.models.wrappers import WRAPS
 from eulernet.settings import conf_dir
 from eulernet.training.loggers import LOGGERS
@@ -64,6 +64,18 @@ def test_a_wrapper_of_models_is_whole(name):
             f"no conf/wrap/{name}.yaml": (conf_dir() / "wrap" / f"{name}.yaml").is_file(),
             f"docs/guide/training.md does not say wrap={name}": f"`wrap={name} " in text("docs/guide/training.md"),
             f"tests/models/test_wrappers.py does not try {name}": has_word(name, "tests/models/test_wrappers.py"),
+        }
+    )
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_is_whole(name):
+    require_whole(
+        {
+            f"no conf/model/{name}.yaml": (conf_dir() / "model" / f"{name}.yaml").is_file(),
+            f"docs/guide/training.md does not name model={name}": f"model={name}" in text("docs/guide/training.md"),
+            f"tests/models/test_references.py does not try {name}": f'"{name}"'
+            in text("tests/models/test_references.py"),
         }
     )
 

@@ -29,6 +29,7 @@ class Campaign:
         self.protocol = protocol_of(cfg)
         self.rows = rows_of(cfg, conf, self.protocol)
         require(bool(self.rows), "the table has no row")
+        self.planned: dict[str, list[PlannedRun]] = {}
         self.folders = [Path(cfg["out"]), *map(Path, names(cfg["reuse"]))]
 
     def train(self) -> None:
@@ -45,10 +46,17 @@ class Campaign:
     def tuned(self, row: Row) -> list[PlannedRun]:
         """The final runs of the setting that was written down; none before that."""
         chosen = row.chosen()
-        return [] if chosen is None else row.finals(chosen["overrides"], self.cfg, self.conf)
+        return [] if chosen is None else self.finals(row, row.name, chosen["overrides"])
 
     def shipped(self, row: Row) -> list[PlannedRun]:
-        return row.finals(row.default, self.cfg, self.conf, row.name + SHIPPED) if row.chosen() else []
+        return [] if row.chosen() is None else self.finals(row, row.name + SHIPPED, row.default)
+
+    def finals(self, row: Row, name: str, overrides: Sequence[str]) -> list[PlannedRun]:
+        """Planned once: it takes a while, and what is written down stays."""
+        place = f"{row.dataset}/{name}"
+        if place not in self.planned:
+            self.planned[place] = row.finals(name, overrides, self.cfg, self.conf)
+        return self.planned[place]
 
     def train_finals(self, runs: Sequence[PlannedRun]) -> None:
         known = finished(self.folders)

@@ -49,7 +49,11 @@ class Protocol:
 def protocol_of(cfg: Mapping[str, Any]) -> Protocol:
     """The section ``search`` of the table, with ``trials=`` and ``budget=`` where they are given."""
     given = {key: cfg[key] for key in ("trials", "budget") if cfg[key] is not None}
-    return construct(Protocol, {**cfg["table"]["search"], **given}, "table.search")
+    protocol = construct(Protocol, {**cfg["table"]["search"], **given}, "table.search")
+    for seed in map(str, seeds(cfg)):
+        known = ", ".join(protocol.pairs)
+        require(seed in protocol.pairs, f"table.search.pairs has no seed {seed}; seeds= may be of {known}")
+    return protocol
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,14 @@ class Row:
         text = json.dumps(chosen, indent=2) + "\n"
         write_atomically(self.folder / SETTINGS, lambda file: file.write_text(text))
 
-    def finals(self, overrides: Sequence[str], cfg: Mapping[str, Any], conf: Conf, name: str = "") -> list[PlannedRun]:
-        """The runs of a setting that are tested: each seed with its own split."""
+    def finals(self, name: str, overrides: Sequence[str], cfg: Mapping[str, Any], conf: Conf) -> list[PlannedRun]:
+        """The runs of a setting called ``name`` that are tested: each seed with its own split."""
         pairs: dict[str, list[str]] = {str(seed): of for seed, of in cfg["table"]["search"]["pairs"].items()}
         runs = []
         for seed in seeds(cfg):
-            require(str(seed) in pairs, f"table.search.pairs has no seed {seed}; seeds= may be of {', '.join(pairs)}")
             line = latest([*self.machine, *overrides, *pairs[str(seed)]])
             (config,) = conf.compose(line, [seed])
-            runs.append(planned_run(cfg["out"], self.dataset, name or self.name, line, config))
+            runs.append(planned_run(cfg["out"], self.dataset, name, line, config))
         return runs
 
 

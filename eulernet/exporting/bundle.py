@@ -28,6 +28,7 @@ from eulernet.errors import choose, require
 from eulernet.exporting import graph
 from eulernet.features import Bag, FieldSize, Number
 from eulernet.models.base import CTRModel
+from eulernet.models.boosted_trees import BoostedTrees
 from eulernet.runs.portable import is_archive, packing
 from eulernet.runs.predictor import Predictor
 
@@ -59,6 +60,8 @@ def export(predictor: Predictor, output: Path, name: str) -> float:
     """
     form = choose(FORMATS, name, "format")
     require(not is_archive(output), f"output={output}: give a folder")
+    trees = isinstance(predictor.model, BoostedTrees)
+    require(not trees, "trees cannot be exported as a graph; eulernet.predict and eulernet.serve take such a run")
     sizes = field_sizes(predictor.preprocessor.meta)
     with packing(output) as new:
         columns = sum(getattr(size, "length", 1) for size in sizes)

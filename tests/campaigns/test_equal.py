@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import statistics
 import subprocess
@@ -10,7 +11,10 @@ import time
 from contextlib import ExitStack
 
 import pytest
+import yaml
 
+from eulernet.campaigns.rows import protocol_of
+from eulernet.errors import UserError
 from eulernet.files import locked
 from eulernet.runs.run import Run
 
@@ -19,20 +23,20 @@ datasets: [synthetic]
 seeds: 2
 first_seed: 1
 search:
-  {trials: 3, budget: null, random: 1, seed: 0, keep: 0.5, warmup: 20, top: 2, repeats: [6, 7],
+  {trials: 3, budget: null, random: 1, seed: 0, keep: 0.5, warmup: 20, top: 2, repeats: [6],
    fixed: [train.batch_size=400], pairs: {1: [], 2: [dataset.data_seed=9]}}
 common:
-  - dataset.rows=3000
+  - dataset.rows=2000
   - dataset.field_sizes=[9,9]
   - "dataset.interactions=[{{f0:1,f1:1}}]"
   - train.batch_size=500
-  - train.max_epochs=2
+  - train.max_epochs=1
 settings:
   one: [model=fm, model.embedding_dim=2]
   two: [model=fm, model.embedding_dim=2]
-  trees: [model=lightgbm, model.num_iterations=5]
+  linear: [model=lr]
 """
-FEW = ("models=[one,trees]", "device=cpu")
+FEW = ("models=[one,linear]", "device=cpu")
 
 
 def table(folder):
@@ -60,14 +64,14 @@ def campaign(in_process, tmp_path_factory):
 def test_every_row_gets_the_same(campaign):
     folder, done = campaign
     assert done.code == 0, done.err
-    for row, keys in (("one", "train.lr train.weight_decay train.ema"), ("trees", "model.num_leaves")):
+    for row, keys in (("one", "train.lr train.weight_decay train.ema"), ("linear", "train.lr")):
         trials, again = (read(folder / "out/synthetic" / row / name / "trials.csv") for name in ("search", "repeats"))
         assert len(trials) == 3
         assert {trial["seed"] for trial in trials} == {"0"}
         assert trials[0].keys() >= set(keys.split())
         assert all(0 < float(trial["core_seconds"]) < 100 for trial in trials)
         best = sorted(trials, key=lambda trial: -float(trial["valid_auc"]))[:2]
-        assert [(one["of"], one["seed"]) for one in again] == [(one["trial"], seed) for one in best for seed in "67"]
+        assert [(one["of"], one["seed"]) for one in again] == [(one["trial"], "6") for one in best]
     shipped = read(folder / "out/synthetic/one/search/trials.csv")[0]
     assert [shipped[key] for key in ("train.lr", "train.weight_decay", "train.ema")] == ["0.001", "1e-05", "0.0"]
 
@@ -85,7 +89,7 @@ def test_the_best_mean_is_chosen_and_tested_with_a_split_for_each_seed(campaign)
     means = [statistics.fmean(one["valid_auc"]) for one in chosen["repeated"]]
     first = chosen["repeated"][means.index(max(means))]
     assert [one["mean"] for one in chosen["repeated"]] == pytest.approx(means)
-    assert (first["trial"], len(first["valid_auc"])) == (chosen["trial"], 3)
+    assert (first["trial"], len(first["valid_auc"])) == (chosen["trial"], 2)
     (trial,) = [t for t in read(folder / "out/synthetic/one/search/trials.csv") if int(t["trial"]) == chosen["trial"]]
     assert first["valid_auc"][0] == float(trial["valid_auc"])
     reports = [Run.open(file.parent).report for file in folder.glob("out/synthetic/one.*/*/report.json")]
@@ -100,13 +104,13 @@ def test_the_best_mean_is_chosen_and_tested_with_a_split_for_each_seed(campaign)
 def test_a_row_is_done_before_the_next_begins(campaign):
     folder, _ = campaign
     last = max(file.stat().st_mtime_ns for file in folder.glob("out/synthetic/one.*/*/report.json"))
-    assert last < (folder / "out/synthetic/trees/search/trials/0/metrics.csv").stat().st_mtime_ns
+    assert last < (folder / "out/synthetic/linear/search/trials/0/metrics.csv").stat().st_mtime_ns
 
 
 def test_what_the_table_says_and_what_is_published(campaign):
     folder, done = campaign
     assert "toy: 2 of 2 rows, 4 of 4 final runs" in done.out
-    assert "| `trees` | 1 | " in done.out
+    assert "| `linear` | 1 | " in done.out
     assert " | 3 / 0 / 0 | " in done.out
     (line,) = [line for line in read(folder / "out/tables/toy.csv") if line["setting"] == "one"]
     aucs = [json.loads(file.read_text())["test"]["auc"] for file in folder.glob("out/synthetic/one.*/*/report.json")]
@@ -117,7 +121,7 @@ def test_what_the_table_says_and_what_is_published(campaign):
     published = {str(file.relative_to(folder / "paper")) for file in (folder / "paper").rglob("*.*")}
     of_row = {"trials.csv", "repeats.csv", "settings.json", "1/report.json", "2/metrics.csv"}
     assert published >= {f"toy/synthetic/one/{name}" for name in of_row}
-    assert published >= {"toy/synthetic/trees_shipped/1/report.json", "tables/toy.md"}
+    assert published >= {"toy/synthetic/linear_shipped/1/report.json", "tables/toy.md"}
     assert not any(str(folder) in file.read_text() for file in (folder / "paper").rglob("*.json"))
 
 
@@ -136,7 +140,7 @@ def test_killed_twice_it_ends_as_if_nothing_had_been(in_process, campaign, tmp_p
     folder, _ = campaign
     table(tmp_path)
     args = [sys.executable, "-m", "eulernet.reproduce", f"--config-dir={tmp_path}/conf", "table=toy", *FEW, "out=out"]
-    for until in ("one/search/trials/1/metrics.csv", "one/repeats/trials/2/metrics.csv"):
+    for until in ("one/search/trials/1/metrics.csv", "one/repeats/trials/1/metrics.csv"):
         process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (tmp_path / "out/synthetic" / until).exists():
             assert process.poll() is None
@@ -155,14 +159,15 @@ def test_killed_twice_it_ends_as_if_nothing_had_been(in_process, campaign, tmp_p
     assert [[line[key] for key in same] for line in ours] == [[line[key] for key in same] for line in theirs]
 
 
-def test_one_model_under_two_names_is_searched_differently_and_ends_in_one_group(in_process, campaign):
+def test_one_model_under_two_names_is_searched_differently_and_shipped_alike(in_process, campaign):
     folder, _ = campaign
     done = in_process(folder, "models=[one,two]", "device=cpu", "out=out", "missing=train", "jobs=2")
     assert done.code == 0, done.err
     one, two = (read(folder / f"out/synthetic/{name}/search/trials.csv") for name in ("one", "two"))
     assert one[0]["valid_auc"] == two[0]["valid_auc"]  # the shipped setting
     assert one[1]["train.lr"] != two[1]["train.lr"]
-    assert {line["group"] for line in read(folder / "out/tables/toy.csv")} == {"1"}
+    lines = read(folder / "out/tables/toy.csv")
+    assert lines[0]["shipped_test_auc"] == lines[1]["shipped_test_auc"]
 
 
 def test_what_another_campaign_has_at_work_is_passed_over(in_process, tmp_path, monkeypatch):
@@ -174,7 +179,7 @@ def test_what_another_campaign_has_at_work_is_passed_over(in_process, tmp_path, 
     done = in_process(tmp_path, *FEW, "trials=1", "seeds=1", "out=out")
     assert done.code == 0, done.err
     begun = [line.split(" on ")[0] for line in done.out.splitlines() if ": searching " in line]
-    assert begun == ["trees", "one"]
+    assert begun == ["linear", "one"]
 
 
 def test_a_budget_in_core_seconds_ends_the_search(in_process, tmp_path):
@@ -196,17 +201,31 @@ def test_a_row_that_fails_does_not_end_the_others(in_process, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"trials": 0}, "trials=0: give a whole number, 1 or more"),
+        ({"budget": -1}, "budget=-1.0: give core-seconds"),
+        ({"search": {"trials": None}}, "a search without an end: give trials= or budget="),
+        ({"search": {"repeats": [0, 6]}}, "table.search.repeats has 0, the seed of the search itself"),
+        ({"search": {"trails": 3}}, "unknown key table.search.trails; did you mean 'trials'?"),
+        ({"seeds": 3}, "table.search.pairs has no seed 3; seeds= may be of 1, 2"),
+    ],
+)
+def test_a_protocol_that_cannot_be_meant(changes, told):
+    content = yaml.safe_load(TABLE)
+    content["search"] |= changes.get("search", {})
+    cfg = {"table": content, "trials": None, "budget": None, "seeds": 2}
+    assert protocol_of(cfg | {"table": yaml.safe_load(TABLE)}).trials == 3
+    with pytest.raises(UserError, match=re.escape(told)):
+        protocol_of(cfg | {key: value for key, value in changes.items() if key != "search"})
+
+
+@pytest.mark.parametrize(
     ("args", "told"),
     [
         (["missing=skip", "out=new"], "toy: no row has its setting yet"),
-        (["trials=0"], "trials=0: give a whole number, 1 or more"),
-        (["budget=-1"], "budget=-1.0: give core-seconds"),
-        (["table.search.trials=null"], "a search without an end: give trials= or budget="),
-        (["table.search.repeats=[0,6]"], "table.search.repeats has 0, the seed of the search itself"),
-        (["seeds=3"], "table.search.pairs has no seed 3; seeds= may be of 1, 2"),
         (["models=[tow]"], "unknown models 'tow'; did you mean 'two'?"),
         (["table=overall", "trials=3"], "trials=3: this table searches nothing; table=equal_effort does"),
-        (["table.search.trails=3"], "unknown key 'table.search.trails'; did you mean 'table.search.trials'?"),
     ],
 )
 def test_mistakes_end_with_one_line(in_process, campaign, args, told):

@@ -175,3 +175,6 @@ def test_as_users_type_it(run_command, name):
     assert tested in ended.out
     ended = run_command("evaluate", "run=run", "split=test")
     assert ended.code == 0, ended.err
+    ended = run_command("export", "run=run", "format=torch_export", "output=graph")
+    assert (ended.code == 0) == (name == "sklearn_lr")
+    assert ended.code == 0 or "trees cannot be exported as a graph; eulernet.predict and eulernet.serve" in ended.err
