@@ -62,7 +62,7 @@ def conform(
         text_of(values) if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.Binary) else values
         for values in map(frame.get_column, columns)
     ]
-    made = []
+    made = {}
     for values, (name, dtype) in zip(without(["", *missing], there), columns.items(), strict=True):
         if dtype == pl.Unknown or (isinstance(values.dtype, pl.List) and isinstance(dtype, pl.List)):
             pass
@@ -75,7 +75,7 @@ def conform(
                 raise UserError(f"{what}: column {name} of type {values.dtype} is not text") from None
         elif values.dtype != dtype:
             values = number_of(values, dtype, where, f"{what}: column {name} of type {values.dtype}")
-        made.append(values)
+        made[name] = values
     return pl.DataFrame(made) if made else frame.select([])
 
 

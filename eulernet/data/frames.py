@@ -49,7 +49,7 @@ def frame_from(
     counts, columns = Counter(iter(there)), list(columns)
     twice = [name for name in columns if counts[name] > 1]
     require(not twice, f"column {', '.join(twice)} is there twice")
-    made = [make(name) for name in columns if name in counts]
+    made = {name: make(name) for name in columns if name in counts}
     return pl.DataFrame(made) if made else pl.DataFrame(height=rows)
 
 
