@@ -102,8 +102,10 @@ def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
         sys.exit(1)
     try:
         built, device = build(job)
-    except (UserError, OSError) as error:
-        rendezvous_store().set(f"ready {env_rank()}", str(error))
+    except Exception as error:  # whatever it is, rank 0 waits for a word
+        rendezvous_store().set(f"ready {env_rank()}", (str(error) or type(error).__name__).splitlines()[0])
+        if not isinstance(error, UserError | OSError):
+            raise
         sys.exit(1)
     rendezvous_store().set(f"ready {env_rank()}", "")
     rendezvous_store().wait(["begin"], PREPARE_TIMEOUT)

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from eulernet.data.sets.synthetic import Synthetic
+from eulernet.distributed import launch
+from eulernet.errors import UserError
 from eulernet.training.config import TrainConfig
 
 EULERNET = {
@@ -284,6 +286,22 @@ def full_disk(rank: int, folder: Path, *args: str) -> None:
     if int(os.environ["RANK"]) == rank:
         Dataset.open = full
     processes.command(folder, *args)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory\nmore"), UserError("no such device")])
+def test_rank_0_hears_of_whatever_keeps_another_from_starting(monkeypatch, error):
+    """It would wait for a day."""
+    store = torch.distributed.HashStore()
+    store.set("job", "{}")
+    monkeypatch.setattr(launch, "rendezvous_store", lambda: store)
+    monkeypatch.setenv("RANK", "1")
+
+    def build(job):
+        raise error
+
+    with pytest.raises((RuntimeError, SystemExit)):
+        launch.follow(build)
+    assert store.get("ready 1").decode() == str(error).splitlines()[0]
 
 
 def test_another_ranks_full_disk_is_one_line_of_the_first(tmp_path):
