@@ -107,7 +107,7 @@ def settings(run: Run) -> Html:
     where = {key: report.get(key) for key in ("device", "threads", "commit")}
     memory = report.get("peak_memory_bytes")
     where |= {"peak memory": None if memory is None else f"{memory / 2**20:,.0f} MiB", **report.get("versions", {})}
-    config = report["config"]
+    config = {**report["config"], "train": {**report["config"]["train"], **report.get("auto", {})}}
     groups = {
         "Data": data,
         **{key.capitalize(): flatten(config[key]) for key in ("model", "train")},

@@ -60,6 +60,7 @@ NEEDED: dict[str, Callable[[Any], bool]] = {
 OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "dataset.field_sizes": _are(_is_count), "dataset.protocol": lambda value: isinstance(value, str | None),
     "samples_per_second": _is_number, "peak_memory_bytes": lambda value: value is None or _is_count(value),
+    "auto": _is_mapping, "reference": _is_mapping,
     "versions": _is_mapping, "overrides": _is_words, "device": lambda value: isinstance(value, str),
 }  # fmt: skip
 ABSENT = object()
