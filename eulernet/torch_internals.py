@@ -18,8 +18,8 @@ from eulernet.errors import require
 
 def lerp_all(targets: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
     """target <- target + weight (end - target), in place, for all pairs at once. Falls back to one after the other."""
-    if together := getattr(torch, "_foreach_lerp_", None):
-        together(targets, ends, weight)
+    if foreach := getattr(torch, "_foreach_lerp_", None):
+        foreach(targets, ends, weight)
         return
     for target, end in zip(targets, ends, strict=True):
         target.lerp_(end, weight)
@@ -27,8 +27,8 @@ def lerp_all(targets: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -
 
 def multiply_all(targets: Sequence[Tensor], factor: Tensor) -> None:
     """target <- factor target, in place, for all at once. Falls back to one after the other."""
-    if together := getattr(torch, "_foreach_mul_", None):
-        together(targets, factor)
+    if foreach := getattr(torch, "_foreach_mul_", None):
+        foreach(targets, factor)
         return
     for target in targets:
         target.mul_(factor)

@@ -87,8 +87,8 @@ def build(
             name=recipe.name,
             protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
             fields=[
-                {**kinds.describe(coder), **field.raw.describe(), "missing": gone / sum(in_files)}
-                for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
+                {**kinds.describe(coder), **field.raw.describe(), "missing": count / sum(in_files)}
+                for coder, field, count in zip(fitted, recipe.fields, missing, strict=True)
             ],
             split=split_rows,
             source={"origin": origin, "files": sums},
@@ -122,8 +122,8 @@ def fit_and_encode(
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
             fitted = count(recipe.fields, counted.collect() if small else counted, rows)
-            gone = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
-            missing = gone.collect(engine="streaming").row(0)
+            absent = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
+            missing = absent.collect(engine="streaming").row(0)
         with timed(seconds, "encode"):
             zeros = encode(fitted, rows, new)
         split_rows = store.write_split(new, cutting.result(), rows)

@@ -86,8 +86,8 @@ def without(words: Sequence[str], columns: Sequence[pl.Series]) -> list[pl.Serie
     if not found.any():
         return list(columns)
     parts = (found[i * len(texts[0]) : (i + 1) * len(texts[0])] for i in range(len(texts)))
-    gone = {values.name: part for values, part in zip(texts, parts, strict=True)}
-    return [values.set(gone[values.name], None) if values.name in gone else values for values in columns]
+    words_in = {values.name: part for values, part in zip(texts, parts, strict=True)}
+    return [values.set(words_in[values.name], None) if values.name in words_in else values for values in columns]
 
 
 def number_of(values: pl.Series, dtype: Dtype, where: Callable[[int], str], what: str) -> pl.Series:

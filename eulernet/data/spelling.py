@@ -128,8 +128,8 @@ class Spelling:
         truth = is_truth(values).all() and not any(values.is_in(words).all() for words in WORDS)
         if not (mixed or truth):
             return counts
-        together = counts.with_columns(value=cls().respell(values))
-        return together.group_by("value").agg(pl.col("rows").sum())
+        merged = counts.with_columns(value=cls().respell(values))
+        return merged.group_by("value").agg(pl.col("rows").sum())
 
 
 def is_truth(values: pl.Series) -> pl.Series:

@@ -115,10 +115,10 @@ def summarise(
     """
     rows = meta["rows"]
     fields = {}
-    for field, gone, zero in zip(meta["fields"], missing, zeros, strict=True):
-        rare = zero if field["kind"] in ("number", "bag") else zero - gone
+    for field, absent, zero in zip(meta["fields"], missing, zeros, strict=True):
+        rare = zero if field["kind"] in ("number", "bag") else zero - absent
         ids = None if field["kind"] == "number" else field["size"] - 1
-        fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": gone / rows, "rare": int(rare) / rows}
+        fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": absent / rows, "rare": int(rare) / rows}
     splits = {
         part: {"rows": meta["rows_in"][part], "click_rate": meta["clicks"][part] / meta["rows_in"][part]}
         for part in PARTS

@@ -22,23 +22,23 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def draw_masks(like: Float[Tensor, "*K"], rates: Sequence[float]) -> Float[Tensor, "n ..."]:
+def draw_masks(x: Float[Tensor, "*K"], rates: Sequence[float]) -> Float[Tensor, "n ..."]:
     """For each rate a mask: 0 with that probability, else the factor that keeps the mean at 1.
 
-    Each has the shape of ``like``, all have its dtype and device. On a CPU torch draws a mask number by number, which
+    Each has the shape of ``x``, all have its dtype and device. On a CPU torch draws a mask number by number, which
     is a quarter of an EulerNet step. Here 16 random bits an element come from numpy's SFC64, seeded by one draw from
     torch's generator: masks follow ``torch.manual_seed`` and a restored random state as they would with nn.Dropout.
     The rates are exact to 1 / 65536.
     """
     if not torch.compiler.is_compiling():
-        return _draw_now(like, list(rates))
+        return _draw_now(x, list(rates))
     # torch.compile merges identical calls on the same input, so each call gets an empty tensor of its own.
-    return _draw(torch.empty(like.shape, dtype=like.dtype, device=like.device), list(rates))
+    return _draw(torch.empty(x.shape, dtype=x.dtype, device=x.device), list(rates))
 
 
-def _draw_now(like: Tensor, rates: list[float]) -> Tensor:
-    masks = torch.empty(len(rates), *like.shape, dtype=like.dtype, device=like.device)
-    if like.device.type != "cpu":
+def _draw_now(x: Tensor, rates: list[float]) -> Tensor:
+    masks = torch.empty(len(rates), *x.shape, dtype=x.dtype, device=x.device)
+    if x.device.type != "cpu":
         for mask, rate in zip(masks, rates, strict=True):
             mask.bernoulli_(1 - rate).div_(1 - rate)
         return masks
@@ -56,4 +56,4 @@ def _draw_now(like: Tensor, rates: list[float]) -> Tensor:
 _draw = torch.library.custom_op(
     "eulernet::draw_masks", _draw_now, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
 )
-_draw.register_fake(lambda like, rates: like.new_empty(len(rates), *like.shape))
+_draw.register_fake(lambda x, rates: x.new_empty(len(rates), *x.shape))

@@ -54,7 +54,7 @@ class EulerNet(CTRModel):
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
         self.norm_penalty = norm_penalty
-        self.fast = without == "nothing"  # False computes layer by layer, as the formulas read: the same, more slowly
+        self.fused = without == "nothing"  # if false, layer by layer as the formulas read: the same, more slowly
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
         self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field
         self.layers = nn.ModuleList(
@@ -88,7 +88,7 @@ class EulerNet(CTRModel):
             nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        if self.fast:
+        if self.fused:
             r, p = euler_stack(self.layers, self.embedding.planes(x), self.modulus)  # [M, D, B]
             return self.head((r + p).flatten(0, 1).T).squeeze(1) + self.head.bias  # the bias counts twice
         phase = self.embedding(x)

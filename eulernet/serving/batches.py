@@ -19,7 +19,7 @@ BATCH = 1 << 20  # bytes of the bodies of a batch
 
 
 @dataclass(frozen=True)
-class Job:
+class Request:
     body: bytes
     answer: "asyncio.Future[np.ndarray]"
 
@@ -37,7 +37,7 @@ class Batcher:
         self.most_rows = most_rows
         self.most_waiting = most_waiting
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.waiting: deque[Job] = deque()
+        self.waiting: deque[Request] = deque()
         self.working = False
 
     @property
@@ -51,37 +51,37 @@ class Batcher:
         """
         if self.full:
             raise Refused(503, "too many requests are waiting; try again")
-        job = Job(body, asyncio.get_running_loop().create_future())
-        self.waiting.append(job)
+        request = Request(body, asyncio.get_running_loop().create_future())
+        self.waiting.append(request)
         if not self.working:
             self.work()
-        return await job.answer
+        return await request.answer
 
     def work(self) -> None:
         """Hand the next batch to the thread, if anything waits. Who no longer waits for an answer is left out."""
-        jobs, size = list[Job](), 0
-        while self.waiting and (not jobs or size + len(self.waiting[0].body) <= BATCH):
-            job = self.waiting.popleft()
-            if not job.answer.done():
-                jobs.append(job)
-                size += len(job.body)
-        self.working = bool(jobs)
-        if jobs:
-            bodies = [job.body for job in jobs]
+        requests, size = list[Request](), 0
+        while self.waiting and (not requests or size + len(self.waiting[0].body) <= BATCH):
+            request = self.waiting.popleft()
+            if not request.answer.done():
+                requests.append(request)
+                size += len(request.body)
+        self.working = bool(requests)
+        if requests:
+            bodies = [request.body for request in requests]
             loop = asyncio.get_running_loop()
             done = loop.run_in_executor(self.thread, answer, self.predictor, bodies, self.most_rows)
-            done.add_done_callback(partial(self.deliver, jobs))
+            done.add_done_callback(partial(self.deliver, requests))
 
-    def deliver(self, jobs: Sequence[Job], done: "asyncio.Future[list[Answer]]") -> None:
+    def deliver(self, requests: Sequence[Request], done: "asyncio.Future[list[Answer]]") -> None:
         error = done.exception()
-        answers = [error] * len(jobs) if error else done.result()
-        for job, found in zip(jobs, answers, strict=True):
-            if job.answer.done():  # its client is gone
+        answers = [error] * len(requests) if error else done.result()
+        for request, found in zip(requests, answers, strict=True):
+            if request.answer.done():  # its client is gone
                 continue
             if isinstance(found, np.ndarray):
-                job.answer.set_result(found)
+                request.answer.set_result(found)
             else:
-                job.answer.set_exception(found)
+                request.answer.set_exception(found)
         self.work()
 
     def close(self) -> None:

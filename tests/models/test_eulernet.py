@@ -32,12 +32,12 @@ def make_rows(sizes=SIZES, rows=16):
     return x, torch.randint(2, (rows,)).float()
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("orders", [[4], [4, 3], [2, 5, 1]])
-def test_logits_and_gradients_equal_the_transcription(norm, orders, fast):
+def test_logits_and_gradients_equal_the_transcription(norm, orders, fused):
     model, (x, _) = make_model(norm=norm, orders=orders).double(), make_rows()
-    model.fast = fast
+    model.fused = fused
     with torch.no_grad():  # away from the special starting weights; a negative mu turns by half a circle
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -63,20 +63,20 @@ def test_dropout_acts_on_planes_as_on_the_plain_layers(monkeypatch):
             return [mask.permute(2, 0, 1).reshape(like.shape) for mask in masks] if batch_first else masks
 
         monkeypatch.setattr(f"eulernet.layers.{module}.draw_masks", draw)
-        model.fast = not batch_first
+        model.fused = not batch_first
         logits = model(x)
         found.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_fast_and_plain_layers_give_one_loss_curve(norm):
+def test_fused_and_plain_layers_give_one_loss_curve(norm):
     """100 steps of training from one start, in float32: losses equal to 1e-5."""
     sizes, curves = [50] * 7, []
     x, y = make_rows(sizes, rows=100 * 32)
-    for fast in (True, False):
+    for fused in (True, False):
         model = make_model(sizes, norm=norm, orders=[7, 7], embedding_dim=16)
-        model.fast = fast
+        model.fused = fused
         optimizer = make("adam", model, lr=1e-3, weight_decay=1e-5)
         losses = []
         for rows, labels in zip(x.split(32), y.split(32), strict=True):
