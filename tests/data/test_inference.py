@@ -113,6 +113,10 @@ def test_a_value_far_behind_the_first_rows_counts(tmp_path, monkeypatch, words, 
     assert found.digest == said.digest
     for name in ("x.npy", "y.npy"):
         assert (found.folder / name).read_bytes() == (said.folder / name).read_bytes()
+    link = next(path for path in found.folder.parent.iterdir() if path.is_symlink())
+    link.unlink()
+    link.symlink_to("removed")  # as somebody may leave it
+    assert make([file], tmp_path).folder == found.folder
     monkeypatch.setattr(inference.Judge, "look", None)
     assert make([file], tmp_path).folder == found.folder
 

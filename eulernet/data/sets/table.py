@@ -7,6 +7,7 @@ What is not said is inferred and shown: text and whole numbers become categories
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,9 +115,10 @@ class Table:
             log.info("the first %s rows are not like those after them: kinds are inferred from all", f"{len(there):,}")
             right = judge.all(form, files, int(memory * 2**30))
             store = make(self.recipe(form, there, clicks, files, right))
-            if store != misjudged.store:  # who asks again finds it at once
-                misjudged.store.unlink(missing_ok=True)
-                misjudged.store.symlink_to(store.name)
+            if store != misjudged.store:
+                with suppress(OSError):  # who asks again finds it at once, where the disk has links
+                    misjudged.store.unlink(missing_ok=True)
+                    misjudged.store.symlink_to(store.name)
             return store
 
     def form_of(self, files: Sequence[Path]) -> Format:
