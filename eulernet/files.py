@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +156,14 @@ def _is_full(error: Exception, folder: Path) -> bool:
     with suppress(OSError):
         return shutil.disk_usage(folder).free < 1 << 20
     return False
+
+
+def program(command: str) -> str:
+    """What to type for ``eulernet.<command>`` of this Python: ``eulernet train`` where the shell finds it."""
+    script = shutil.which("eulernet")
+    if script is not None and Path(script).parent == Path(sys.executable).parent:
+        return f"eulernet {command}"
+    return f"{short(Path(sys.executable))} -m eulernet.{command}"
 
 
 def short(path: Path) -> Path:

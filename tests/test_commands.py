@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 
 import eulernet
 from eulernet.training import report as run_module
+from eulernet.training import saved
+from eulernet.training.display import closing
 
 SYNTHETIC = (
     "dataset=synthetic",
@@ -63,12 +65,8 @@ def test_a_run_leaves_a_whole_folder_and_a_closing_line(run_command):
     assert report["versions"]["torch"] == torch.__version__
     assert report["parameters"] == sum(w.numel() for w in load_file(run / "model.safetensors").values())
     assert 10**7 < report["peak_memory_bytes"] < 10**11
-    closing = ended.out.strip().splitlines()[-1]
-    assert closing == (
-        f"test  auc={report['test']['auc']:.6f}  logloss={report['test']['logloss']:.6f}  (best epoch "
-        f"{report['best_epoch']}, {report['learned']['auc']:.1%} of the learnable AUC, run: {run})"
-    )
-    assert closing in (run / "train.log").read_text()
+    assert ended.out.splitlines()[-3:] == closing(report, run)
+    assert all(line in (run / "train.log").read_text() for line in closing(report, run))
     with (run / "metrics.csv").open() as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2", "3"]
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -244,7 +242,7 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
     process = run_process(*SYNTHETIC, "train.max_epochs=1", cwd=tmp_path, PYTHONPATH=str(target))
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert out.strip().splitlines()[-1].startswith("test  auc=")
+    assert out.strip().splitlines()[-3].startswith("test  auc=")
     installed = json.loads(next((tmp_path / "outputs").rglob("report.json")).read_text())
     assert installed["versions"]["eulernet"] == eulernet.__version__
     assert installed["commit"] is None
@@ -418,6 +416,26 @@ def test_a_resumed_run_keeps_its_record(run_command):
     assert report["overrides"] == [*SYNTHETIC, "train.max_epochs=1", "train.max_epochs=2"]
     assert report["config"]["resume"] is None
     assert report["config"]["train"]["max_epochs"] == 2
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so(run_command):
+    """The number is stored in the checkpoint and named by the report; a run of an older eulernet has none."""
+    began = torch.get_num_threads()
+    warning = f"began with {began} threads, now {began + 1}: the bits will differ; OMP_NUM_THREADS={began} keeps them"
+    run_command("train", *SYNTHETIC, "train.max_epochs=1", "hydra.run.dir=run")
+    assert json.loads(Path("run/report.json").read_text())["threads"] == began
+    assert warning not in run_command("train", "resume=run", "train.max_epochs=2").out
+    try:
+        torch.set_num_threads(began + 1)
+        for epochs in (3, 4):  # the second goes on as it was stopped
+            ended = run_command("train", "resume=run", f"train.max_epochs={epochs}")
+            assert (warning in ended.out) == (epochs == 3)
+            assert json.loads(Path("run/report.json").read_text())["threads"] == f"{began}, then {began + 1}"
+    finally:
+        torch.set_num_threads(began)
+    about = {"overrides": [], "commit": None}  # as an older eulernet wrote it
+    assert saved.CHECKS["about"](about)
+    assert not saved.CHECKS["about"]({**about, "threads": [1]})
 
 
 def test_a_refused_run_removes_only_what_it_made(run_command, tmp_path):

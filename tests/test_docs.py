@@ -8,10 +8,12 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from eulernet.training.display import HEADER
+
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
 DOCUMENTS += sorted(file for file in (REPOSITORY / "docs").rglob("*.md") if "_build" not in file.parts)
 BLOCK = re.compile(r"<!-- (checked|runnable) -->\n```\w*\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"python -m eulernet\.(\w+) (.*)")
+COMMAND = re.compile(r"(?:python -m eulernet\.|eulernet )(\w+) (.*)")
 
 
 def blocks(kind):
@@ -36,6 +38,17 @@ def test_commands_in_the_documents_take_these_settings(block):
             given = [word for word in shlex.split(arguments, comments=True) if "=" in word or word.startswith("~")]
             assert (REPOSITORY / "eulernet" / f"{name}.py").is_file(), name
             compose(name, [first_value(override) for override in given])
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide/quickstart.md"])
+def test_the_output_in_the_documents_is_what_a_run_prints(document):
+    shown = next(block for block in re.findall(r"```text\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL))
+    head, _, *epochs, _valid, test, run, then = shown.splitlines()
+    assert head == HEADER
+    assert [len(line) for line in epochs] == [len(HEADER)] * len(epochs)
+    assert re.fullmatch(r"test  auc=0\.\d{6}  logloss=0\.\d{6}  \(best epoch \d+ of \d+\)", test)
+    assert run.startswith("run   outputs/")
+    assert then.startswith("next  ")
 
 
 def first_value(override):

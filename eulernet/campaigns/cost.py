@@ -9,6 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from eulernet.bars import bar
 from eulernet.campaigns.formats import escape
 from eulernet.data.dataset import Dataset, Split
 from eulernet.models import make_model
@@ -17,7 +18,7 @@ from eulernet.runs.groups import Setting
 from eulernet.training.auto import resolved
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
-from eulernet.training.loop import progress, score, train_epoch
+from eulernet.training.loop import score, train_epoch
 from eulernet.training.state import State
 
 ROUNDS, STEPS = 5, 8
@@ -81,11 +82,11 @@ def costs(settings: Sequence[Setting], data: Dataset, device: str) -> list[dict[
     each setting with its own batch sizes and optimizer. A round before them does not count.
     """
     measured = [Measured(setting, data, pick_device(device)) for setting in settings]
-    with progress((ROUNDS + 1) * len(measured), "measuring") as bar:
+    with bar("measuring", " rounds", (ROUNDS + 1) * len(measured)) as shown:
         for _ in range(ROUNDS + 1):
             for each in measured:
                 each.take_turn()
-                bar.update(1)
+                shown.update(1)
     return [each.line() for each in measured]
 
 

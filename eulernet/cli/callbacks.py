@@ -68,4 +68,6 @@ class SweepTable(Callback):
             more = (f"test_{one.name}" for one in MEASURES if one.name not in ("auc", "logloss"))
             hidden = {"run", *overrides, *more}
             shown = table[["run", *swept, *(name for name in table if name not in hidden)]]
-            print(f"\n{shown.to_string(index=False, float_format='{:.6f}'.format)}\n\n{folder / 'results.csv'}")
+            form = {"seconds": "{:.1f}".format}
+            text = shown.to_string(index=False, float_format="{:.6f}".format, formatters=form)
+            print(f"\n{text}\n\n{folder / 'results.csv'}")

@@ -1,8 +1,6 @@
 """What --help shows: every setting of a command, its value, and the comment that stands beside it in ``conf``."""
 
-import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from omegaconf import OmegaConf
 
 from eulernet.cli.comments import comments_of, read_comments
 from eulernet.cli.keys import GROUPS, config_folders, group_files, searching_conf
+from eulernet.cli.screen import colours
 from eulernet.settings import conf_dir
 
 COLUMN, WIDEST, LONG = 32, 110, 64  # where comments begin, where lines end at the latest; characters of a value
@@ -126,8 +125,7 @@ def wrapped(text: str, width: int, *, hanging: bool = False) -> list[str]:
 
 
 def heading(text: str) -> str:
-    bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return f"\033[1m{text}\033[0m" if bold else text
+    return f"\033[1m{text}\033[0m" if colours() else text
 
 
 def shown(value: Any) -> str:

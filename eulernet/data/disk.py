@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from eulernet.bars import bar
 from eulernet.errors import require
 from eulernet.files import locked, replacing, write_atomically
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LARGE = 1 << 26  # bytes of raw files whose checksums are worth remembering
 
@@ -53,10 +55,8 @@ def checksums(files: Sequence[Path], data_dir: Path, kind: str = "sha256") -> di
 
 
 def progress(what: str, unit: str, total: int | None = None) -> "tqdm[Any]":
-    """A bar with a rate and the time left, on a terminal, for what takes longer than two seconds."""
-    return tqdm(
-        total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=2, disable=None, dynamic_ncols=True
-    )
+    """A bar for what takes longer than two seconds."""
+    return bar(what, unit, total, delay=2)
 
 
 @contextmanager

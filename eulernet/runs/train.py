@@ -19,6 +19,7 @@ from eulernet.runs.manifest import write_manifest
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
 from eulernet.training.checkpoint import load_last
+from eulernet.training.display import closing
 from eulernet.training.history import monitor_of
 from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
@@ -39,15 +40,16 @@ def train(
     """
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     # Asked now: the checkout may move on while the run goes.
-    about: dict[str, Any] = {"overrides": overrides, "commit": commit()}
+    about: dict[str, Any] = {"overrides": overrides, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
     job = set_up(cfg)
     saved = None
     if resume is not None:
         saved = load_last(run, **job.identity)
-        began = saved.get("about", about)
-        if began["commit"] != about["commit"]:
-            about["commit"] = f"{began['commit']}, then {about['commit']}"
+        began = {**about, **(saved.get("about") or {})}  # an older eulernet did not note all of it
+        if job.device.type == "cpu":
+            warn_of_threads(began["threads"], about["threads"])
+        about |= {key: then(began[key], about[key]) for key in ("commit", "threads")}
         about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
     else:
         job.data.copy_preprocessor(run / "preprocessor")
@@ -65,20 +67,33 @@ def train(
         run, job.model, job.data, history, test, device=job.device, config=cfg, reference=beside, **about
     )
     write_manifest(run)
-    found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
     clicks = job.data.valid.labels.double().mean().item()
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, clicks)):
         log.info("%s", warning)
     if beside is not None:
         hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"
         log.info("%s", beside.line(report["valid"], len(job.data.train), hint))
-    log.info("test  %s  (best epoch %d%s, run: %s)", test, report["best_epoch"], found, run)
+    for line in closing(report, run):
+        log.info("%s", line)
     return report["valid"]["auc"]
 
 
 def comparable(job: Job) -> bool:
     """Whether it says something that logistic regression did as well: no other library's model, nor itself."""
     return not isinstance(job.model, LR | Reference)
+
+
+def then(began: Any, now: Any) -> Any:
+    """Both, where a run goes on in other circumstances than those it was stopped in."""
+    return began if str(began).rpartition(", then ")[2] == str(now) else f"{began}, then {now}"
+
+
+def warn_of_threads(began: int | str, now: int) -> None:
+    """Sums are added in another order by another number of threads."""
+    last = str(began).rpartition(", then ")[2]
+    if last != str(now):
+        keep = f"OMP_NUM_THREADS={last} keeps them"
+        log.warning("began with %s threads, now %d: the bits will differ; %s", last, now, keep)
 
 
 def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:

@@ -3,8 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
+from eulernet.bars import bar
 from eulernet.data.dataset import Dataset, Split
 from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
 from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
@@ -24,6 +23,7 @@ from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
 from eulernet.training.config import TrainConfig
+from eulernet.training.display import EpochTable
 from eulernet.training.history import MONITORS, Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
 from eulernet.training.precision import compile_model, products_in
@@ -74,7 +74,7 @@ def fit(
     if config.compile:
         for one in {state.model, state.scored}:
             compile_model(one, device)
-    history = state.history
+    history, table = state.history, EpochTable(config, len(state.history))
 
     def best_epoch() -> int:
         return best_of(history, config.monitor).epoch
@@ -99,10 +99,7 @@ def fit(
         save(best=state.scored if best else None)
         for log_epochs in loggers:
             log_epochs(history, run)
-        log.info(
-            "epoch %3d  train %.5f  valid %s%s  lr %.3g  %.1f s, %s samples/s",
-            number, loss, valid, " *" if best else "  ", lr, history[-1].seconds, f"{rate:,.0f}",
-        )  # fmt: skip
+        table.show(history)
 
     load_weights(model, run)
     return history, evaluate(model, data.test, config, "test")
@@ -138,8 +135,8 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     losses = state.losses_for(steps)  # read rarely: reading waits for the device
     start = time.perf_counter() - state.seconds
     model.train()
-    with progress(len(split), f"epoch {epoch}") as bar:
-        bar.update(min(state.step * config.batch_size, len(split)))
+    with bar(f"epoch {epoch}", " rows", len(split), shown=rank() == 0) as shown:
+        shown.update(min(state.step * config.batch_size, len(split)))
         for x, y in batches:
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
@@ -157,7 +154,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
                 state.average.update()
             losses[state.step] = loss.detach() * rows
             state.step += 1
-            bar.update(rows)
+            shown.update(rows)
             if state.step % CHECK_EVERY == 0:
                 check_finite(all_reduce(losses), epoch)
             if config.checkpoint_every and state.step % config.checkpoint_every == 0 and state.step < steps:
@@ -212,7 +209,7 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
     device = next(model.parameters()).device
     scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world_size()
     set_rows_per_rank(model, math.ceil(min(whole, len(split)) / world_size()))
-    with progress(len(split), what) as bar, products_in(precision, device):
+    with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
         for x, _ in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
             with uncompiled(len(x) < batch_size):
@@ -220,15 +217,5 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
                     : len(x)
                 ]
             done += rows
-            bar.update(rows)
+            shown.update(rows)
     return all_reduce(scores)
-
-
-@contextmanager
-def progress(rows: int, what: str) -> "Iterator[tqdm[Any]]":
-    """A bar over rows with their rate, on a terminal only, gone when done."""
-    off = True if rank() > 0 else None  # None is off but on a terminal
-    with tqdm(
-        total=rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=off, dynamic_ncols=True
-    ) as bar:
-        yield bar

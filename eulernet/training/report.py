@@ -36,6 +36,7 @@ def write_report(
     config: dict[str, Any],
     overrides: Sequence[str],
     commit: str | None,
+    threads: int | str,
     reference: Standing | None = None,
 ) -> dict[str, Any]:
     """Write report.json into ``run``, and return it."""
@@ -64,7 +65,7 @@ def write_report(
         "peak_memory_bytes": peak_memory(device),
         "device": str(device),
         "processes": world_size(),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "versions": versions(),
         "commit": commit,
         "overrides": list(overrides),

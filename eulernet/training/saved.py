@@ -39,7 +39,8 @@ def _is_about(value: Any) -> bool:
     if value is None:
         return True
     words = [*value["overrides"], value["commit"] or ""]
-    return isinstance(value["overrides"], list) and all(isinstance(word, str) for word in words)
+    whole = isinstance(value["overrides"], list) and isinstance(value.get("threads", 1), int | str)
+    return whole and all(isinstance(word, str) for word in words)
 
 
 CHECKS: dict[str, Callable[[Any], bool]] = {

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
@@ -101,9 +100,7 @@ class Synthetic:
         x = np.lib.format.open_memmap(new / "x.npy", "w+", np.int32, (self.rows, len(self.names)))
         y = np.lib.format.open_memmap(new / "y.npy", "w+", np.uint8, (self.rows,))
         starts = range(0, self.rows, CHUNK)
-        bar = tqdm(
-            total=self.rows, desc="drawing rows", unit="row", unit_scale=True, leave=False, delay=2, disable=None
-        )
+        bar = disk.progress("drawing rows", "row", self.rows)
         seeds = np.random.SeedSequence(self.data_seed).spawn(1 + len(starts))[1:]
         for start, seed in zip(starts, seeds, strict=True):
             draw = np.random.default_rng(seed)

@@ -1,0 +1,20 @@
+"""Progress bars: on a terminal and in a notebook, nowhere else, and gone when done."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def bar(what: str, unit: str, total: int | None = None, *, delay: float = 0, shown: bool = True) -> "tqdm[Any]":
+    """A bar with a rate and the time left, which appears after ``delay`` seconds.
+
+    >>> with bar("epoch 1", "row", total=1000) as shown: shown.update(1000)
+    """
+    from tqdm.auto import tqdm  # a notebook's own where there is one
+
+    off = not shown or (None if "ipykernel" not in sys.modules else False)  # None is off but on a terminal
+    return tqdm(
+        total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=delay, disable=off, dynamic_ncols=True
+    )
