@@ -14,10 +14,11 @@ import polars as pl
 
 from eulernet.data import raw
 from eulernet.data.columns import conform
-from eulernet.data.lines import Dtype, Format
+from eulernet.data.lines import Dtype, Format, first_failure
 from eulernet.data.raw import Piece
 from eulernet.data.threads import in_order
 from eulernet.data.values import LARGEST
+from eulernet.errors import UserError, require
 
 # What the values of a column show. 3 is whole; 3.0, and any number of a column of floats, is a float.
 WHOLE, FLOAT, FRACTION, TEXT, LONG = "whole", "float", "fraction", "text", "long"
@@ -26,7 +27,7 @@ DIGITS = 16  # a number with so many, or from 2^53, is an id or a hash: a float 
 
 
 class Misjudged(Exception):
-    """The rows of a file show another kind than its first rows did. ``store`` is what they would have become."""
+    """A row shows another kind than the first rows did: which one. ``store`` is what these would have become."""
 
     store: Path
 
@@ -74,15 +75,17 @@ def long(numbers: pl.Series) -> Evidence:
 
 @dataclass(frozen=True)
 class Judge:
-    """Watches inferred columns: ``guess`` is the kind of each by the first rows, ``seen`` what it showed so far."""
+    """Watches inferred columns: ``guess`` is the kind of each by what it showed ``first``, ``seen`` all so far."""
 
     guess: Mapping[str, str]
+    first: Mapping[str, frozenset[str]]
     seen: Mapping[str, Evidence]
 
     @classmethod
-    def of(cls, first: pl.DataFrame, inferred: Sequence[str]) -> "Judge":
-        seen = {name: evidence_of(first[name], set()) for name in inferred}
-        return cls({name: kind_of(shown) for name, shown in seen.items()}, seen)
+    def of(cls, rows: pl.DataFrame, inferred: Sequence[str]) -> "Judge":
+        seen = {name: evidence_of(rows[name], set()) for name in inferred}
+        first = {name: frozenset(shown) for name, shown in seen.items()}
+        return cls({name: kind_of(shown) for name, shown in seen.items()}, first, seen)
 
     def pieces(self, form: Format, files: Sequence[Path], memory: int) -> Iterator[Piece]:
         """The rows of ``files`` in the ``form`` of a recipe. As a piece is parsed, Misjudged where a guess is wrong."""
@@ -92,13 +95,26 @@ class Judge:
 
     def compare(self, piece: Piece, wanted: Mapping[str, Dtype], file: str) -> pl.DataFrame:
         frame = self.look(piece)
-        if any(kind_of(self.seen[name]) != guess for name, guess in self.guess.items()):
-            raise Misjudged
+        for name, guess in self.guess.items():
+            if kind_of(self.seen[name]) != guess and (row := self.first_unlike(frame[name])) is not None:
+                raise Misjudged(f"{piece.where(row)}: {name} is {str(frame[name][row])[:50]!r}")
         others = {name: wanted[name] for name in self.guess if frame[name].dtype != wanted[name]}
         texts = [name for name in others if frame[name].dtype == pl.String]
         stripped = frame.with_columns(pl.col(texts).str.strip_chars()) if texts else frame
         typed = conform(stripped, others, (), piece.where, file)
         return frame.with_columns(typed.get_columns()) if others else frame
+
+    def first_unlike(self, values: pl.Series) -> int | None:
+        """The first of ``values`` that is unlike what the first rows of its column had, if one is."""
+
+        def compare(start: int, stop: int) -> None:
+            require(evidence_of(values[start:stop], set()) <= self.first[values.name], "")
+
+        try:
+            compare(0, len(values))
+        except UserError:
+            return first_failure(len(values), compare)
+        return None
 
     def look(self, piece: Piece) -> pl.DataFrame:
         frame = piece.frame()

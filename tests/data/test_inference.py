@@ -101,12 +101,16 @@ def test_the_order_of_parquet_parts_does_not_matter(names, count, tmp_path_facto
 
 
 @pytest.mark.parametrize(("words", "odd", "kind"), [(["3", "4"], "2.5", "number"), (["1.5", "2"], "x", "category")])
-def test_a_value_far_behind_the_first_rows_counts(tmp_path, monkeypatch, words, odd, kind):
+def test_a_value_far_behind_the_first_rows_counts(tmp_path, monkeypatch, caplog, words, odd, kind):
     """The store is that of the kind said outright; it is found again without a look at all rows."""
     file, rows = tmp_path / "log.csv", 200_001
     column = pl.Series("k", words * (rows // 2) + [odd])
     pl.DataFrame({"click": np.arange(rows) % 2, "k": column, "v": ["a", *"b" * (rows - 1)]}).write_csv(file)
     found = make([file], tmp_path)
+    shown = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert shown == [
+        f"{file}, line {rows + 1}: k is {odd!r}, unlike the first 10,000 rows: kinds are inferred from all"
+    ]
     said = make([file], tmp_path / "said", fields={"k": kind})
     assert found.meta["fields"][0]["kind"] == kind
     assert {**found.meta, "folder": 0} == {**said.meta, "folder": 0}

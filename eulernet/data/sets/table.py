@@ -112,7 +112,7 @@ class Table:
         try:
             return make(replace(recipe, scan=partial(judge.pieces, recipe.form)))
         except Misjudged as misjudged:
-            log.info("the first %s rows are not like those after them: kinds are inferred from all", f"{len(there):,}")
+            log.warning("%s, unlike the first %s rows: kinds are inferred from all", misjudged, f"{len(there):,}")
             right = judge.all(form, files, int(memory * 2**30))
             store = make(self.recipe(form, there, clicks, files, right))
             if store != misjudged.store:
