@@ -59,7 +59,7 @@ def test_a_run_ends_by_saying_where_it_stands(run_command, more, there):
     settings = [one for one in SMALL if "embedding_dim" not in one or "model=lr" not in more]
     ended = run_command("train", *settings, *more, "hydra.run.dir=run")
     assert ended.code == 0, ended.err
-    assert ("logistic regression auc=" in ended.out.splitlines()[-2]) == there
+    assert ("logistic regression auc=" in "\n".join(ended.out.splitlines()[-6:])) == there
     report = json.loads(Path("run/report.json").read_text())
     assert (report.get("reference", {}).get("model") == "lr") == there
 
