@@ -15,6 +15,7 @@ def main(given: dict[str, Any]) -> None:
         whole = type(given[key]) is int and given[key] >= least
         require(whole, f"{key}={given[key]}: should be a whole number from {least}")
     from eulernet.data.splits import PARTS
+    from eulernet.runs.calibrate import calibrate
     from eulernet.runs.evaluate import evaluate, of_files, of_split
     from eulernet.runs.portable import is_archive
     from eulernet.runs.predictor import Predictor
@@ -25,6 +26,8 @@ def main(given: dict[str, Any]) -> None:
     packed = path.is_file() and is_archive(path)
     require(not packed, f"run={path}: what is found is written into the folder of the run; unpack it first")
     run, group = Run(path), None if given["group"] is None else str(given["group"])
+    if given["calibrate"] is not None:
+        print(calibrate(run, str(given["calibrate"]), given["data_dir"], device, given["batch_size"]))
     if given["input"] is None:
         what = str(given["split"])
         require_known(what, PARTS, f"unknown split {what!r}")

@@ -27,6 +27,7 @@ from eulernet.data.spelling import respelled, written
 from eulernet.errors import choose, require
 from eulernet.exporting import graph
 from eulernet.features import Bag, FieldSize, Number
+from eulernet.measures.calibration import calibrated, plain
 from eulernet.models.base import CTRModel
 from eulernet.models.boosted_trees import BoostedTrees
 from eulernet.runs.portable import is_archive, packing
@@ -118,7 +119,7 @@ def describe(predictor: Predictor, form: GraphFormat) -> dict[str, Any]:
         "dataset": {key: prepare.meta[key] for key in ("name", "protocol")},
         "raw": {key: value for key, value in prepare.meta["raw"].items() if key != "label"},
         "fields": fields_of(prepare),
-    }
+    } | ({} if predictor.calibration is None else {"calibration": plain(predictor.calibration)})
 
 
 def fields_of(prepare: Preprocessor) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def vocabularies_of(prepare: Preprocessor) -> dict[str, list[Any]]:
 def encoder() -> str:
     """encode.py: what stands beside this file, and the plain twins of the spelling and of each kind."""
     twins = [kind.twin for kind in kinds.KINDS.values()]
-    functions: dict[Callable[..., Any], None] = dict.fromkeys([written, respelled, id_of, *twins])
+    functions: dict[Callable[..., Any], None] = dict.fromkeys([written, respelled, id_of, calibrated, *twins])
     sources = [inspect.getsource(function) for function in functions]
     table = ", ".join(f'"{name}": {kind.twin.__name__}' for name, kind in kinds.KINDS.items())
     return "\n\n".join([(HERE / "encode.py").read_text("utf-8"), *sources]) + f"\n\nKINDS = {{{table}}}\n"

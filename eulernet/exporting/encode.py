@@ -52,6 +52,13 @@ def named(header):
     return [cell.strip() or f"(unnamed {i})" for i, cell in enumerate(header)]
 
 
+def probabilities(logits):
+    """Of the graph's logits: float32, or float64 where the run was calibrated."""
+    if "calibration" in ABOUT:
+        logits = calibrated(logits, ABOUT["calibration"])
+    return 1 / (1 + np.exp(-logits))
+
+
 def encode(rows):
     """int32 [rows, C] of dictionaries {column: value}; a column that is left out is missing, if it may be."""
     x = [[number for field in FIELDS for number in columns_of(field, row)] for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encode import encode, read
+from encode import encode, probabilities, read
 
 HERE, THREADS = Path(__file__).parent, os.cpu_count() or 1
 MODEL = torch.export.load(HERE / "model.pt2").module()
@@ -23,7 +23,7 @@ def score(rows):
         return np.empty(0, np.float32)
     parts = np.array_split(encode(rows), min(THREADS, len(rows) // 256 + 1))
     with ThreadPoolExecutor(THREADS) as pool:
-        return 1 / (1 + np.exp(-np.concatenate(list(pool.map(logits, parts)))))
+        return probabilities(np.concatenate(list(pool.map(logits, parts))))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from eulernet.data import disk
 from eulernet.data.find import find
 from eulernet.data.output import writer
 from eulernet.errors import require, require_known
+from eulernet.measures.calibration import before_and_after, calibrated
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.metrics import sigmoid
 from eulernet.measures.table import MEASURES
+from eulernet.runs.calibrate import before_and_after_lines, read_calibration
 from eulernet.runs.manifest import check_manifest
 from eulernet.runs.predictor import Predictor
 from eulernet.runs.reading import EVALUATION
@@ -26,12 +28,17 @@ from eulernet.training.files import write_atomically
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows to measure: labels, logits, groups [rows], and which row of the store or of the input each is."""
+    """Rows to measure: labels, logits, groups [rows], and which row of the store or of the input each is.
+
+    The logits are those that ``predict`` uses: calibrated, where the run is.
+    """
 
     labels: np.ndarray
     logits: np.ndarray
     groups: np.ndarray | None
     rows: np.ndarray
+    calibrated: str | None = None  # the method, of a run that was calibrated
+    raw: np.ndarray | None = None  # its logits before that, where they are known
 
 
 def evaluate(
@@ -47,10 +54,14 @@ def evaluate(
     with disk.progress("bootstrap", " resamples", resamples) as bar:
         found = evaluation(rows.labels, rows.logits, rows.groups, resamples=resamples, seed=seed, after=bar.update)
     file = run.folder / EVALUATION
-    text = json.dumps({**run.evaluations, what: {"group": group, **found}}, indent=2) + "\n"
+    how = {} if rows.calibrated is None else {"calibrated": rows.calibrated}
+    text = json.dumps({**run.evaluations, what: {"group": group, **how, **found}}, indent=2) + "\n"
     write_atomically(file, lambda new: new.write_text(text))
     line = f"{what}  {measures_line(found['metrics'])}  ({found['rows']:,} rows, {file})"
-    return f"{calibration_lines(found['calibration'])}\n{line}"
+    lines = [calibration_lines(found["calibration"])]
+    if rows.raw is not None:
+        lines += before_and_after_lines(before_and_after(rows.labels, rows.raw, rows.logits), what)
+    return "\n".join([*lines, line])
 
 
 def of_split(
@@ -63,7 +74,11 @@ def of_split(
     if group is not None:
         require_known(group, scores.data.fields, f"group={group}: no such field")
         groups = scores.column(group)[:, 0]
-    return Labelled(scores.labels, scores.logits, groups, scores.rows)
+    calibrator = read_calibration(run.folder)
+    if calibrator is None:
+        return Labelled(scores.labels, scores.logits, groups, scores.rows)
+    logits = calibrated(scores.logits, calibrator)
+    return Labelled(scores.labels, logits, groups, scores.rows, calibrator["method"], scores.logits)
 
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Labelled:
@@ -85,7 +100,8 @@ def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, bat
     if group is not None:
         words = pl.concat(groups)[group].replace(["", *predictor.preprocessor.form.missing], None)
         groups_of = words.rank("dense").fill_null(0).to_numpy()
-    return Labelled(np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows))
+    method = None if predictor.calibration is None else predictor.calibration["method"]
+    return Labelled(np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows), method)
 
 
 def calibration_lines(calibration: Sequence[dict[str, Any]]) -> str:

@@ -11,21 +11,21 @@ from eulernet.runs.parts import FILES, check_file, vocabularies
 from eulernet.runs.reading import REPORT, read_json
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST, CALIBRATION = "manifest.json", "calibration.json"
 
 
 def write_manifest(folder: Path) -> None:
-    """List what is in ``folder``: configuration, weights, preprocessor with its vocabularies, and report."""
+    """List what is in ``folder``: configuration, weights, preprocessor with its vocabularies, calibration, report."""
     sums = {name: checksum(folder / name) for name in parts(folder)}
     manifest = {"format": FORMAT, "eulernet": eulernet.__version__, "sha256": sums}
     text = json.dumps(manifest, indent=2) + "\n"
     write_atomically(folder / MANIFEST, lambda file: file.write_text(text))
 
 
-def check_manifest(folder: Path) -> None:
+def check_manifest(folder: Path, leave_out: str | None = None) -> None:
     """UserError unless every part of the predictor in ``folder`` is what it was when the run ended.
 
-    An older eulernet did not list report.json: it is then not checked.
+    An older eulernet did not list report.json: it is then not checked. Nor is ``leave_out``, which is to be replaced.
     """
     file = check_file(folder, MANIFEST)
     require(folder.is_dir(), f"{folder}: no such folder; give the folder of a finished run")
@@ -41,7 +41,7 @@ def check_manifest(folder: Path) -> None:
     fits = isinstance(sums, dict) and len(sums) <= FILES
     require(fits, f"{file} is damaged: it should list at most {FILES:,} files")
     there = [name for name in parts(folder) if name != REPORT or name in sums]
-    for name in sorted(set(sums) | set(there)):
+    for name in sorted((set(sums) | set(there)) - {leave_out}):
         require(name in there, f"{folder}: {name[:200]!r} is missing; copy the whole folder again")
         same = name in sums and checksum(folder / name) == sums[name]
         require(same, f"{folder}: {name} has changed since the run ended (its checksum differs); get the folder again")
@@ -49,5 +49,5 @@ def check_manifest(folder: Path) -> None:
 
 def parts(folder: Path) -> list[str]:
     """The files of ``folder`` that a prediction depends on, and its report."""
-    names = ["config.json", "config.yaml", "model.safetensors", REPORT, "preprocessor/meta.json"]
+    names = ["config.json", "config.yaml", "model.safetensors", CALIBRATION, REPORT, "preprocessor/meta.json"]
     return [name for name in names if check_file(folder, name).exists()] + vocabularies(folder)

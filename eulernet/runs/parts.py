@@ -9,14 +9,15 @@ from eulernet.errors import UserError, require
 from eulernet.features import Bag, FieldSize
 
 PARTS = re.compile(
-    r"manifest\.json|config\.(json|yaml)|model\.safetensors|report\.json|evaluation\.json|README\.md"
+    r"manifest\.json|config\.(json|yaml)|model\.safetensors|report\.json|evaluation\.json|calibration\.json|README\.md"
     r"|preprocessor/meta\.json|preprocessor/vocab/[^/]+\.parquet"
 )
 COLUMNS = 100_000  # of the ids of a row
 FILES = 20_000  # in all: a field has a vocabulary
 # Bytes of a file that is read into memory whole, in MiB. Weights and vocabularies may have any size.
 LARGEST = {
-    "manifest.json": 16, "report.json": 16, "evaluation.json": 16, "README.md": 1, "config.json": 1, "config.yaml": 1,
+    "manifest.json": 16, "report.json": 16, "evaluation.json": 16, "calibration.json": 64,
+    "README.md": 1, "config.json": 1, "config.yaml": 1,
     "metrics.csv": 16, "preprocessor/meta.json": 64,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ manifest.json      the version of this form, and the checksums of the files that
 config.json        the model, its hyperparameters and how it was trained
 model.safetensors  the best weights
 preprocessor/      meta.json and vocab/: what turns raw rows into ids
+calibration.json   the calibrator of a run that was calibrated
 report.json        what training and evaluation found
 README.md          the model card
 """

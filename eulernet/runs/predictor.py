@@ -18,10 +18,12 @@ from eulernet.data.lines import KEPT
 from eulernet.data.preprocessor import Preprocessor, row_number
 from eulernet.data.raw import Piece
 from eulernet.data.threads import in_order
+from eulernet.measures.calibration import calibrated, plain
 from eulernet.measures.metrics import sigmoid
 from eulernet.models.base import CTRModel
+from eulernet.runs.calibrate import read_calibration
 from eulernet.runs.card import card
-from eulernet.runs.manifest import check_manifest, write_manifest
+from eulernet.runs.manifest import CALIBRATION, check_manifest, write_manifest
 from eulernet.runs.portable import packing, unpacked
 from eulernet.runs.reading import REPORT, check_report, read_json
 from eulernet.runs.run import Run
@@ -43,6 +45,7 @@ class Predictor:
     preprocessor: Preprocessor
     config: Mapping[str, Any]
     report: Mapping[str, Any] | None = None  # what training and evaluation found
+    calibration: Mapping[str, Any] | None = None  # the calibrator that logits go through, where the run has one
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Predictor":
@@ -60,7 +63,7 @@ class Predictor:
                 report = check_report(read_json(folder / REPORT), folder / REPORT, packed=True)
                 if run.evaluations:
                     report["evaluation"] = run.evaluations
-            return cls(model, run.preprocessor, run.config, report)
+            return cls(model, run.preprocessor, run.config, report, read_calibration(folder))
 
     def push(self, path: str | Path) -> None:
         """Write the portable form to ``path``, a new folder or an archive (.tar, .tar.gz): see ``portable``.
@@ -73,6 +76,8 @@ class Predictor:
             self.preprocessor.write(folder / "preprocessor")
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
+            if self.calibration is not None:
+                (folder / CALIBRATION).write_text(json.dumps(plain(self.calibration), indent=1) + "\n")
             if self.report is not None:
                 report = {key: value for key, value in self.report.items() if key not in ("config", "overrides")}
                 (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
@@ -101,7 +106,7 @@ class Predictor:
         return sigmoid(self.logits(rows))
 
     def logits(self, rows: "Rows | str | Path") -> np.ndarray:
-        """float64 [rows], whose sigmoids are the probabilities."""
+        """float64 [rows], whose sigmoids are the probabilities: calibrated, where the run is."""
         if isinstance(rows, str | Path):
             files = find([Path(rows).expanduser()], "a CSV, TSV or Parquet file", key="rows").files
             parts = [scored.logits for scored in self.stream(files)]
@@ -129,7 +134,7 @@ class Predictor:
             if not labelled:
                 return kept, ids, None, piece.done
             labels, counts = prepare.labels(frame, piece.where)
-            return kept.filter(counts), ids[counts], labels[counts], piece.done
+            return kept.filter(counts) if keep else kept, ids[counts], labels[counts], piece.done
 
         pieces = prepare.read(files, MEMORY, keep, label=labelled)
         for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
@@ -141,10 +146,11 @@ class Predictor:
 
     @torch.inference_mode()
     def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-        """Logits, float64 [rows], of ids [rows, C]."""
+        """Logits, float64 [rows], of ids [rows, C]; calibrated, where the run is."""
         batches = torch.from_numpy(ids).split(batch_size)
         logits = [self.model(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)]
-        return np.concatenate(logits) if logits else np.empty(0)
+        found = np.concatenate(logits) if logits else np.empty(0)
+        return found if self.calibration is None else calibrated(found, self.calibration)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import csv
 import importlib.util
 import json
 import runpy
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -20,9 +22,11 @@ from eulernet.data.sets.avazu import make_avazu
 from eulernet.data.sets.criteo import make_criteo
 from eulernet.data.values import TRANSFORMS
 from eulernet.errors import UserError
-from eulernet.exporting.bundle import draw_ids, export
+from eulernet.exporting.bundle import FORMATS, describe, draw_ids, export, write_json
 from eulernet.features import Bag, Number
+from eulernet.measures import calibration
 from eulernet.models import MODELS
+from eulernet.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("quick_onnx")
 
@@ -101,6 +105,19 @@ def test_the_example_reads_the_file_that_was_trained_on(trained, predictor, scor
     np.testing.assert_allclose(
         np.array(ended.stdout.split(), dtype=float), predictor.predict(trained.file), atol=1e-5, err_msg=ended.stderr
     )
+
+
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+def test_an_exported_run_is_calibrated_as_the_run_is(trained, predictor, scorer, tmp_path, method):
+    """The folder of a calibrated run differs from that of the same run in what fields.json says."""
+    valid = Run(trained.run).scores("valid")
+    numbers = calibration.check(calibration.fit(method, valid.labels, valid.logits))
+    ours, folder = replace(predictor, calibration=numbers), shutil.copytree(scorer, tmp_path / "scorer")
+    write_json(folder / "fields.json", describe(ours, FORMATS["onnx"]))
+    rows = trained.rows.drop("click")[:300].to_dicts()
+    scores = run_example(folder, rows)[1]
+    np.testing.assert_allclose(scores, ours.predict(rows), atol=1e-5)
+    assert np.abs(scores - predictor.predict(rows)).max() > 1e-3
 
 
 PUBLISHED = dict(vocabulary="all", split="paper", split_seed=2021)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def test_answers_are_the_predictors(port, predictor):
     status, answer = ask(port, ROWS)
     assert status == 200
     np.testing.assert_allclose(answer["probabilities"], predictor.predict(ROWS), rtol=0, atol=1e-6)
+
+
+def test_a_calibrated_run_is_served_calibrated(trained, predictor):
+    ours = replace(predictor, calibration={"method": "sigmoid", "a": -0.5, "b": 1.0})
+    with in_thread(ours, trained.run) as served:
+        status, answer = ask(served.port, ROWS)
+    assert (status, answer["probabilities"]) == (200, ours.predict(ROWS).tolist())
+    logits = predictor.logits(ROWS)
+    np.testing.assert_allclose(answer["probabilities"], 1 / (1 + np.exp(1 - logits / 2)), rtol=1e-12)
 
 
 def test_concurrent_answers_are_the_predictors(port, predictor):
