@@ -27,7 +27,7 @@ def main(given: dict[str, Any]) -> None:
     serving = construct(Serving, {name: given[name] for name in names_of(Serving)}, "")
     predictor = Predictor.load(path)
     with bind(serving) as (listening, where), contextlib.suppress(KeyboardInterrupt):  # as SIGTERM is in a command
-        print(f"serving {path} on {where}: POST /predict, GET /metadata, GET /health, GET /ready", flush=True)
+        print(f"serving {path} on {where}: POST /predict, GET /docs, /metadata, /metrics, /health, /ready", flush=True)
         if serving.workers == 1:
             server.run(predictor, path, listening, serving, limits)
         else:

@@ -25,8 +25,9 @@ JSON = {"Content-Type": "application/json"}
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 LIMITS = {"max_rows": 50, "max_body": 1.0, "max_waiting": 100, "body_seconds": 3.0, "answer_seconds": 60.0}
 SERVING = {
-    "host": "127.0.0.1", "port": 0, "socket": None, "hosts": [], "workers": 1, "max_connections": 100,
-    "client_connections": 100, "start_seconds": 60.0, "shutdown_seconds": 10, "reload_from": None,
+    "host": "127.0.0.1", "port": 0, "socket": None, "hosts": [], "access_log": False, "workers": 1,
+    "max_connections": 100, "client_connections": 100, "start_seconds": 60.0, "shutdown_seconds": 10,
+    "reload_from": None,
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def in_thread(predictor, run, **settings):
     limits = Limits(**{name: settings.pop(name, value) for name, value in LIMITS.items()})
     serving = server.Serving(**{**SERVING, **settings})
     with server.bind(serving) as (listening, _):
-        service = Service(predictor, limits, serving.hosts)
+        service = Service(predictor, limits, serving.hosts, serving.access_log)
         service.reload = server.Reloads(run, serving, service.load)
         running = server.make_server(service, serving)
         running.shutdown = lambda sockets: server.uvicorn.Server.shutdown(running, sockets)  # none of it ends pytest

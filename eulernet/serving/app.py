@@ -1,11 +1,14 @@
 """The HTTP side: what is asked, what is answered, and what is refused with which status.
 
-    POST /predict   [{"user_id": 7, ...}, ...]  ->  {"probabilities": [0.31, ...]}, in the order of the rows
+    POST /predict   [{"user_id": 7, ...}, ...]  ->  {"probabilities": [0.31, ...]}, in the order of the rows; or one row
     GET  /metadata  the model, its data, the columns of a row, the limits
+    GET  /openapi.json, /docs   the same for programs, and as a page to try it out
+    GET  /metrics   counts and times, for Prometheus
     GET  /health    200 while the process lives, under any load
     GET  /ready     200 while it takes requests, else 503
     POST /reload    from this machine alone: the run is read again, or another, {"run": "name"}, below reload_from
 
+Every answer has the X-Request-ID of its request, or a new one.
 Errors are {"error": "one line"}, with "field" and "row" (from 1) where one of these is at fault: 400 for what is no
 JSON, 403 for a foreign Host or Origin, 408 for a body that takes too long, 413 for too much of it, 415 for another type
 than JSON, 422 for rows that do not fit the model, 503 for what should be asked again after ``Retry-After`` seconds.
@@ -26,6 +29,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 import eulernet
 from eulernet.errors import UserError, require
@@ -33,6 +37,8 @@ from eulernet.memory import return_freed_memory
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.batches import Batcher
 from eulernet.serving.guard import Guard, is_loopback
+from eulernet.serving.observed import ROWS, Metrics, Observed
+from eulernet.serving.openapi import ROUTES, openapi
 from eulernet.serving.rows import Refused, explain
 
 BODIES = 16  # bodies of the largest size that may be under way together: more are told to come back
@@ -62,9 +68,11 @@ class Limits:
 class Service:
     """The answers of one process. ``load`` replaces the model between two batches; requests under way lose nothing."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, hosts: list[str]) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, hosts: list[str], access_log: bool) -> None:
         self.limits = limits
         self.hosts = hosts
+        self.access_log = access_log
+        self.metrics = Metrics()
         self.held = 0  # bytes of bodies under way
         self.tidying: asyncio.TimerHandle | None = None
         self.batcher = Batcher(predictor, limits.max_rows, limits.max_waiting)
@@ -73,30 +81,36 @@ class Service:
 
     def show(self, predictor: Predictor) -> None:
         self.about = json.dumps(describe(predictor, self.limits)).encode()
+        self.api = json.dumps(openapi(predictor, self.limits.max_rows)).encode()
         self.batcher.predictor = predictor
 
     async def load(self, path: Path) -> None:
         """Serve the run in ``path`` from now on. UserError, and all stays as it is, if there is no whole run in it."""
         self.show(await asyncio.to_thread(Predictor.load, path))
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         @contextlib.asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
             yield
             self.batcher.close()
 
-        return Starlette(
-            routes=[
-                Route("/predict", self.predict, methods=["POST"]),
-                Route("/metadata", self.metadata),
-                Route("/health", self.health),
-                Route("/ready", self.ready),
-                Route("/reload", self.ask_to_reload, methods=["POST"]),
-            ],
+        routes = [
+            Route("/predict", self.predict, methods=["POST"]),
+            Route("/metadata", self.metadata),
+            Route("/openapi.json", self.openapi),
+            Route("/metrics", self.metrics.answer),
+            Route("/health", self.health),
+            Route("/ready", self.ready),
+            Route("/reload", self.ask_to_reload, methods=["POST"]),
+            *ROUTES,
+        ]
+        app = Starlette(
+            routes=routes,
             middleware=[Middleware(Guard, hosts=self.hosts)],
             exception_handlers={Refused: refuse, HTTPException: refuse_route, Exception: fail},
             lifespan=lifespan,
         )
+        return Observed(app, self.metrics, [route.path for route in routes], self.access_log)
 
     async def predict(self, request: Request) -> Response:
         sent_as = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -107,6 +121,7 @@ class Service:
                 scores = await self.score(body)
         except UserError as error:
             return JSONResponse(explain(str(error), list(self.batcher.predictor.preprocessor.columns)), 422)
+        request.scope[ROWS] = len(scores)
         return JSONResponse({"probabilities": scores.tolist()})
 
     async def score(self, body: bytes) -> np.ndarray:
@@ -159,6 +174,9 @@ class Service:
 
     async def metadata(self, _: Request) -> Response:
         return Response(self.about, media_type="application/json")
+
+    async def openapi(self, _: Request) -> Response:
+        return Response(self.api, media_type="application/json")
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})

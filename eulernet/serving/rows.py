@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 def read_rows(body: bytes, columns: Collection[str], most: int) -> list[Row]:
-    """The rows of ``body``: a list of objects whose names are ``columns`` and whose values are not lists or objects.
+    """The rows of ``body``: one or a list of objects, whose names are ``columns`` and whose values are simple.
 
     Refused with 400 for what is not JSON, 413 for too many rows; UserError for rows that cannot be.
     """
@@ -30,8 +30,10 @@ def read_rows(body: bytes, columns: Collection[str], most: int) -> list[Row]:
         rows: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is not JSON ({error})") from None
+    if isinstance(rows, dict):
+        rows = [rows]
     if not isinstance(rows, list):
-        raise UserError(f"send a list of rows, [{{...}}, ...]; this is {kind(rows)}")
+        raise UserError(f"send a row, {{...}}, or a list of rows, [{{...}}, ...]; this is {kind(rows)}")
     if len(rows) > most:
         raise Refused(413, f"{len(rows):,} rows; a request has at most {most:,}, send several")
     known = set(columns)

@@ -35,6 +35,7 @@ class Serving:
     port: int  # 0 takes any that is free
     socket: str | None  # path of a Unix socket, in place of host and port
     hosts: list[str]
+    access_log: bool
     workers: int
     max_connections: int
     client_connections: int
@@ -191,7 +192,7 @@ def run(predictor: Predictor, path: Path, listening: socket.socket, serving: Ser
     """Serve until SIGINT or SIGTERM, in this process; requests that are being answered then are answered."""
 
     async def main() -> None:
-        service = Service(predictor, limits, serving.hosts)
+        service = Service(predictor, limits, serving.hosts, serving.access_log)
         reloads = service.reload = Reloads(path, serving, service.load)
         server = make_server(service, serving)
         reloads.on_hangup(server.stop)

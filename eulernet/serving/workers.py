@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from typing import Any
 import torch
 
 from eulernet.errors import UserError
+from eulernet.files import locked_folder
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.app import Limits, Service
+from eulernet.serving.observed import FOLDER
 from eulernet.serving.server import LATE, Reloads, Server, Serving, line_of, make_server
 
 BEAT = 2.0  # seconds from one sign of life to the next
@@ -35,7 +38,9 @@ def run(path: Path, listening: socket.socket, serving: Serving, limits: Limits) 
     threads = max((os.cpu_count() or 1) // serving.workers, 1)
     os.environ.setdefault("POLARS_MAX_THREADS", str(threads))
     told = {"threads": threads, "serving": asdict(serving), "limits": asdict(limits)}
-    asyncio.run(Supervisor(path.absolute(), listening, serving, told).run())
+    with locked_folder(Path(tempfile.gettempdir()) / "eulernet-metrics") as folder:
+        os.environ[FOLDER] = str(folder)  # the workers': each answers /metrics for all
+        asyncio.run(Supervisor(path.absolute(), listening, serving, told).run())
 
 
 class Worker:
@@ -221,7 +226,7 @@ async def work(pipe: socket.socket, listening: socket.socket) -> None:
     torch.set_num_threads(told["threads"])
     limits, serving = Limits(**told["limits"]), Serving(**told["serving"])
     link = Link(reader, writer)
-    service = Service(await asyncio.to_thread(Predictor.load, told["path"]), limits, serving.hosts)
+    service = Service(await asyncio.to_thread(Predictor.load, told["path"]), limits, serving.hosts, serving.access_log)
     service.reload = link.reload
     server = make_server(service, serving)
     beside = [asyncio.create_task(link.listen(service, server)), asyncio.create_task(link.live(server))]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import time
+from urllib.request import urlopen
 
 import pytest
 from served import HEAD, ROWS, as_process, ask, children_of, eventually, kill, runs
@@ -34,6 +35,12 @@ def test_one_process_reloads_on_sighup_and_answers_what_is_under_way_when_it_sto
     assert (process.returncode, out, err) == (0, "stopped\n", "")
 
 
+def scored(port):
+    """The rows that /metrics counts."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as found:
+        return float(re.search(r"^eulernet_rows_total (.*)$", found.read().decode(), re.MULTILINE)[1])
+
+
 def test_workers(trained, tmp_path):
     """A killed one is missed by nobody, said and started anew; all load a new run; they end with their supervisor."""
     run = shutil.copytree(trained.run, tmp_path / "run")
@@ -41,6 +48,7 @@ def test_workers(trained, tmp_path):
         pids = [int(re.fullmatch(r"worker (\d+) serves\n", process.stdout.readline())[1]) for _ in range(2)]
         kill(pids[0])
         assert [ask(process.port, ROWS)[0] for _ in range(20)] == [200] * 20  # by the other
+        assert scored(process.port) == 20 * len(ROWS)  # of both, whichever is asked
         assert process.stderr.readline() == f"worker {pids[0]} ended with -9; another is started\n"
         assert eventually(lambda: len(children_of(process.pid)) == 2)
         assert ask(process.port, path="/reload") == (200, {"serving": str(run)})  # also by the one that has to start
@@ -52,6 +60,7 @@ def test_workers(trained, tmp_path):
         process.send_signal(signal.SIGHUP)
         assert process.stderr.readline().startswith("error: the model stays as it was: ")
         assert [ask(process.port, ROWS)[0] for _ in range(20)] == [200] * 20
+        assert scored(process.port) == 40 * len(ROWS)
         workers = children_of(process.pid)
         assert len(workers) == 2
         kill(process.pid)
