@@ -197,16 +197,17 @@ class Link:
 
     async def listen(self, service: Service, server: Server) -> None:
         """Do what the supervisor says, and stop when it is gone."""
-        while line := await self.reader.readline():
-            said = json.loads(line)
-            if "load" in said:
-                try:
-                    await service.load(Path(said["load"]))
-                    self.tell(loaded=None)
-                except Exception as error:  # too little memory, for example: the supervisor waits for an answer
-                    self.tell(loaded=line_of(error))
-            elif not self.answer.done():
-                self.answer.set_result(said)
+        with contextlib.suppress(ConnectionError):  # a killed one that had not read all resets the line
+            while line := await self.reader.readline():
+                said = json.loads(line)
+                if "load" in said:
+                    try:
+                        await service.load(Path(said["load"]))
+                        self.tell(loaded=None)
+                    except Exception as error:  # too little memory, for example: the supervisor waits for an answer
+                        self.tell(loaded=line_of(error))
+                elif not self.answer.done():
+                    self.answer.set_result(said)
         server.stop()
 
     async def live(self, server: Server) -> None:
