@@ -93,6 +93,9 @@ class Table:
                     free = waiting.pop(waiting.index(row))
                     try:
                         self.choose(row)
+                    except KeyboardInterrupt:
+                        log.info("stopped; the same command goes on")
+                        raise
                     except UserError as error:
                         log.info("%s: failed: %s", row, error)
                         yield row, error
@@ -113,9 +116,6 @@ class Table:
         search = self.search(row, row.open_study(SEARCH, digest, self.protocol))
         try:
             search.run()
-        except KeyboardInterrupt:
-            log.info("stopped; the same command goes on")
-            raise
         finally:
             write_table(search.study, row.folder / SEARCH)
         complete = search.trials(TrialState.COMPLETE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.campaigns.formats import as_csv, escape
-from eulernet.measures.effort import Place, expected_best, tie_groups
+from eulernet.measures.effort import Figures, Place, expected_best, tie_groups
 from eulernet.reporting.compare import mean_and_deviation
 from eulernet.runs.groups import Setting
 
@@ -45,8 +45,9 @@ class Result:
         """The best validation AUC that so many of the trials, in any order, have on average."""
         return {n: expected_best(self.values, n) for n in AFTER if n <= len(self.values)}
 
-    def by_seed(self) -> dict[int, float]:
-        return {run.seed: run.report["test"]["auc"] for run in self.tuned.runs}
+    @property
+    def figures(self) -> Figures:
+        return Figures({run.seed: run.report["test"]["auc"] for run in self.tuned.runs}, self.values)
 
     def within(self, core_seconds: float) -> float | None:
         """The best validation AUC of the first trials that took so much together; None where none did."""
@@ -70,8 +71,8 @@ def read_trials(file: Path) -> list[dict[str, str]]:
 
 def placed(results: Sequence[Result]) -> list[tuple[Result, Place | None]]:
     """The rows with their groups, by group and then by mean AUC; those without final runs last."""
-    places = tie_groups({one.name: one.by_seed() for one in results if one.tuned.runs})
-    order = {name: (place.group, -means.fmean(one.by_seed().values()))
+    places = tie_groups({one.name: one.figures for one in results if one.tuned.runs})
+    order = {name: (place.group, -one.figures.mean)
              for one in results if (place := places.get(name := one.name)) is not None}  # fmt: skip
     ranked = sorted(results, key=lambda one: order.get(one.name, (len(results) + 1, 0.0)))
     return [(one, places.get(one.name)) for one in ranked]
@@ -115,7 +116,8 @@ def notes(results: Sequence[Result]) -> list[str]:
     same = ", ".join(f"{name} {value:.4f}".replace("0.", ".") for value, name in found)
     return [
         f"Rows of one group cannot be told apart by {runs} runs a row, each with its own seed and split: paired "
-        "differences to the best row of the group, Holm over the rows. The order within a group says nothing.",
+        "differences to the best row of the group, the variance of both searches added, Holm over the rows. The order "
+        "within a group says nothing.",
         "Trials: complete / stopped / failed, the shipped setting among them; core-hours of the search and of the "
         f"repeats of its best {protocol['top']}. Valid AUC after n trials: the mean over all orders of the trials.",
         f"Best validation AUC within {least:,.0f} core-seconds, what the cheapest search took: {same}.",

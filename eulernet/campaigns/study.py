@@ -5,6 +5,7 @@ A trial that its worker did not end is told FAIL without an ``error`` and enqueu
 one, is in the database. A trial that failed by itself has its ``error`` and is not repeated.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ def open_study(folder: Path, url: str | None, name: str, digest: str, pruner: Ba
     UserError if the database cannot be used, and if the study there searches something else, as ``digest`` says.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)  # it logs cursors that a Ctrl-C leaves open
     try:
         if url is None:
             file = folder / DATABASE

@@ -44,6 +44,16 @@ def paired_t_test(a: Sequence[float], b: Sequence[float]) -> Comparison:
     return _by_student(float(differences.mean()), float(differences.std(ddof=1)) / len(a) ** 0.5, len(a) - 1)
 
 
+def t_test(difference: float, variances: Sequence[tuple[float, float]]) -> Comparison:
+    """Of a difference whose variance is the sum of parts, each given with its degrees of freedom.
+
+    The degrees of freedom of the sum are Welch's and Satterthwaite's.
+    """
+    total = sum(variance for variance, _ in variances)
+    parts = sum(variance**2 / freedom for variance, freedom in variances if variance)
+    return _by_student(difference, total**0.5, total**2 / parts if parts else np.inf)
+
+
 def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's components of an AUC: the share of others that each click is above, of clicks that each other is below.
 

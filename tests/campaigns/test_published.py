@@ -1,6 +1,7 @@
 """Each published run is what conf/ describes today: reproduce finds it, and trains nothing again."""
 
 import csv
+import json
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from hydra import initialize_config_dir
 
 from eulernet.campaigns.planned import Conf, finished, plan
 from eulernet.reproduce import composed
+from eulernet.runs.groups import identity
 
 RESULTS, CONF = REPOSITORY / "results", REPOSITORY / "conf"
 GIVEN = {"models": None, "overrides": [], "raw": None, "data_dir": "data", "accept_terms": False, "memory": 2}
@@ -48,6 +50,20 @@ def test_every_published_run_is_found_again(planned):
     assert len(published) > 150
 
 
+def test_every_report_of_equal_effort_is_of_the_setting_that_was_written_down():
+    rows = sorted(RESULTS.glob("equal_*/*/*/settings.json"))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for file in rows:
+            chosen, shipped = json.loads(file.read_text()), file.parent.with_name(f"{file.parent.name}_shipped")
+            for folder, overrides in ((file.parent, chosen["overrides"]), (shipped, chosen["default"])):
+                for run in finished([folder]).values():
+                    pair = chosen["protocol"]["pairs"][str(run.seed)]
+                    (config,) = composed([*overrides, *pair], [run.seed])
+                    assert identity(config) == identity(run.report["config"]), run.folder
+
+
 def test_every_committed_report_belongs_to_a_table(planned):
     wanted = {key for setting in planned.values() for key in setting.values()}
+    for row in RESULTS.glob("equal_*/*/*"):  # each of them is tested above
+        wanted |= finished([row]).keys()
     assert not [run.folder for key, run in finished([RESULTS]).items() if key not in wanted]
