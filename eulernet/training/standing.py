@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 
 from eulernet.data.dataset import Dataset
@@ -40,9 +41,10 @@ class Standing:
 def logistic_regression(data: Dataset) -> Standing:
     """By L-BFGS on one-hot rows, with the penalty |w|^2 / 2 on the sum of the losses, as scikit-learn's default."""
     start, rows = time.perf_counter(), min(len(data.train), ROWS)
-    one_hot = SklearnLR(data.field_sizes, c=1.0, max_iter=STEPS, tol=1e-4).one_hot  # the matrix takes scipy alone
-    x, y = next(data.train.batches(rows))
-    features, clicks = one_hot(x), y.double().numpy()
+    order = torch.arange(rows) if data.train.order is None else data.train.order[:rows]
+    x, y = data.train.gather(order)
+    model = SklearnLR(data.field_sizes, c=1.0, max_iter=STEPS, tol=1e-4)  # its matrix takes scipy alone
+    features, clicks = model.one_hot(x), y.double().numpy()
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         bias, weights = values[0], values[1:]
@@ -53,6 +55,9 @@ def logistic_regression(data: Dataset) -> Standing:
 
     options = {"maxiter": STEPS, "gtol": 1e-6}
     best = minimize(loss, np.zeros(1 + features.shape[1]), jac=True, method="L-BFGS-B", options=options).x
-    scores = np.concatenate([one_hot(x) @ best[1:] + best[0] for x, _ in data.valid.batches(1 << 16)])
-    valid = Metrics.of(data.valid.labels.numpy(), scores)
+    with torch.no_grad():
+        model.linear.bias.fill_(best[0])
+        model.linear.weights.table.weight.copy_(torch.from_numpy(best[1:, None]))
+        scores = torch.cat([model(x) for x, _ in data.valid.batches(1 << 16)])
+    valid = Metrics.of(data.valid.labels.numpy(), scores.double().numpy())
     return Standing(valid.auc, valid.logloss, rows, time.perf_counter() - start)
