@@ -172,7 +172,7 @@ def run(task: Callable[[], None]) -> NoReturn:
                 rendezvous_store().wait([f"left {other}" for other in range(1, env_world_size())], EXIT_TIMEOUT)
             else:
                 rendezvous_store().set(f"left {env_rank()}", "")
-        elif dist.is_initialized() and code == 0:
+        elif code == 0:
             dist.barrier()  # no rank ends while another still sends to it
             dist.destroy_process_group()
     if isinstance(code, str):

@@ -2,7 +2,7 @@
 
 Autograd would write a gradient as large as the table in every step. But a batch touches few rows. So a ``Table`` takes
 the place of a table's look-ups (``FieldEmbedding.read``), hides them from autograd, and adds their gradients to the
-touched rows of one dense gradient, which is kept from step to step. That costs a tenth.
+touched rows of one dense gradient, which is kept from step to step. That takes a tenth of the time.
 
 Of several ranks each has the table in one of two layouts:
 
