@@ -24,7 +24,7 @@ from eulernet.runs.train import save_config, train
 from eulernet.training.checkpoint import LAST, load_last
 from eulernet.training.history import Epoch
 from eulernet.training.job import set_up
-from eulernet.training.loggers import Logger
+from eulernet.training.loggers import Logger, closing, loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import commit
 
@@ -79,12 +79,13 @@ def trial(cfg: dict[str, Any], folder: Path, overrides: list[str], tell: Tell) -
         about = {"overrides": overrides, "commit": commit()}
         save_config(cfg, folder)
         saved = load_last(folder, **job.identity) if (folder / LAST).exists() else None
-        logger = telling(tell)
-        logger([Epoch(**epoch) for epoch in saved["history"]] if saved else [], folder)
-        fit(
-            job.model, job.data.without_test(), job.config, job.device, folder,
-            identity={**job.identity, "about": about}, saved=saved, loggers=[logger],
-        )  # fmt: skip
+        also = [telling(tell), *loggers(cfg.get("logger"))]
+        also[0]([Epoch(**epoch) for epoch in saved["history"]] if saved else [], folder)
+        with closing(also):
+            fit(
+                job.model, job.data.without_test(), job.config, job.device, folder,
+                identity={**job.identity, "about": about}, saved=saved, loggers=also,
+            )  # fmt: skip
 
 
 def telling(tell: Tell) -> Logger:

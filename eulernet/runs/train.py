@@ -23,6 +23,7 @@ from eulernet.training.display import closing
 from eulernet.training.history import monitor_of
 from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
+from eulernet.training.loggers import closing as closing_loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
@@ -55,7 +56,7 @@ def train(
         job.data.copy_preprocessor(run / "preprocessor")
     save_config(cfg, run)
     reset_peak_memory(job.device)
-    with saying_how_to_resume(run, resume_command(run)):
+    with saying_how_to_resume(run, resume_command(run)), closing_loggers(also):
         lead(job, cfg, run, resumed=resume is not None)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,

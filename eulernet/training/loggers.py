@@ -3,6 +3,7 @@
 A resumed run hands over its whole history again: every logger sees to it that no epoch shows twice.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from eulernet.errors import UserError, choose
 from eulernet.files import write_atomically
+from eulernet.settings import read_config
 from eulernet.training.history import Epoch
 
 Logger = Callable[[Sequence[Epoch], Path], None]
@@ -92,9 +94,67 @@ class MLflow:
         self._client.log_artifact(self._number, str(run / "config.yaml"))
 
 
-LOGGERS: dict[str, Callable[[], Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
+class WandB:
+    """Metrics by epoch, and the configuration, as a run of the project "eulernet"; WANDB_MODE=offline needs no server.
+
+    Its files lie in ``wandb/`` of the run folder. ``wandb.txt`` there keeps the name of the record and how many of its
+    epochs are there: a resumed run adds the others.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError("logger=wandb takes a package more: pip install 'eulernet[wandb]'") from None
+        self._wandb = wandb
+        self._record: Any = None
+        self._written = 0
+        if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:  # before anything is trained
+            raise UserError("logger=wandb: log in with `wandb login`, or set WANDB_MODE=offline")
+
+    def __call__(self, history: Sequence[Epoch], run: Path) -> None:
+        if self._record is None:
+            self._begin(run)
+        for epoch in history[self._written :]:
+            self._record.log({name: getattr(epoch, column) for name, column in SCALARS.items()}, step=epoch.epoch)
+        self._written = len(history)
+        write_atomically(run / "wandb.txt", lambda file: file.write_text(f"{self._record.id} {self._written}\n"))
+
+    def _begin(self, run: Path) -> None:
+        note = run / "wandb.txt"
+        known, written = note.read_text().split() if note.is_file() else (None, "0")
+        self._written = int(written)
+        settings = self._wandb.Settings(silent=True, console="off")
+        try:
+            self._record = self._wandb.init(
+                project="eulernet", id=known, resume="allow", name=str(run), dir=str(run), reinit="create_new",
+                config=read_config(run / "config.yaml"), settings=settings,
+            )  # fmt: skip
+        except self._wandb.errors.Error as error:
+            raise UserError(
+                f"logger=wandb: {' '.join(str(error).split())}; WANDB_MODE=offline needs no server"
+            ) from None
+
+    def close(self) -> None:
+        """End the record: the next run of this process has one of its own."""
+        if self._record is not None:
+            self._record.finish()
+
+
+LOGGERS: dict[str, Callable[[], Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
 
 
 def loggers(name: str | None) -> list[Logger]:
     """The logger called ``name``; None is none."""
     return [] if name is None else [choose(LOGGERS, name, "logger")()]
+
+
+@contextmanager
+def closing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Within it a run trains; those of ``loggers`` that have to be ended are, however it ends."""
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            if hasattr(logger, "close"):
+                logger.close()

@@ -1,4 +1,4 @@
-"""TensorBoard and MLflow have the figures of metrics.csv, each once, also after a resume."""
+"""TensorBoard, MLflow and W&B have the figures of metrics.csv, each once, also after a resume."""
 
 import csv
 import inspect
@@ -10,6 +10,8 @@ from pathlib import Path
 from conftest import REPOSITORY
 from test_commands import SYNTHETIC, assert_refused
 
+from eulernet.campaigns.worker import trial
+from eulernet.cli import compose
 from eulernet.training import loggers
 from eulernet.training.loggers import SCALARS
 
@@ -39,8 +41,12 @@ def test_refusals(run_command, monkeypatch):
     assert_refused(run_command("train", *SYNTHETIC, "logger=tensorbord"), "did you mean 'tensorboard'?")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert_refused(run_command("train", *SYNTHETIC, "logger=tensorboard"), "pip install 'eulernet[tensorboard]'")
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    assert_refused(run_command("train", *SYNTHETIC, "logger=mlflow"), "pip install 'eulernet[mlflow]'")
+    for name in ("mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, name, None)
+        assert_refused(run_command("train", *SYNTHETIC, f"logger={name}"), f"pip install 'eulernet[{name}]'")
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb(key=None))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert_refused(run_command("train", *SYNTHETIC, "logger=wandb"), "or set WANDB_MODE=offline")
 
 
 class FakeMlflow(types.ModuleType):
@@ -101,6 +107,70 @@ def test_mlflow_has_what_metrics_csv_has(run_command, monkeypatch):
     ended = run_command("train", "resume=run", "train.max_epochs=5")
     assert ended.code == 1
     assert ended.err == "error: logger=mlflow: API request failed (MLFLOW_TRACKING_URI=http://127.0.0.1:1)"
+
+
+class FakeWandb(types.ModuleType):
+    """What the logger uses of wandb, in memory. It was tried with wandb 0.31 offline, too."""
+
+    class errors:
+        class Error(Exception):
+            pass
+
+    def __init__(self, key="key"):
+        super().__init__("wandb")
+        self.api, self.records, self.open = types.SimpleNamespace(api_key=key), {}, set()
+
+    def Settings(self, **given):
+        return given
+
+    def init(self, project, id, resume, name, dir, reinit, config, settings):
+        assert config["model"]["name"] == "eulernet"
+        id = id or f"record{len(self.records)}"
+        lines = self.records.setdefault(id, [])
+        self.open.add(id)
+
+        def log(figures, step):
+            lines.append((step, figures))
+
+        return types.SimpleNamespace(id=id, log=log, finish=lambda: self.open.remove(id))
+
+
+def test_wandb_has_what_metrics_csv_has(run_command, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    run_command("train", *SYNTHETIC, "train.max_epochs=2", "logger=wandb", "hydra.run.dir=run")
+    assert wandb.open == set()
+    ended = run_command("train", "resume=run", "train.max_epochs=4")
+    assert ended.code == 0, ended.err
+    with Path("run/metrics.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    (found,) = wandb.records.values()
+    assert [step for step, _ in found] == [1, 2, 3, 4]
+    for key, column in SCALARS.items():
+        assert [figures[key] for _, figures in found] == [float(line[column]) for line in lines]
+    assert wandb.open == set()
+
+
+def test_each_run_of_a_sweep_is_a_record_of_its_own(run_command, monkeypatch):
+    wandb, mlflow = FakeWandb(), FakeMlflow()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    ended = run_command("train", "-m", *SYNTHETIC, "train.max_epochs=1", "seed=1,2", "logger=wandb,mlflow")
+    assert ended.code == 0, ended.err
+    assert len(wandb.records) == len(mlflow.runs) == 2
+    assert wandb.open == set()
+
+
+def test_each_trial_of_a_search_is_a_record_of_its_own(monkeypatch, tmp_path):
+    """Two trials, each as the worker of a search trains it."""
+    mlflow = FakeMlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    cfg = compose("train", [*SYNTHETIC, "train.max_epochs=2", "logger=mlflow", f"data_dir={tmp_path / 'data'}"])
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        trial(cfg, tmp_path / name, [], lambda epoch: None)
+    assert [len(run["auc/valid"]) for run in mlflow.runs.values()] == [2, 2]
+    assert compose("tune")["logger"] is None  # which every trial takes over
 
 
 def test_a_logger_that_asks_for_a_package_has_an_extra_of_its_name():
