@@ -25,6 +25,7 @@ from eulernet.campaigns.space import as_overrides, as_param, drawn
 from eulernet.campaigns.study import counted
 from eulernet.errors import UserError, require
 from eulernet.files import locked
+from eulernet.training.auto import AUTO
 from eulernet.training.job import set_up
 from eulernet.training.report import commit
 
@@ -129,8 +130,8 @@ class Table:
     def search(self, row: Row, study: optuna.Study) -> RowSearch:
         """The search of ``row``, the shipped default first in its queue."""
         if not study.get_trials(deepcopy=False):
-            shipped = {key: as_param(at(row.default_config, key)) for key in row.space}
-            study.enqueue_trial(shipped, user_attrs={"default": True})
+            shipped = {key: as_param(value) for key in row.space if (value := at(row.default_config, key)) != AUTO}
+            study.enqueue_trial(shipped, user_attrs={"default": True})  # an auto is no value that a range could hold
         plan = Plan(
             self.protocol.trials or ENDLESS, self.jobs, None, self.protocol.random + 1, owner="",
             salt=f"{row.dataset}/{row.name}", budget=self.protocol.budget,
