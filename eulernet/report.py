@@ -14,9 +14,10 @@ def main(given: dict[str, Any]) -> None:
     runs = given["run"] if isinstance(given["run"], list) else [given["run"]]
     require(all(path is not None and str(path).strip() for path in runs), "run=: give the folder of a run, or of many")
     require(bool(runs), "run=[]: give the folder of a run, or of many")
-    resamples = given["resamples"]
-    whole = isinstance(resamples, int) and not isinstance(resamples, bool)
-    require(whole and resamples >= 0, f"resamples={resamples}: should be a whole number, 0 leaves the intervals out")
+    for key, what in {"resamples": "the intervals", "importance": "the importance of fields"}.items():
+        whole = type(given[key]) is int and given[key] >= 0
+        require(whole, f"{key}={given[key]}: should be a whole number, 0 leaves {what} out")
+    resamples, rows = given["resamples"], given["importance"]
     from eulernet.reporting.build import build
     from eulernet.training.device import pick_device
     from eulernet.training.files import write_atomically
@@ -26,7 +27,7 @@ def main(given: dict[str, Any]) -> None:
     output = folders[0] / "report.html" if given["output"] is None else Path(str(given["output"])).expanduser()
     require(not output.is_dir(), f"output={output}: that is a folder; give the file to write")
     data_dir = None if given["data_dir"] is None else Path(str(given["data_dir"]))
-    html, count = build(folders, data_dir, pick_device(str(given["device"])), given["user"], resamples)
+    html, count = build(folders, data_dir, pick_device(str(given["device"])), given["user"], resamples, rows)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda file: file.write_text(html, encoding="utf-8"))
     what = "1 run" if count == 1 else f"{count} runs"

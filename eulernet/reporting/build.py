@@ -22,7 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def build(
-    folders: Sequence[Path], data_dir: Path | None, device: torch.device, user: str | None, resamples: int
+    folders: Sequence[Path],
+    data_dir: Path | None,
+    device: torch.device,
+    user: str | None,
+    resamples: int,
+    importance: int,
 ) -> tuple[str, int]:
     """The report of the runs in or below ``folders``, as HTML, and how many runs it shows.
 
@@ -52,7 +57,7 @@ def build(
             require_known(user, fields, f"user={user}: no such field")
         user = user or user_field(scored)
     title = f"{base_name(run)} on {run.dataset}"
-    return page(title, *single(run, scored, user, resamples), made_by=made_by), 1
+    return page(title, *single(run, scored, user, resamples, importance, device), made_by=made_by), 1
 
 
 def score_all(

@@ -6,11 +6,13 @@ a phone.
 """
 
 import math
+import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import numpy as np
 
-from eulernet.reporting.html import Html, join, tag
+from eulernet.reporting.html import Html, join, scroll, tag
 
 Point = tuple[float, float]
 
@@ -55,8 +57,11 @@ class Plot:
         x_name: str,
         *,
         right: int = RIGHT,
+        whole: bool = False,
     ) -> None:
-        self.what, self.x, self.y = what, x, y
+        self.what, self.x, self.y, self.x_name = what, x, y, x_name
+        self.whole = whole
+        self.data: list[tuple[str, float, float]] = []  # name of the series, x, y: what the figure can be read from
         self.right = WIDTH - right
         self.bottom = HEIGHT - BOTTOM
         self.marks: list[Html] = []
@@ -73,15 +78,17 @@ class Plot:
             self.marks.append(tag("line", x1=LEFT, x2=self.right, y1=y, y2=y, class_="grid"))
             self.marks.append(tag("text", tick_text(value, ticks(*self.y)), x=LEFT - 7, y=y + 4, class_="tick end"))
         self.marks.append(tag("line", x1=LEFT, x2=self.right, y1=self.bottom, y2=self.bottom, class_="axis"))
-        for value in ticks(*self.x):
+        places = [value for value in ticks(*self.x) if not self.whole or value == int(value)]
+        for value in places:
             x, _ = self.at(value, self.y[0])
             self.marks.append(tag("line", x1=x, x2=x, y1=self.bottom, y2=self.bottom + 4, class_="axis"))
-            self.marks.append(tag("text", tick_text(value, ticks(*self.x)), x=x, y=self.bottom + 17, class_="tick mid"))
+            self.marks.append(tag("text", tick_text(value, places), x=x, y=self.bottom + 17, class_="tick mid"))
         middle = (LEFT + self.right) / 2
         self.marks.append(tag("text", x_name, x=middle, y=HEIGHT - 5, class_="name mid"))
 
-    def line(self, points: Sequence[Point], style: str) -> None:
-        """Cut off where it leaves the axes."""
+    def line(self, points: Sequence[Point], style: str, name: str | None = None) -> None:
+        """Cut off where it leaves the axes. With a ``name`` its points are among the data of the figure."""
+        self.data += [(name, *point) for point in points if name is not None]
         path = tag("path", d=_path([self.at(*point) for point in points]), class_=f"line {style}")
         if all(self.y[0] <= y <= self.y[1] for _, y in points):
             self.marks.append(path)
@@ -117,12 +124,36 @@ class Plot:
             self.marks.append(tag("text", text, x=self.right + 6, y=height + 4, class_=f"note ink-{style}"))
 
     def svg(self) -> Html:
-        return picture(self.what, WIDTH, HEIGHT, *self.marks)
+        """The drawing, and below it a link to its data as CSV, in which a script finds the values to show."""
+        drawn = picture(self.what, WIDTH, HEIGHT, *self.marks, **self.scale())
+        return join(drawn, csv_link(self.what, self.x_name, self.data)) if self.data else drawn
+
+    def scale(self) -> dict[str, str]:
+        """What turns a place in the drawing into values."""
+        across, up = (*self.x, LEFT, self.right), (*self.y, self.bottom, TOP)
+        return {f"data_{name}": " ".join(f"{value:.9g}" for value in ends) for name, ends in (("x", across), ("y", up))}
 
 
-def picture(what: str, width: float, height: float, *marks: Html, class_: str = "plot") -> Html:
+def csv_link(what: str, x_name: str, data: Sequence[tuple[str, float, float]]) -> Html:
+    """A link whose address is the data itself: it is there without a network and without a script."""
+    lines = [f'"{name}",{x:.7g},{y:.7g}' for name, x, y in (row for row in data)]
+    text = "\n".join([f'series,"{x_name}",value', *lines]) + "\n"
+    file = re.sub(r"\W+", "_", what.lower()).strip("_")
+    link = tag(
+        "a",
+        "CSV",
+        href=f"data:text/csv,{quote(text, safe='=[],')}",
+        download=f"{file}.csv",
+        aria_label=f"{what} as CSV",
+    )
+    return tag("p", link, class_="csv")
+
+
+def picture(what: str, width: float, height: float, *marks: Html, class_: str = "plot", **more: str) -> Html:
     box = f"0 0 {width:g} {height:g}"
-    return tag("svg", *marks, viewBox=box, width=width, height=height, class_=class_, role="img", aria_label=what)
+    return tag(
+        "svg", *marks, viewBox=box, width=width, height=height, class_=class_, role="img", aria_label=what, **more
+    )
 
 
 def apart(heights: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
@@ -206,10 +237,10 @@ def heat_map(what: str, values: np.ndarray, rows: Sequence[str], columns: Sequen
             colour = "below" if value < 0 else "above"
             marks.append(tag("rect", title, **cell, class_=colour, fill_opacity=f"{strength:.3f}"))
             if written:
-                ink = "number mid strong" if strength > 0.55 else "number mid"
+                ink = "number mid strong" if strength > 0.85 else "number mid"
                 marks.append(tag("text", number, x=x + cell_width / 2, y=y + cell_height / 2 + 4, class_=ink))
     width, height = name_width + cell_width * len(columns), top + cell_height * len(rows) + 2
-    return tag("div", picture(what, width, height, *marks, class_="map"), class_="scroll")
+    return scroll(what, picture(what, width, height, *marks, class_="map"))
 
 
 def signed(value: float) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 
 from eulernet.measures.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
 from eulernet.measures.table import BY_NAME
-from eulernet.reporting.html import Html, breakable, tag
+from eulernet.reporting.details import shown
+from eulernet.reporting.html import Html, breakable, scroll, tag
 from eulernet.reporting.page import table
-from eulernet.runs.groups import Setting, measured
+from eulernet.runs.groups import Setting, essence, measured
 from eulernet.runs.run import Run
 
 
@@ -50,7 +51,7 @@ def comparison(found: Sequence[Setting], scores: StoreScores | None) -> Html:
         "parameters",
         "minutes",
     )
-    return tag("figure", tag("div", table(heads, rows, wide=True), class_="scroll"), class_="wide")
+    return tag("figure", scroll("Results", table(heads, rows, wide=True, sortable=True)), class_="wide")
 
 
 def others(found: Sequence[Setting]) -> Html:
@@ -64,8 +65,31 @@ def others(found: Sequence[Setting]) -> Html:
     ]
     drawn = table(("setting", *(measure.title for measure in more)), rows, wide=True)
     return tag(
-        "details", tag("summary", "Other measures"), tag("figure", tag("div", drawn, class_="scroll"), class_="wide")
+        "details", tag("summary", "Other measures"), tag("figure", scroll("Other measures", drawn), class_="wide")
     )
+
+
+def configurations(found: Sequence[Setting]) -> Html:
+    """In what the settings differ: a row a setting, a column a key; empty where it has the commonest value."""
+    flat = [essence(setting.runs[0].report["config"]) for setting in found]
+    texts = {
+        key: [shown(one[key]) if key in one else "" for one in flat]
+        for key in dict.fromkeys(k for o in flat for k in o)
+    }
+    differing = {key: values for key, values in texts.items() if len(set(values)) > 1}
+    if not differing:
+        return Html()
+    common = {key: max(set(values), key=values.count) for key, values in differing.items()}
+    rows = [
+        (setting.name, *("" if values[i] == common[key] else values[i] or "none" for key, values in differing.items()))
+        for i, setting in enumerate(found)
+    ]
+    rows.insert(0, ("most", *common.values()))
+    drawn = table(
+        ("setting", *(key.removeprefix("model.").removeprefix("train.") for key in differing)), rows, wide=True
+    )
+    said = f"In which {len(differing)} settings they differ"
+    return tag("details", tag("summary", said), tag("figure", scroll(said, drawn), class_="wide"))
 
 
 def note(found: Sequence[Setting]) -> Html:

@@ -9,18 +9,18 @@ from eulernet.measures.metrics import calibration_table, sigmoid
 from eulernet.reporting.charts import Plot, spread
 from eulernet.reporting.html import Html
 
-Series = Sequence[tuple[str, Any]]  # (style, what is drawn in it)
+Series = Sequence[tuple[str, str, Any]]  # (style, name, what is drawn so)
 
 
 def learning(column: str, what: str, series: Series) -> Html:
     """A column of metrics.csv by epoch, of the history of each run; the axis leaves out its worst fifth."""
-    values = np.sort([value for _, history in series for value in history[column]])
+    values = np.sort([value for _, _, history in series for value in history[column]])
     rest = values[len(values) // 5 :] if column == "valid_auc" else values[: -(len(values) // 5) or None]
-    last = max(history["epoch"][-1] for _, history in series)
-    plot = Plot(f"{what} by epoch", (1, max(last, 2)), spread(rest.tolist()), "epoch")
-    for style, history in series:
+    last = max(history["epoch"][-1] for _, _, history in series)
+    plot = Plot(f"{what} by epoch", (1, max(last, 2)), spread(rest.tolist()), "epoch", whole=True)
+    for style, name, history in series:
         points = list(zip(history["epoch"], history[column], strict=True))
-        plot.line(points, style)
+        plot.line(points, style, name)
         if len(points) == 1:
             plot.dot(*points[0], style, f"{points[0][1]:.5f}")
     return plot.svg()
@@ -31,19 +31,19 @@ def losses(history: dict[str, list[float]], best: int) -> Html:
     names = {"valid_logloss": "validation", "train_loss": "training"}
     values = [value for column in names for value in history[column]]
     epochs = history["epoch"]
-    plot = Plot("Loss by epoch", (1, max(epochs[-1], 2)), spread(values), "epoch", right=82)
+    plot = Plot("Loss by epoch", (1, max(epochs[-1], 2)), spread(values), "epoch", right=82, whole=True)
     mark_best(plot, best)
     for style, column in zip(("c1", "c2"), names, strict=True):
-        plot.line(list(zip(epochs, history[column], strict=True)), style)
+        plot.line(list(zip(epochs, history[column], strict=True)), style, names[column])
     plot.ends([(history[c][-1], name, style) for style, (c, name) in zip(("c1", "c2"), names.items(), strict=True)])
     return plot.svg()
 
 
 def validation(history: dict[str, list[float]], best: int) -> Html:
     values, epochs = history["valid_auc"], history["epoch"]
-    plot = Plot("Validation AUC by epoch", (1, max(epochs[-1], 2)), spread(values), "epoch")
+    plot = Plot("Validation AUC by epoch", (1, max(epochs[-1], 2)), spread(values), "epoch", whole=True)
     mark_best(plot, best)
-    plot.line(list(zip(epochs, values, strict=True)), "c1")
+    plot.line(list(zip(epochs, values, strict=True)), "c1", "validation AUC")
     plot.dot(best, values[best - 1], "c1", f"epoch {best}: {values[best - 1]:.5f}", 4.5)
     return plot.svg()
 
@@ -55,50 +55,102 @@ def mark_best(plot: Plot, best: int) -> None:
 def roc(labels: np.ndarray, series: Series) -> Html:
     plot = Plot("ROC curve", (0, 1), (0, 1), "share of other rows that score as high")
     plot.line([(0, 0), (1, 1)], "dashed mute")
-    for style, logits in series:
+    for style, name, logits in series:
         points = roc_points(labels, logits)
         if len(series) == 1:
             plot.area(points, style)
-        plot.line(points, style)
+        plot.line(points, style, name)
     return plot.svg()
+
+
+def precision_recall(labels: np.ndarray, series: Series) -> Html:
+    """Share of clicks among the rows that score highest, against the share of all clicks that these rows hold."""
+    plot = Plot("Precision by recall", (0, 1), (0, 1), "share of all clicks that is found")
+    rate = float(np.mean(labels))
+    plot.line([(0, rate), (1, rate)], "dashed mute")
+    for style, name, logits in series:
+        clicks, rows = ranked(labels, logits)
+        shown = spaced(clicks[1:] / clicks[-1])
+        plot.line([(clicks[i + 1] / clicks[-1], clicks[i + 1] / rows[i + 1]) for i in shown], style, name)
+    return plot.svg()
+
+
+def gains(labels: np.ndarray, series: Series) -> Html:
+    """Share of all clicks among the rows that score highest, against the share of these rows."""
+    plot = Plot("Clicks found by rows shown", (0, 1), (0, 1), "share of rows, the highest scores first")
+    plot.line([(0, 0), (1, 1)], "dashed mute")
+    for style, name, logits in series:
+        clicks, rows = ranked(labels, logits)
+        shown = spaced(rows / rows[-1])
+        points = [(rows[i] / rows[-1], clicks[i] / clicks[-1]) for i in shown]
+        plot.line(points, style, name)
+    return plot.svg()
+
+
+def lift(labels: np.ndarray, series: Series) -> Html:
+    """How many times the click rate of all rows the rows have that score highest, against the share of these rows."""
+    curves = []
+    for style, name, logits in series:
+        clicks, rows = ranked(labels, logits)
+        share = rows[1:] / rows[-1]
+        shown = [i for i in spaced(share) if share[i] >= 0.01]
+        curves.append((style, name, [(share[i], clicks[i + 1] / clicks[-1] / share[i]) for i in shown]))
+    top = max(y for _, _, points in curves for _, y in points)
+    plot = Plot("Lift by rows shown", (0, 1), (0, 1.05 * top), "share of rows, the highest scores first")
+    plot.line([(0, 1), (1, 1)], "dashed mute")
+    for style, name, points in curves:
+        plot.line(points, style, name)
+    return plot.svg()
+
+
+def ranked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clicks and rows that score at least as high as each distinct score, from the highest down; 0 and 0 before."""
+    order = np.argsort(scores, kind="stable")[::-1]
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    return np.append(0, np.cumsum(labels[order])[last]), np.append(0, last + 1)
+
+
+def spaced(values: np.ndarray, most: int = 200) -> list[int]:
+    """About ``most`` places of rising ``values``, evenly between the first and the last."""
+    wanted = np.searchsorted(values, np.linspace(values[0], values[-1], most + 1))
+    return np.unique(np.minimum(wanted, len(values) - 1)).tolist()
 
 
 def roc_points(labels: np.ndarray, scores: np.ndarray, most: int = 200) -> list[tuple[float, float]]:
     """(false, true positive rate) from the highest score down: about ``most`` points, evenly along the curve."""
-    order = np.argsort(scores, kind="stable")[::-1]
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    true = np.cumsum(labels[order])[last]
-    false = last + 1 - true
-    x, y = np.append(0, false / false[-1]), np.append(0, true / true[-1])
+    clicks, rows = ranked(labels, scores)
+    others = rows - clicks
+    x, y = others / others[-1], clicks / clicks[-1]
     wanted = np.unique(np.searchsorted(x + y, np.linspace(0, 2, most + 1)))
     return list(zip(x[wanted].tolist(), y[wanted].tolist(), strict=True))
 
 
-def reliability(labels: np.ndarray, logits: np.ndarray) -> Html:
+def reliability(labels: np.ndarray, series: Series) -> Html:
     """Actual against predicted click rate, in bins of equally many rows, with Wilson's 95 % intervals."""
-    table = calibration_table(labels, sigmoid(logits))
-    top = min(1.0, 1.04 * max(max(line["high"], line["predicted"]) for line in table))
+    tables = [(style, name, calibration_table(labels, sigmoid(logits))) for style, name, logits in series]
+    top = min(1.0, 1.04 * max(max(line["high"], line["predicted"]) for *_, table in tables for line in table))
     plot = Plot("Actual against predicted click rate", (0, top), (0, top), "predicted click rate")
     plot.line([(0, 0), (top, top)], "dashed mute")
-    plot.line([(line["predicted"], line["actual"]) for line in table], "thin c1")
-    for line in table:
-        plot.whisker(line["predicted"], line["low"], min(line["high"], top), "c1")
-        title = f"{line['rows']:,} rows: predicted {line['predicted']:.4f}, actual {line['actual']:.4f}"
-        plot.dot(line["predicted"], line["actual"], "c1", title)
+    for style, name, table in tables:
+        plot.line([(line["predicted"], line["actual"]) for line in table], f"thin {style}", name)
+        for line in table:
+            plot.whisker(line["predicted"], line["low"], min(line["high"], top), style)
+            title = f"{name}, {line['rows']:,} rows: predicted {line['predicted']:.4f}, actual {line['actual']:.4f}"
+            plot.dot(line["predicted"], line["actual"], style, title)
     return plot.svg()
 
 
 def calibration_gaps(labels: np.ndarray, series: Series) -> Html:
     """Actual minus predicted click rate by predicted click rate, with intervals where there is one series."""
-    tables = [(style, calibration_table(labels, sigmoid(logits))) for style, logits in series]
+    tables = [(style, name, calibration_table(labels, sigmoid(logits))) for style, name, logits in series]
     ends = ("low", "high") if len(series) == 1 else ("actual", "actual")
-    heights = [line[end] - line["predicted"] for _, table in tables for line in table for end in ends]
-    right = 1.02 * max(line["predicted"] for _, table in tables for line in table)
+    heights = [line[end] - line["predicted"] for *_, table in tables for line in table for end in ends]
+    right = 1.02 * max(line["predicted"] for *_, table in tables for line in table)
     plot = Plot("Actual minus predicted click rate", (0, right), spread([*heights, 0.0]), "predicted click rate")
     plot.line([(0, 0), (right, 0)], "dashed mute")
-    for style, table in tables:
+    for style, name, table in tables:
         points = [(line["predicted"], line["actual"] - line["predicted"]) for line in table]
-        plot.line(points, f"thin {style}" if len(series) == 1 else style)
+        plot.line(points, f"thin {style}" if len(series) == 1 else style, name)
         if len(series) == 1:
             for line, (x, y) in zip(table, points, strict=True):
                 plot.whisker(x, line["low"] - x, line["high"] - x, style)
@@ -115,8 +167,8 @@ def histograms(labels: np.ndarray, logits: np.ndarray, bins: int = 40) -> Html:
         np.histogram(np.minimum(p[labels == label], edges[-1]), edges)[0] / (labels == label).sum() for label in (0, 1)
     ]
     plot = Plot("Scores by class", (0, edges[-1]), (0, 1.05 * max(map(max, shares))), "predicted click rate")
-    for style, share in zip(("c2", "c1"), shares, strict=True):
+    for style, name, share in zip(("c2", "c1"), ("others", "clicks"), shares, strict=True):
         steps = [(edge, share[i]) for i in range(bins) for edge in edges[i : i + 2]]
         plot.area(steps, style)
-        plot.line(steps, f"thin {style}")
+        plot.line(steps, f"thin {style}", name)
     return plot.svg()

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-VOID = ("meta", "wbr")  # elements that are never closed
+VOID = ("meta", "wbr", "input")  # elements that are never closed
 
 
 class Html(str):
@@ -24,6 +24,11 @@ def tag(name: str, /, *children: str, **attributes: Any) -> Html:
 
 def join(*children: str) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(child, quote=False) for child in children))
+
+
+def scroll(what: str, *children: str) -> Html:
+    """What may be wider than the page: it scrolls by itself, by the keys too."""
+    return tag("div", *children, class_="scroll", tabindex=0, role="group", aria_label=what)
 
 
 def breakable(name: str) -> Html:

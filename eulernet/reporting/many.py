@@ -7,8 +7,8 @@ from pathlib import Path
 
 from eulernet.reporting import curves
 from eulernet.reporting.charts import intervals, legend, spread
-from eulernet.reporting.compare import StoreScores, comparison, note, order, others
-from eulernet.reporting.html import Html, tag
+from eulernet.reporting.compare import StoreScores, comparison, configurations, note, order, others
+from eulernet.reporting.html import Html
 from eulernet.reporting.page import figure, figures, header, left_out, part, section
 from eulernet.runs.groups import Setting, settings
 from eulernet.runs.run import Run
@@ -45,13 +45,15 @@ def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequenc
     seeds = sorted({run.seed for run in runs})
     rows = runs[0].report["dataset"]["rows"]["test"]
     about = f"Tested on {rows:,} rows; mean ± standard deviation over seeds ({', '.join(map(str, seeds))}), best first."
-    parts = [
-        section("Results", about, tag("div", comparison(found, scores), class_="scroll"), note(found), others(found))
-    ]
+    parts = [section("Results", about, comparison(found, scores), configurations(found), note(found), others(found))]
     named = [(styles[setting.name], setting.name) for setting in found[: len(COLOURS)]]
     if len(found) > len(COLOURS):
         named.append(("mute", f"{len(found) - len(COLOURS)} others"))
-    history = [(styles[setting.name], run.history) for setting in reversed(found) for run in setting.runs]
+    history = [
+        (styles[setting.name], f"{setting.name}, seed {run.seed}", run.history)
+        for setting in reversed(found)
+        for run in setting.runs
+    ]
     parts.append(
         section(
             "Figures of every seed",
@@ -75,7 +77,7 @@ def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequenc
         parts.append(left_out(f"{len(unscored)} of {len(runs)} runs not scored", reason))
     if scores is not None and scores.logits:
         first = [
-            (styles[s.name], scores.logits[s.runs[0].folder])
+            (styles[s.name], s.name, scores.logits[s.runs[0].folder])
             for s in reversed(found)
             if s.runs[0].folder in scores.logits
         ]

@@ -2,20 +2,31 @@
 
 from typing import Any
 
+import numpy as np
+import torch
+
+from eulernet.measures.calibration import before_and_after, calibrated
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.table import MEASURES
 from eulernet.reporting import curves
 from eulernet.reporting.charts import legend
 from eulernet.reporting.details import orders, settings, slices, users
-from eulernet.reporting.html import Html, tag
+from eulernet.reporting.html import Html, scroll, tag
+from eulernet.reporting.importance import importance
 from eulernet.reporting.page import figure, figures, header, left_out, section, table, tiles
+from eulernet.runs.calibrate import read_calibration
 from eulernet.runs.groups import base_name
 from eulernet.runs.run import Run, Scores
 from eulernet.training.history import monitor_of
 
 
-def single(run: Run, scored: Scores | str, user: str | None, resamples: int) -> list[Html]:
-    """The parts of the page. ``scored`` is the reason where the test rows could not be scored."""
+def single(
+    run: Run, scored: Scores | str, user: str | None, resamples: int, rows: int, device: torch.device
+) -> list[Html]:
+    """The parts of the page. ``scored`` is the reason where the test rows could not be scored.
+
+    ``rows`` of them measure what each field is worth.
+    """
     report = run.report
     lead = (
         f"Trained on {report['dataset']['rows']['train']:,} rows for {report['epochs']} epochs; the weights of epoch "
@@ -32,8 +43,9 @@ def single(run: Run, scored: Scores | str, user: str | None, resamples: int) -> 
         measured = evaluation(scored.labels, scored.logits, groups, resamples=resamples, seed=0)
         parts += [tiles(*outcome(run, measured)), intervals_note(resamples), differs(run, measured)]
         parts += [learning(run), ranking(scored, measured)]
-        parts += [calibration(scored, measured), slices(scored, measured)]
+        parts += [calibration(scored, measured, read_calibration(run.folder)), slices(scored, measured)]
         parts.append(users(scored, user, measured) if user else Html())
+        parts.append(importance(run, scored, rows, device) if rows else Html())
     return [*parts, orders(run), settings(run)]
 
 
@@ -88,23 +100,39 @@ def learning(run: Run) -> Html:
 
 def ranking(scored: Scores, measured: dict[str, Any]) -> Html:
     auc, clicks = measured["metrics"]["auc"]["value"], measured["clicks"]
+    one = [("c1", "test", scored.logits)]
     reading = "Share of clicks found, against the share of other rows that score as high as they do."
     return section(
         "Ranking",
         f"Of a click and another row drawn at random, the click scores higher {auc:.2%} of the time.",
         figures(
-            figure(f"ROC curve, AUC {auc:.5f}", reading, curves.roc(scored.labels, [("c1", scored.logits)])),
+            figure(f"ROC curve, AUC {auc:.5f}", reading, curves.roc(scored.labels, one)),
             figure(
                 "Scores by class",
                 "Share of the rows of each class; the less they overlap, the better.",
                 legend(("c1", f"{clicks:,} clicks"), ("c2", f"{measured['rows'] - clicks:,} others")),
                 curves.histograms(scored.labels, scored.logits),
             ),
+            figure(
+                f"Precision and recall, average precision {measured['metrics']['pr_auc']['value']:.4f}",
+                "Share of clicks among the rows that score highest; the dashed line is the click rate of all rows.",
+                curves.precision_recall(scored.labels, one),
+            ),
+            figure(
+                "Gain",
+                "Share of all clicks that the rows with the highest scores hold.",
+                curves.gains(scored.labels, one),
+            ),
+            figure(
+                "Lift",
+                "How many times the click rate of all rows they have, from the first 1 % on.",
+                curves.lift(scored.labels, one),
+            ),
         ),
     )
 
 
-def calibration(scored: Scores, measured: dict[str, Any]) -> Html:
+def calibration(scored: Scores, measured: dict[str, Any], calibrator: dict[str, Any] | None) -> Html:
     metrics, rate = measured["metrics"], measured["clicks"] / measured["rows"]
     error, entropy = metrics["expected_calibration_error"]["value"], metrics["normalised_entropy"]["value"]
     about = (
@@ -120,25 +148,41 @@ def calibration(scored: Scores, measured: dict[str, Any]) -> Html:
         )
         for line in lines
     ]
+    series = [("c1", "as trained", scored.logits)]
+    if calibrator is not None:
+        series.append(("c2", f"calibrated, {calibrator['method']}", calibrated(scored.logits, calibrator)))
     table_of_bins = table(("predicted click rate", "rows", "predicted", "actual"), rows, wide=True)
     return section(
         "Calibration",
         about,
+        *([] if calibrator is None else [both(scored.labels, series), legend(*((s, name) for s, name, _ in series))]),
         figures(
             figure(
                 "Reliability",
                 f"Actual click rate in {len(lines)} bins of equally many rows; on the dashed line it is as predicted.",
-                curves.reliability(scored.labels, scored.logits),
+                curves.reliability(scored.labels, series),
             ),
             figure(
                 "Actual minus predicted click rate",
                 "The same, closer: the bars are 95 % intervals (Wilson) of what was clicked.",
-                curves.calibration_gaps(scored.labels, [("c1", scored.logits)]),
+                curves.calibration_gaps(scored.labels, series),
             ),
         ),
         tag(
             "details",
             tag("summary", f"The {len(lines)} bins as a table"),
-            figure("Bins", "From the lowest prediction up.", tag("div", table_of_bins, class_="scroll")),
+            figure("Bins", "From the lowest prediction up.", scroll("Bins", table_of_bins)),
         ),
     )
+
+
+def both(labels: np.ndarray, series: curves.Series) -> Html:
+    """What calibration changes."""
+    found = before_and_after(labels, series[0][2], series[1][2])
+    rows = [
+        (name, f"{one['auc']:.5f}", f"{one['logloss']:.5f}", f"{one['expected_calibration_error']:.5f}")
+        for (_, name, _), one in zip(series, (found["before"], found["after"]), strict=True)
+    ]
+    drawn = table(("", "AUC", "logloss", "calibration error"), rows, wide=True)
+    reading = "On the test rows; the calibrator was fitted on validation rows."
+    return figure("Before and after calibration", reading, scroll("Before and after calibration", drawn), wide=True)

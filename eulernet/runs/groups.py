@@ -90,7 +90,10 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def name_settings(runs: Sequence[Run]) -> list[str]:
-    """The model of each as it was asked for, with the settings that tell apart those of one model; no two are equal."""
+    """The model of each as it was asked for, with the settings in which it differs from most of the same model.
+
+    No two are equal.
+    """
     models: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         models[base_name(run)].add(run.name)
@@ -100,9 +103,16 @@ def name_settings(runs: Sequence[Run]) -> list[str]:
         rivals = [essence(other.report["config"]) for other, name in zip(runs, bases, strict=True) if name == base]
         mine = essence(run.report["config"])
         telling = [key for key in mine if any(rival.get(key, ABSENT) != mine[key] for rival in rivals)]
-        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling]
+        own = [f"{key.rpartition('.')[2]}={mine[key]}" for key in telling if mine[key] != usual(rivals, key)]
         names.append(" ".join([base, *own]))
     return [f"{name} ({names[:i].count(name) + 1})" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def usual(configs: Sequence[dict[str, Any]], key: str) -> Any:
+    """The value that more than half of them have, which goes without saying; else ABSENT."""
+    values = [json.dumps(config[key], sort_keys=True) for config in configs if key in config]
+    most = max(values, key=values.count)
+    return json.loads(most) if 2 * values.count(most) > len(configs) else ABSENT
 
 
 def base_name(run: Run) -> str:

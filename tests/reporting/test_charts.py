@@ -1,14 +1,24 @@
 """What is drawn is what was given: escaped, in place, and no more than fits."""
 
+import csv
+import io
+import re
+from html import unescape
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pages import assert_whole
+from sklearn.inspection import permutation_importance as sklearn_importance
+from sklearn.metrics import roc_auc_score
 
 from eulernet.measures.metrics import auc
 from eulernet.reporting import charts, curves
 from eulernet.reporting.html import Html, breakable, join, tag
+from eulernet.reporting.importance import permutation_importance
 
 
 def test_text_is_escaped_and_html_is_not():
@@ -101,18 +111,94 @@ def test_charts_are_well_formed_and_without_holes():
     orders = np.array([[1.0, -0.001], [0.0, -2.0]])
     rows = [("a<b", "0.7", [0.7], 0.6, 0.8)]
     drawings = [
-        curves.roc(labels, [("c1", logits)]),
-        curves.reliability(labels, logits),
-        curves.calibration_gaps(labels, [("c1", logits)]),
+        curves.roc(labels, [("c1", "test", logits)]),
+        curves.reliability(labels, [("c1", "test", logits)]),
+        curves.precision_recall(labels, [("c1", "test", logits)]),
+        curves.gains(labels, [("c1", "test", logits)]),
+        curves.lift(labels, [("c1", "test", logits)]),
+        curves.calibration_gaps(labels, [("c1", "test", logits)]),
         curves.histograms(labels, logits),
         curves.histograms(labels, np.full(120, -4.0)),
         curves.validation(history, 1),
         curves.losses(history, 1),
-        curves.learning("valid_auc", "AUC", [("c1", history)]),
+        curves.learning("valid_auc", "AUC", [("c1", "test", history)]),
         charts.heat_map("orders", orders, ["f0", "f1"], ["1", "2"]),
         charts.heat_map("orders", np.zeros((2, 20)), ["f0", "f1"], [str(i) for i in range(20)]),
         charts.intervals("AUC", rows, (0.5, 1.0), 0.7, x_name="AUC", names=8),
     ]
-    assert_whole("<!doctype html>" + join(*drawings))
-    assert "\N{MINUS SIGN}2.00" in drawings[8]
-    assert "\N{MINUS SIGN}0.00" not in drawings[8]
+    assert_whole("<!DOCTYPE html>" + join(*drawings))
+    assert "\N{MINUS SIGN}2.00" in drawings[11]
+    assert "\N{MINUS SIGN}0.00" not in drawings[11]
+
+
+def data_of(drawn):
+    """The CSV behind the link of a figure: {series: [(x, y), ...]}."""
+    (address,) = re.findall(r'href="data:text/csv,([^"]*)"', drawn)
+    found = {}
+    for name, x, y in list(csv.reader(io.StringIO(unquote(unescape(address)))))[1:]:
+        found.setdefault(name, []).append((float(x), float(y)))
+    return found
+
+
+def test_precision_recall_gain_and_lift_are_counts_from_the_highest_score_down():
+    draw = np.random.default_rng(3)
+    labels, scores = draw.integers(0, 2, 150), draw.integers(0, 60, 150) / 7.0
+    everyone = [("c1", "a, [b]", scores)]
+    recall, gained, lifted = [], [(0.0, 0.0)], []
+    for score in sorted(set(scores), reverse=True):
+        shown = scores >= score
+        clicks, rows = labels[shown].sum() / labels.sum(), shown.mean()
+        recall.append((clicks, labels[shown].mean()))
+        gained.append((rows, clicks))
+        lifted.append((rows, clicks / rows))
+    for drawn, wanted in (
+        (curves.precision_recall(labels, everyone), recall),
+        (curves.gains(labels, everyone), gained),
+        (curves.lift(labels, everyone), lifted),
+    ):
+        (points,) = data_of(drawn).values()
+        assert len(points) > 40
+        nearest = np.abs(np.array(points)[:, None] - np.array(wanted)).max(axis=2).min(axis=1)
+        assert nearest.max() < 1e-6
+
+
+def test_epochs_are_whole_and_figures_can_be_had_as_csv():
+    history = {"epoch": [1.0, 2.0, 3.0], "valid_auc": [0.7, 0.71, 0.72], "valid_logloss": [0.5, 0.4, 0.6]}
+    drawn = curves.learning("valid_auc", "AUC", [("c1", "one, seed 1", history)])
+    assert re.findall(r'class="tick mid">([^<]*)<', drawn) == ["1", "2", "3"]
+    assert data_of(drawn) == {"one, seed 1": [(1, 0.7), (2, 0.71), (3, 0.72)]}
+
+
+class Weighs(torch.nn.Module):
+    """Adds up its columns with given weights."""
+
+    def __init__(self, *weights):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x):
+        return x.float() @ self.weights
+
+
+def test_importance_is_scikit_learns_where_both_permute_alike():
+    """What is not used is worth nothing; a field of two columns is permuted as one."""
+    draw = np.random.default_rng(5)
+    x = draw.integers(0, 50, (4000, 4)).astype(np.int32)
+    labels = (draw.random(4000) < 1 / (1 + np.exp(-(x @ np.array([0.1, 0.0, 0.05, 0.05]) - 5)))).astype(int)
+    model = Weighs(0.1, 0.0, 0.05, 0.05)
+    whole, lost = permutation_importance(model, x, labels, [slice(0, 1), slice(1, 2), slice(2, 4)], seed=1, repeats=4)
+    assert whole == pytest.approx(roc_auc_score(labels, x @ np.array([0.1, 0.0, 0.05, 0.05])), abs=1e-3)
+    assert (lost[1] == 0).all()
+    again = permutation_importance(model, x, labels, [slice(0, 1), slice(1, 2), slice(2, 4)], seed=1, repeats=4)[1]
+    assert np.array_equal(lost, again)
+
+    class Fitted:
+        def fit(self, x, y):
+            return self
+
+        def score(self, x, y):
+            return roc_auc_score(y, x @ np.array([0.1, 0.0, 0.05, 0.05]))
+
+    theirs = sklearn_importance(Fitted(), x, labels, n_repeats=20, random_state=0).importances_mean
+    assert lost[0].mean() == pytest.approx(theirs[0], abs=0.02)
+    assert lost[2].mean() > theirs[2:].max()

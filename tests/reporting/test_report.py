@@ -33,7 +33,8 @@ def test_the_page_of_a_run(run_command):
     report = json.loads(Path("run/report.json").read_text())
     page = page_of(run_command("report", "run=run", "resamples=20"))
     assert headings(page) == [
-        "eulernet", "Learning", "Ranking", "Calibration", "Where it ranks well", "Learned orders", "Settings",
+        "eulernet", "Learning", "Ranking", "Calibration", "Where it ranks well", "What the fields are worth",
+        "Learned orders", "Settings",
     ]  # fmt: skip
     for figure in (f"{report['test']['auc']:.5f}", f"{report['test']['logloss']:.5f}", f"{report['parameters']:,}"):
         assert figure in page
@@ -132,7 +133,7 @@ def test_committed_reports_have_a_page_without_weights(run_command):
     results = REPOSITORY / "results" / "movielens_1m"
     page = page_of(run_command("report", f"run={results}", "output=page.html"))
     assert "eulernet_<wbr>averaged" in page
-    unscored = re.findall(r"(\d+) of \d+ runs not scored", page)  # a part for each store
+    unscored = re.findall(r">(\d+) of \d+ runs not scored</h2>", page)  # a part for each store
     assert sum(map(int, unscored)) == len(list(results.glob("*/*/report.json")))
 
 
