@@ -16,13 +16,18 @@ from eulernet.campaigns.pool import LOG, Pool, sweep
 from eulernet.files import locked
 from eulernet.training import device
 
-PROGRAM = """
+EPOCH = dict(epoch=1, train_loss=0.5, valid_auc=0.6, valid_logloss=0.5, lr=0.1, seconds=1.0, samples_per_second=9.0)
+PROGRAM = (
+    f"""
+epoch = {EPOCH}
+"""
+    + """
 import json, os, sys, time
 order = json.loads(sys.stdin.readline())
 def tell(**message):
     print(json.dumps(message), flush=True)
 print("in the log", file=sys.stderr)
-tell(epoch={"epoch": 1, "valid_auc": 0.6})
+tell(epoch=epoch)
 do, report = order["cfg"]["do"], os.path.join(order["folder"], "report.json")
 if do == "device":
     tell(failed=order["cfg"]["device"])
@@ -44,6 +49,7 @@ if do.startswith(("train", "busy")):
         json.dump(content, file)
 tell(done=True)
 """
+)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +71,7 @@ def test_every_message_and_every_end_is_heard(tmp_path):
         said = {do: [] for do in ("train", "stop", "device")}
         for worker, kind, content in said_by(workers):
             said[worker.task].append((kind, content))
-    epoch = ("epoch", {"epoch": 1, "valid_auc": 0.6})
+    epoch = ("epoch", EPOCH)
     assert said["train"] == [epoch, ("done", True)]
     assert said["stop"] == [epoch, ("stopped", "stopped by a signal")]
     assert said["device"] == [epoch, ("failed", f"cpu (see {tmp_path / 'device' / LOG})")]
