@@ -76,31 +76,30 @@ def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequenc
         reason = f"their ROC and calibration; {unscored[0]}" + ", and the like" * (len(unscored) > 1)
         parts.append(left_out(f"{len(unscored)} of {len(runs)} runs not scored", reason))
     if scores is not None and scores.logits:
-        first = [
-            (styles[s.name], s.name, scores.logits[s.runs[0].folder])
-            for s in reversed(found)
-            if s.runs[0].folder in scores.logits
-        ]
-        parts.append(
-            section(
-                "Ranking and calibration",
-                "A line is the first seed of a setting.",
-                legend(*named),
-                figures(
-                    figure(
-                        "ROC curve",
-                        "Share of clicks found, against other rows that score as high.",
-                        curves.roc(scores.labels, first),
-                    ),
-                    figure(
-                        "Actual minus predicted click rate",
-                        "In bins of equally many rows; on the dashed line the rate is as predicted.",
-                        curves.calibration_gaps(scores.labels, first),
-                    ),
-                ),
-            )
-        )
+        parts.append(ranking(found, scores, styles, legend(*named)))
     return parts
+
+
+def ranking(found: Sequence[Setting], scores: StoreScores, styles: Mapping[str, str], names: Html) -> Html:
+    first = [
+        (styles[s.name], s.name, scores.logits[s.runs[0].folder])
+        for s in reversed(found)
+        if s.runs[0].folder in scores.logits
+    ]
+    found_of, rate = (
+        "Share of clicks found, against other rows that score as high.",
+        "Actual minus predicted click rate",
+    )
+    gaps = "In bins of equally many rows; on the dashed line the rate is as predicted."
+    return section(
+        "Ranking and calibration",
+        "A line is the first seed of a setting.",
+        names,
+        figures(
+            figure("ROC curve", found_of, curves.roc(scores.labels, first)),
+            figure(rate, gaps, curves.calibration_gaps(scores.labels, first)),
+        ),
+    )
 
 
 def dots(found: Sequence[Setting], styles: Mapping[str, str], metric: str, what: str) -> Html:
