@@ -13,10 +13,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -81,24 +82,34 @@ def build(
                 raise
         require_unchanged(files, before)
         fitted, missing, zeros, split_rows = fit_and_encode(recipe, split, vocabulary, in_files, new, seconds)
-        described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
+        shares = [gone / sum(in_files) for gone in missing]
         meta = store.seal(
             new,
-            name=recipe.name,
-            protocol=f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
-            fields=[
-                {**kinds.describe(coder), **field.raw.describe(), "missing": count / sum(in_files)}
-                for coder, field, count in zip(fitted, recipe.fields, missing, strict=True)
-            ],
+            **said_of(recipe, fitted, shares, vocabulary, split),
             split=split_rows,
             source={"origin": origin, "files": sums},
-            raw=describe_raw(recipe.form, recipe.label),
         )
         rows_of = dict(zip(sums, in_files, strict=True))
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
     ids = sum(field["size"] for field in meta["fields"])
     log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{sum(in_files):,}", f"{ids:,}", folder)
     return folder
+
+
+def said_of(
+    recipe: Recipe, fitted: Sequence[Coder], missing: Sequence[float], vocabulary: str, split: Splitter
+) -> dict[str, Any]:
+    """What meta.json says of any rows of ``recipe``; ``missing`` is the share of rows that lack each field."""
+    described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
+    return {
+        "name": recipe.name,
+        "protocol": f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
+        "fields": [
+            {**kinds.describe(coder), **field.raw.describe(), "missing": gone}
+            for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
+        ],
+        "raw": describe_raw(recipe.form, recipe.label),
+    }
 
 
 def require_unchanged(files: Sequence[Path], before: Sequence[os.stat_result]) -> None:
@@ -126,7 +137,7 @@ def fit_and_encode(
             missing = absent.collect(engine="streaming").row(0)
         with timed(seconds, "encode"):
             zeros = encode(fitted, rows, new)
-        split_rows = store.write_split(new, cutting.result(), rows)
+        split_rows = store.write_split(new, {part: cutting.result()[part] for part in split.parts}, rows)
     shutil.rmtree(new / "typed")
     (new / "training").unlink(missing_ok=True)
     kinds.write(fitted, new)
@@ -135,21 +146,11 @@ def fit_and_encode(
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
     """The first pass: typed columns into ``new``/typed, one file a piece. Returns the rows of each raw file."""
-    values = {f"f{i}": value for i, value in enumerate(recipe.values())}
-    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)}
-    key = {} if split.key is None else {KEY: split.key}
     (new / "typed").mkdir()
 
     def type_piece(numbered: tuple[int, Piece]) -> tuple[Piece, int]:
         number, piece = numbered
-        frame = piece.frame()
-        typed = evaluate(frame, values, names, piece.where)
-        check_sizes(typed, names, piece.where)
-        keys = evaluate(frame, key, {KEY: "the split"}, piece.where)
-        if split.check is not None:
-            split.check(frame, keys[KEY], piece.where)
-        labels = clicks(frame, recipe.label, piece.where).alias(LABEL)
-        typed = pl.concat([labels.to_frame(), typed, keys], how="horizontal")
+        typed = type_rows(recipe, split, piece.frame(), piece.where)
         typed.write_ipc(new / "typed" / f"{number:08}.arrow")
         return piece, len(typed)
 
@@ -167,6 +168,19 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
         require(not recipe.verify, f"{message}; dataset.verify=false takes them")
         log.warning(message)
     return in_files
+
+
+def type_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, where: Callable[[int], str]) -> pl.DataFrame:
+    """Labels, typed values and what the split goes by, of some raw rows. UserError, with ``where``, for a wrong one."""
+    values = {f"f{i}": value for i, value in enumerate(recipe.values())}
+    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)}
+    typed = evaluate(frame, values, names, where)
+    check_sizes(typed, names, where)
+    keys = evaluate(frame, {} if split.key is None else {KEY: split.key}, {KEY: "the split"}, where)
+    if split.check is not None:
+        split.check(frame, keys[KEY], where)
+    labels = clicks(frame, recipe.label, where).alias(LABEL)
+    return pl.concat([labels.to_frame(), typed, keys], how="horizontal")
 
 
 def state_space(new: Path, rows: int, read: int, fields: int) -> None:

@@ -43,18 +43,20 @@ class Preprocessor:
         """UserError if something in ``folder`` is damaged, or of another format."""
         try:
             meta = store.read_meta(folder, "train again with this version")
-            form, label = raw_of(meta["raw"])
-            fields = meta["fields"]
-            fitted = tuple(kinds.read(field, folder) for field in fields)
-            values = {}
-            for i, field in enumerate(fields):
-                source = Raw(field["column"], field["transform"], field.get("separator"))
-                values[f"f{i}"] = value_of(source, kinds.value_kind(field))
-            columns = {field["column"]: form.columns[field["column"]] for field in fields}
-            needed = {field["column"] for field in fields if not field["missing"]}
+            return cls.of(meta, [kinds.read(field, folder) for field in meta["fields"]])
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{folder / 'meta.json'} is damaged ({error}); train again with this version") from None
-        return cls(meta, fitted, values, form, label, columns, frozenset(set(columns) - needed))
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any], coders: Sequence[Coder]) -> "Preprocessor":
+        """What ``meta``, a dataset's, describes, with the coder of each field."""
+        (form, label), fields, values = raw_of(meta["raw"]), meta["fields"], {}
+        for i, field in enumerate(fields):
+            source = Raw(field["column"], field["transform"], field.get("separator"))
+            values[f"f{i}"] = value_of(source, kinds.value_kind(field))
+        columns = {field["column"]: form.columns[field["column"]] for field in fields}
+        needed = {field["column"] for field in fields if not field["missing"]}
+        return cls(meta, tuple(coders), values, form, label, columns, frozenset(set(columns) - needed))
 
     def write(self, folder: Path) -> None:
         """Put meta.json and the vocabularies into a new ``folder``, for ``open``."""

@@ -31,7 +31,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Splitter:
-    """``cut`` gives each part of PARTS its rows; ``key`` is computed from the raw row, where the split goes by it.
+    """``cut`` gives each of ``parts`` its rows; ``key`` is computed from the raw row, where the split goes by it.
 
     ``check`` looks at some raw rows and their keys, and raises UserError with the row whose key cannot be used.
     """
@@ -40,6 +40,7 @@ class Splitter:
     cut: Callable[[Rows], Cut]
     key: pl.Expr | None = None
     check: Check | None = None
+    parts: Sequence[str] = PARTS  # without test there is no test split
 
 
 def paper(seed: int) -> Splitter:
@@ -67,33 +68,34 @@ def published(name: str, seed: int, **more: Splitter) -> Splitter:
 
 def chronological(ratios: Sequence[float]) -> Splitter:
     """Rows as they come: the first ``ratios[0]`` of them train, then valid, then test. For data in time order."""
-    check_ratios(ratios)
+    parts = parts_of(ratios)
 
     def cut(rows: Rows) -> Cut:
         valid, test = bounds(rows.count, ratios)
         return {"train": (0, valid), "valid": (valid, test), "test": (test, rows.count)}
 
-    return Splitter({"split": "chronological", "ratios": list(ratios)}, cut)
+    return Splitter({"split": "chronological", "ratios": list(ratios)}, cut, parts=parts)
 
 
 def random_rows(seed: int, ratios: Sequence[float]) -> Splitter:
     """Each row by a draw of its own, so that the parts have about the shares ``ratios``; rows keep their order."""
-    check_ratios(ratios)
+    parts, train = parts_of(ratios), ratios[0]
+    ends = [train, train + ratios[1]] if ratios[2] else [train]
     require(seed >= 0, f"dataset.split_seed must not be negative, got {seed}")
 
     def cut(rows: Rows) -> Cut:
         draw, code = np.random.default_rng(seed), np.empty(rows.count, dtype=np.int8)
         for start in range(0, rows.count, CHUNK):
             draws = draw.random(min(CHUNK, rows.count - start))
-            code[start : start + CHUNK] = np.searchsorted([ratios[0], ratios[0] + ratios[1]], draws, side="right")
+            code[start : start + CHUNK] = np.searchsorted(ends, draws, side="right")
         return numbered(code)
 
-    return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut)
+    return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut, parts=parts)
 
 
 def by_time(column: str, key: pl.Expr, ratios: Sequence[float], check: Check | None = None) -> Splitter:
     """The latest rows test, those before them validate; rows of one time go together, where the first of them falls."""
-    check_ratios(ratios)
+    parts = parts_of(ratios)
 
     def cut(rows: Rows) -> Cut:
         times = rows.keys.group_by(KEY).len().sort(KEY).collect(engine="streaming")
@@ -103,7 +105,7 @@ def by_time(column: str, key: pl.Expr, ratios: Sequence[float], check: Check | N
         code = pl.DataFrame({KEY: times[KEY], "code": late})
         return by_code(rows.keys.join(code.lazy(), on=KEY, how="left", maintain_order="left").select("code"))
 
-    return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key, check)
+    return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key, check, parts)
 
 
 def by_value(column: str, values: Mapping[str, Any], key: pl.Expr) -> Splitter:
@@ -134,7 +136,10 @@ def by_value(column: str, values: Mapping[str, Any], key: pl.Expr) -> Splitter:
 
 
 def by_file(parts: Sequence[str]) -> Splitter:
-    """By the raw file: the i-th belongs to part ``parts[i]``; the files of a part follow each other."""
+    """By the raw file: the i-th belongs to part ``parts[i]``; the files of a part follow each other.
+
+    There need be none of test.
+    """
 
     def cut(rows: Rows) -> Cut:
         starts, result, start = np.cumsum([0, *rows.in_files]), dict[str, tuple[int, int]](), 0
@@ -145,7 +150,19 @@ def by_file(parts: Sequence[str]) -> Splitter:
         return dict(result)
 
     assert list(parts) == sorted(parts, key=PARTS.index)
-    return Splitter({"split": "files", "parts": list(parts)}, cut)
+    there = [part for part in PARTS if part != "test" or part in parts]
+    return Splitter({"split": "files", "parts": list(parts)}, cut, parts=there)
+
+
+def with_test(own: Splitter) -> Splitter:
+    """The rows of the first file by ``own``, which has no test split; those of the second test."""
+    assert "test" not in own.parts
+
+    def cut(rows: Rows) -> Cut:
+        first = rows.in_files[0]
+        return {**own.cut(Rows(first, [first], rows.keys.head(first))), "test": (first, rows.count)}
+
+    return Splitter({**own.describe, "test": "given"}, cut, own.key, own.check)
 
 
 def by_code(codes: pl.LazyFrame) -> Cut:
@@ -166,6 +183,9 @@ def bounds(rows: int, ratios: Sequence[float]) -> tuple[int, int]:
     return int(round(rows * ratios[0], 6)), int(round(rows * (ratios[0] + ratios[1]), 6))
 
 
-def check_ratios(ratios: Sequence[float]) -> None:
-    if not (len(ratios) == 3 and min(ratios) > 0 and math.isclose(sum(ratios), 1)):
-        raise UserError(f"dataset.ratios must be three shares (train, valid, test) that sum to 1, got {list(ratios)}")
+def parts_of(ratios: Sequence[float]) -> Sequence[str]:
+    """The parts that have a share of the rows. UserError unless these are all, or all but test."""
+    shares = len(ratios) == 3 and min(ratios[:2]) > 0 and ratios[2] >= 0 and math.isclose(sum(ratios), 1)
+    what = "dataset.ratios must be three shares (train, valid, test; 0 for no test split) that sum to 1"
+    require(shares, f"{what}, got {list(ratios)}")
+    return PARTS if ratios[2] else PARTS[:2]

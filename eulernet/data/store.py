@@ -21,7 +21,7 @@ from urllib.parse import quote
 import numpy as np
 
 from eulernet import memory
-from eulernet.data.splits import PARTS, Cut
+from eulernet.data.splits import Cut
 from eulernet.errors import UserError, require
 
 FORMAT = 3
@@ -45,8 +45,7 @@ def vocabulary_file(field: str) -> str:
 def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]:
     """What meta.json says of the splits: a range each, or the name of the file that its row numbers are written to."""
     split: dict[str, list[int] | str] = {}
-    for part in PARTS:
-        numbers = cut[part]
+    for part, numbers in cut.items():
         if isinstance(numbers, tuple):
             split[part] = list(numbers)
         else:
@@ -66,22 +65,42 @@ def seal(
     raw: Mapping[str, Any],
     **extra: Any,
 ) -> dict[str, Any]:
-    """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store.
+    """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store."""
+    y = np.load(folder / "y.npy", mmap_mode="r")
+    members = {part: where if isinstance(where, list) else np.load(folder / where) for part, where in split.items()}
+    meta = describe(
+        y, members, name=name, protocol=protocol, fields=fields, split=split, source=source, raw=raw, **extra
+    )
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    return meta
+
+
+def describe(
+    y: np.ndarray,
+    members: Mapping[str, Sequence[int] | np.ndarray],
+    *,
+    name: str,
+    protocol: str,
+    fields: Sequence[Mapping[str, Any]],
+    split: Mapping[str, list[int] | str],
+    source: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    **extra: Any,
+) -> dict[str, Any]:
+    """What meta.json says of rows with labels ``y``; ``members`` are the rows of each part: numbers, or first and end.
 
     A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
     the raw ``column`` that it comes from and what encodes that; ``raw`` describes raw rows. Raises UserError for a
     split that is empty or has one class only.
     """
-    y = np.load(folder / "y.npy", mmap_mode="r")
     clicks, rows = {}, {}
-    for part in PARTS:
-        where = split[part]
-        labels = y[slice(*where)] if isinstance(where, list) else y[np.load(folder / where)]
+    for part, where in members.items():
+        labels = y[where] if isinstance(where, np.ndarray) else y[slice(*where)]
         rows[part], clicks[part] = len(labels), int(np.count_nonzero(labels))
         require(rows[part] > 0, f"{name}: the {part} split is empty ({len(y)} rows in all)")
         one_class = "a click" if clicks[part] else "no click"
         require(0 < clicks[part] < rows[part], f"{name}: every row of the {part} split is {one_class}; AUC needs both")
-    meta = {
+    return {
         "format": FORMAT,
         "name": name,
         "protocol": protocol,
@@ -94,8 +113,6 @@ def seal(
         "raw": dict(raw),
         **extra,
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
-    return meta
 
 
 def summarise(
@@ -120,8 +137,8 @@ def summarise(
         ids = None if field["kind"] == "number" else field["size"] - 1
         fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": absent / rows, "rare": int(rare) / rows}
     splits = {
-        part: {"rows": meta["rows_in"][part], "click_rate": meta["clicks"][part] / meta["rows_in"][part]}
-        for part in PARTS
+        part: {"rows": rows_of, "click_rate": meta["clicks"][part] / rows_of}
+        for part, rows_of in meta["rows_in"].items()
     }
     summary = {
         "rows": rows,

@@ -43,6 +43,9 @@ def build(
     if twice := len(found) - len(runs):
         log.info("%d of %d are runs that are there already, and count once", twice, len(found))
     if len(runs) > 1:
+        untested = [str(run.folder) for run in runs if not run.report["test"]]
+        if untested:
+            raise UserError(f"runs are compared on test rows, and without a test split is {', '.join(untested[:3])}")
         scores, unscored = score_all(runs, data_dir, device)
         return page("Comparison of runs", *many(runs, scores, unscored, unfinished), made_by=made_by), len(runs)
     (run,) = runs

@@ -28,9 +28,12 @@ def single(
     ``rows`` of them measure what each field is worth.
     """
     report = run.report
+    tested = (
+        f"tested once on {report['dataset']['rows']['test']:,} rows" if report["test"] else "kept; nothing was tested"
+    )
     lead = (
         f"Trained on {report['dataset']['rows']['train']:,} rows for {report['epochs']} epochs; the weights of epoch "
-        f"{report['best_epoch']}, best on validation, were tested once on {report['dataset']['rows']['test']:,} rows."
+        f"{report['best_epoch']}, best on validation, were {tested}."
     )
     parts = [header(f"{run.dataset} · seed {report['seed']}", base_name(run), lead)]
     if isinstance(scored, str):

@@ -62,7 +62,8 @@ def measured(config: Mapping[str, Any], report: Mapping[str, Any] | None) -> str
     lines = []
     for part in ("valid", "test"):
         known = [measure for measure in MEASURES if measure.name in report[part]]
-        lines.append(f"* {part}: " + ", ".join(f"{one.title} {report[part][one.name]:.6f}" for one in known))
+        if known:  # there may be no test split
+            lines.append(f"* {part}: " + ", ".join(f"{one.title} {report[part][one.name]:.6f}" for one in known))
     for what, found in (report.get("evaluation") or {}).items():
         for name, value in found["metrics"].items():
             if value["value"] is not None:

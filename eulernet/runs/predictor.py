@@ -37,7 +37,7 @@ MEMORY = 1 << 28  # bytes that pieces of files may take
 THREADS = 2  # that parse and encode beside the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """Probabilities of raw rows by the best weights of a run. Nothing of it changes, so threads may share it."""
 
@@ -83,6 +83,11 @@ class Predictor:
                 (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
             (folder / "README.md").write_text(card(config, self.preprocessor.meta, self.report))
             write_manifest(folder)
+
+    def __repr__(self) -> str:
+        names = [field["name"] for field in self.preprocessor.meta["fields"]]
+        model, shown = self.config["model"].get("name"), ", ".join(names[:4]) + ", ..." * (len(names) > 4)
+        return f"Predictor({model} on {self.preprocessor.meta['name']}, {len(names)} fields: {shown})"
 
     @property
     def fields(self) -> list[dict[str, Any]]:

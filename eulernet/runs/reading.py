@@ -78,6 +78,13 @@ def check_evaluations(found: dict[str, Any], file: Path) -> dict[str, Any]:
     return found
 
 
+def _at(report: Any, key: str) -> Any:
+    """What ``report`` has at a dotted ``key``, or ABSENT."""
+    for name in key.split("."):
+        report = report.get(name, ABSENT) if isinstance(report, dict) else ABSENT
+    return report
+
+
 def check_report(report: dict[str, Any], file: Path, *, packed: bool = False) -> dict[str, Any]:
     """``report`` as it is. UserError that names the first value in it that ``eulernet.train`` does not write.
 
@@ -86,10 +93,10 @@ def check_report(report: dict[str, Any], file: Path, *, packed: bool = False) ->
     needed = {key: fits for key, fits in NEEDED.items() if not packed or key.partition(".")[0] != "config"}
     missing = [key for key in needed if "." not in key and key not in report]
     require(not missing, f"{file} lacks {', '.join(missing)}: not a report of eulernet.train")
+    if report["test"] == {} and _at(report, "dataset.rows.test") == 0:  # there was no test split
+        needed = {key: fits for key, fits in needed.items() if not key.startswith("test.")}
     for key, fits in {**needed, **OPTIONAL}.items():
-        value: Any = report
-        for name in key.split("."):
-            value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
+        value = _at(report, key)
         require(value is not ABSENT or key in OPTIONAL, f"{file} lacks {key}; train that run again")
         if value is not ABSENT and not fits(value):
             raise UserError(f"{file} is damaged: {key} is {str(value)[:80]!r}; train that run again")

@@ -26,6 +26,7 @@ from eulernet.training.loop import score
 from eulernet.training.precision import PRECISIONS
 
 T = TypeVar("T")
+STORES = "store"  # in the folder of a run on a frame: its store
 COLUMNS = ("epoch", "train_loss", "valid_auc", "valid_logloss")  # of metrics.csv, which has more
 
 
@@ -149,8 +150,12 @@ class Run:
         return load_model(self.folder / WEIGHTS, self.config["model"], self.field_sizes).to(device)
 
     def open_store(self, data_dir: str | Path | None = None) -> Dataset:
-        """The store that it was trained on; ``data_dir`` None looks where that was. UserError if it is not there."""
-        where = data_dir or self.config.get("data_dir")
+        """The store that it was trained on; ``data_dir`` None looks in its folder, and where that was.
+
+        UserError if it is not there.
+        """
+        own = self.folder / STORES / self.store
+        where = data_dir or (own.parents[1] if own.is_dir() else self.config.get("data_dir"))
         require(where is not None, f"run={self.folder} does not say where its store is; give data_dir=")
         folder = Path(str(where)).expanduser() / self.store
         prepare = f"prepare it again (python -m eulernet.prepare dataset={self.dataset} ...)"

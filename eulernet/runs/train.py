@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from eulernet.data.dataset import Dataset
 from eulernet.distributed import launch
 from eulernet.distributed.ranks import world_size
 from eulernet.errors import UserError, require
@@ -16,6 +17,7 @@ from eulernet.files import short, write_atomically
 from eulernet.models.lr import LR
 from eulernet.models.reference import Reference
 from eulernet.runs.manifest import write_manifest
+from eulernet.runs.run import STORES
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
 from eulernet.training.checkpoint import load_last
@@ -33,17 +35,23 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    cfg: dict[str, Any], run: Path, overrides: list[str], *more_loggers: Logger, reference: bool | None = None
+    cfg: dict[str, Any],
+    run: Path,
+    overrides: list[str],
+    *more_loggers: Logger,
+    reference: bool | None = None,
+    data: Dataset | None = None,
 ) -> float:
     """The run that the plain configuration ``cfg`` describes, in the folder ``run``; its best validation AUC.
 
+    It trains on ``data`` if given, else on the store that ``cfg`` describes, which a run on a frame has in its folder.
     ``reference`` says whether it ends with a comparison with logistic regression; None takes what ``cfg`` says.
     """
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": overrides, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
-    job = set_up(cfg)
+    job = set_up(cfg, data or (None if resume is None else own_store(run)))
     saved = None
     if resume is not None:
         saved = load_last(run, **job.identity)
@@ -77,6 +85,24 @@ def train(
     for line in closing(report, run):
         log.info("%s", line)
     return report["valid"]["auc"]
+
+
+def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset | None) -> float:
+    """End a run that was stopped after some epochs as if it had been given no more: its best weights are tested.
+
+    UserError where no epoch has ended.
+    """
+    job = set_up(cfg, data or own_store(run))
+    epochs = len(load_last(run, **job.identity)["history"])
+    require(epochs > 0, f"{run}: no epoch has ended")
+    log.info("stopped after %d epochs: the best of them are tested", epochs)
+    ended = {**cfg, "resume": str(run), "train": {**cfg["train"], "max_epochs": epochs}}
+    return train(ended, run, overrides, data=job.data)
+
+
+def own_store(run: Path) -> Path | None:
+    """The store in the folder of a run, which one on a frame has."""
+    return next((meta.parent for meta in (run / STORES).glob("*/*/meta.json")), None)
 
 
 def comparable(job: Job) -> bool:

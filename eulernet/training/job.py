@@ -29,10 +29,10 @@ class Job:
     identity: dict[str, str]  # by which a checkpoint is known to be of this model and this data
 
 
-def set_up(cfg: dict[str, Any], store: Path | None = None) -> Job:
+def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None) -> Job:
     """Check the plain configuration ``cfg`` and build what it describes.
 
-    The data is read from the folder ``store`` if it exists; otherwise the store is found, or made.
+    The data is ``given``, or is read from that folder if it exists; otherwise its store is found, or made.
     """
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
@@ -44,7 +44,9 @@ def set_up(cfg: dict[str, Any], store: Path | None = None) -> Job:
         config.batch_size >= ranks,
         f"train.batch_size={config.batch_size} leaves some of {ranks} processes without a row",
     )
-    data = Dataset.open(store if store is not None and store.is_dir() else prepare(cfg))
+    there = isinstance(given, Dataset) or (given is not None and given.is_dir())
+    found = given if given is not None and there else prepare(cfg)
+    data = found if isinstance(found, Dataset) else Dataset.open(found)
     config = construct(TrainConfig, resolved(cfg["train"], len(data.train)), "train")
     torch.manual_seed(seed)
     model = make_model(cfg["model"], data.field_sizes)

@@ -57,14 +57,14 @@ def fit(
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
     loggers: Sequence[Logger] = (),
-) -> tuple[list[Epoch], Metrics]:
+) -> tuple[list[Epoch], Metrics | None]:
     """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
 
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
     or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what ``checkpoint.load_last``
     returned, it goes on from there, to the same bits as a run that was never stopped. Ends with
-    the best weights in ``model``; returns the epochs and the test metrics. Diverged for a loss or a score that is not
-    finite, UserError for a state of other settings.
+    the best weights in ``model``; returns the epochs and the test metrics, None without a test split. Diverged for a
+    loss or a score that is not finite, UserError for a state of other settings.
     """
     config = in_one_epoch(config) if isinstance(model, Reference) else config
     data, state = data.to(device), State(model, config, device)
@@ -102,7 +102,7 @@ def fit(
         table.show(history)
 
     load_weights(model, run)
-    return history, evaluate(model, data.test, config, "test")
+    return history, evaluate(model, data.test, config, "test") if "test" in data.splits else None
 
 
 def restore(state: State, saved: Mapping[str, Any], steps: int) -> None:

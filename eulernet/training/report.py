@@ -13,6 +13,7 @@ import torch
 import eulernet
 from eulernet import memory
 from eulernet.data.dataset import Dataset
+from eulernet.data.splits import PARTS
 from eulernet.distributed.ranks import world_size
 from eulernet.measures.metrics import entropy
 from eulernet.measures.table import Metrics
@@ -30,7 +31,7 @@ def write_report(
     model: CTRModel,
     data: Dataset,
     history: Sequence[Epoch],
-    test: Metrics,
+    test: Metrics | None,
     *,
     device: torch.device,
     config: dict[str, Any],
@@ -48,7 +49,7 @@ def write_report(
             "protocol": data.meta["protocol"],
             "digest": data.digest,
             "source": data.meta["source"],
-            "rows": {part: len(split) for part, split in data.splits.items()},
+            "rows": {part: len(data.splits.get(part, ())) for part in PARTS},
             "field_sizes": {field["name"]: field["size"] for field in data.meta["fields"]},
         },
         "model": config["model"]["name"],
@@ -58,7 +59,7 @@ def write_report(
         "best_epochs": {monitor: best_of(history, monitor).epoch for monitor in MONITORS},
         "epochs": len(history),
         "valid": {"auc": best.valid_auc, "logloss": best.valid_logloss},
-        "test": test.plain(),
+        "test": {} if test is None else test.plain(),
         "auto": chosen(config["train"], len(data.train)),
         "seconds": seconds,
         "samples_per_second": len(history) * len(data.train) / seconds,
@@ -73,7 +74,7 @@ def write_report(
     }
     if reference is not None:
         report["reference"] = reference.plain()
-    if "bayes" in data.meta:
+    if "bayes" in data.meta and test is not None:
         report["bayes"] = data.meta["bayes"]
         if data.meta["bayes"]["test"]["auc"] > 0.505:  # else there is nothing to learn
             report["learned"] = learned(data, test)

@@ -93,9 +93,7 @@ class Table:
             files = sorted(files, key=lambda file: PARTS.index(part_of(file)))
         form = self.form_of(files)
         there = source.sample(files, form, SAMPLE)
-        clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
-        require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
-        check_columns(there.columns, clicks, self.fields or {}, self.only, self.ignore, self.split_column)
+        clicks = self.clicks_of(there)
         make = partial(
             build,
             files=files,
@@ -106,8 +104,7 @@ class Table:
             memory=memory,
             left_out=found.left_out,
         )
-        inferred = [name for name in self.used(there, clicks) if name not in (self.fields or {})]
-        judge = Judge.of(there, [name for name in inferred if not there[name].dtype.is_nested()])
+        judge = self.judge(there, clicks)
         recipe = self.recipe(form, there, clicks, files, judge.guess)
         try:
             return make(replace(recipe, scan=partial(judge.pieces, recipe.form)))
@@ -120,6 +117,18 @@ class Table:
                     misjudged.store.unlink(missing_ok=True)
                     misjudged.store.symlink_to(store.name)
             return store
+
+    def clicks_of(self, there: pl.DataFrame) -> str:
+        """The column of the label. UserError if there is none, or a setting names a column that is not there."""
+        clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
+        require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
+        check_columns(there.columns, clicks, self.fields or {}, self.only, self.ignore, self.split_column)
+        return clicks
+
+    def judge(self, there: pl.DataFrame, clicks: str) -> Judge:
+        """What the rows ``there`` show of the columns whose kind is not said."""
+        inferred = [name for name in self.used(there, clicks) if name not in (self.fields or {})]
+        return Judge.of(there, [name for name in inferred if not there[name].dtype.is_nested()])
 
     def form_of(self, files: Sequence[Path]) -> Format:
         """How the lines of the files become columns; the columns come later."""

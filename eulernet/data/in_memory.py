@@ -1,0 +1,151 @@
+"""Frames to a dataset in memory: what ``build`` makes of files, to the same ids, without a disk."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from eulernet.data import disk, kinds, store
+from eulernet.data.build import LABEL, VOCABULARIES, count, said_of, type_rows
+from eulernet.data.columns import conform
+from eulernet.data.dataset import Dataset, Split
+from eulernet.data.kinds import Coder
+from eulernet.data.lines import KEPT, Format
+from eulernet.data.recipe import Recipe
+from eulernet.data.sets.table import Table
+from eulernet.data.splits import KEY, Cut, Rows, Splitter, by_file, with_test
+from eulernet.errors import choose, require, require_known
+
+
+@dataclass(frozen=True)
+class InMemory(Dataset):
+    """A dataset made of frames: all rows as x [rows, C] and y [rows], and which of them each split has.
+
+    ``folder`` is where ``write`` puts it as a store; it may never be there.
+    """
+
+    x: Tensor
+    y: Tensor
+    cut: Cut
+    coders: tuple[Coder, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.x.nbytes + self.y.nbytes
+
+    def to(self, device: torch.device) -> "InMemory":
+        """The same data on ``device``; each split is a view, or has the numbers of its rows."""
+        x, y = self.x.to(device), self.y.to(device)
+        splits = {
+            part: Split(x[slice(*rows)], y[slice(*rows)])
+            if isinstance(rows, tuple)
+            else Split(x, y, torch.from_numpy(rows).to(device))
+            for part, rows in self.cut.items()
+        }
+        return replace(self, splits=splits)
+
+    def copy_preprocessor(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        kinds.write(self.coders, folder)
+        (folder / "meta.json").write_text(json.dumps(self.meta, indent=2) + "\n")
+
+    def write(self) -> None:
+        """Make the store in ``folder``: other commands can then read the rows."""
+        with disk.writing(self.folder, mark="meta.json") as new:
+            np.save(new / "x.npy", self.x.numpy())
+            np.save(new / "y.npy", self.y.numpy())
+            store.write_split(new, self.cut, len(self.y))
+            self.copy_preprocessor(new)
+
+
+def table_in_memory(
+    table: Table, frames: Mapping[str, pl.DataFrame], data_dir: Path, coders: Sequence[Coder] | None = None
+) -> InMemory:
+    """The dataset of the frames train, and maybe valid and test; a part that is not given is split off train.
+
+    ``data_dir`` is where its store would lie, ``coders`` as in ``build_in_memory``. UserError as for files.
+    """
+    for name, frame in frames.items():
+        require(len(frame) > 0, f"{name}: the frame has no rows")
+    there = frames["train"]
+    clicks, form = table.clicks_of(there), Format({}, ",", header=True, quote=table.quote, missing=tuple(table.missing))
+    recipe = table.recipe(form, there, clicks, [], table.judge(there, clicks).guess)
+    for name, frame in frames.items():
+        for column in (*recipe.form.columns, *recipe.form.kept):
+            require_known(column, frame.schema, f"{name}: no column {column!r}")
+    if "valid" in frames:
+        split = by_file(list(frames))
+    elif "test" in frames:
+        shares = [share / sum(table.ratios[:2]) for share in table.ratios[:2]]
+        split = with_test(replace(table, ratios=[*shares, 0.0]).splitter([], there))
+    else:
+        split = table.splitter([], there)
+    return build_in_memory(recipe, frames, data_dir, vocabulary=table.vocabulary, split=split, coders=coders)
+
+
+def build_in_memory(
+    recipe: Recipe,
+    frames: Mapping[str, pl.DataFrame],
+    data_dir: Path,
+    *,
+    vocabulary: str,
+    split: Splitter,
+    coders: Sequence[Coder] | None = None,
+) -> InMemory:
+    """The dataset of ``recipe`` over the raw rows of ``frames``, which ``split`` takes for files one after the other.
+
+    Messages call a frame by its name. ``coders`` are those of an earlier dataset, where ids are to stay what they
+    were. UserError for what is wrong in the frames, with the row.
+    """
+    choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
+    typed = pl.concat([typed_rows(recipe, split, frame, name) for name, frame in frames.items()])
+    in_frames, keys = [len(frame) for frame in frames.values()], typed.lazy()
+    found = split.cut(Rows(len(typed), in_frames, keys if split.key is None else keys.select(KEY)))
+    cut, values = {part: found[part] for part in split.parts}, typed.select(f"f{i}" for i in range(len(recipe.fields)))
+    if coders is None:
+        counted = values if vocabulary == "all" else rows_of(values, cut["train"])
+        require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
+        coders = count(recipe.fields, counted.lazy(), len(counted))
+    x, y = kinds.encode(coders, values)[0], typed[LABEL].to_numpy()
+    meta = store.describe(
+        y,
+        cut,
+        **said_of(recipe, coders, [gone / len(typed) for gone in values.null_count().row(0)], vocabulary, split),
+        split={part: list(rows) if isinstance(rows, tuple) else f"{part}.npy" for part, rows in cut.items()},
+        source={"origin": "a frame", "files": {}},
+    )
+    described: dict[str, Any] = {**recipe.describe(), "vocabulary": vocabulary, "split": dict(split.describe)}
+    sum_ = hashlib.sha256(typed.rechunk().write_ipc(None).getbuffer()).hexdigest()
+    folder = data_dir / recipe.name / store.digest({**described, "frames": [in_frames, sum_]})
+    made = InMemory(folder, meta, {}, torch.from_numpy(x), torch.tensor(y), cut, tuple(coders))
+    return made.to(torch.device("cpu"))
+
+
+def typed_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Labels and typed values of the raw rows of a frame."""
+    where, form = partial(row_of, name), recipe.form
+    return type_rows(recipe, split, raw_rows(frame, form, where, name), where)
+
+
+def row_of(name: str, row: int) -> str:
+    return f"{name}, row {row + 1}"
+
+
+def raw_rows(frame: pl.DataFrame, form: Format, where: Any, name: str) -> pl.DataFrame:
+    """The wanted columns of a frame with the types that are wanted, and those that are kept, as of a Parquet file."""
+    kept = frame.select(pl.col(column).alias(KEPT + column) for column in form.kept)
+    words = [column for column, dtype in form.columns.items() if frame[column].dtype == pl.String != dtype]
+    frame = frame.with_columns(pl.col(words).str.strip_chars()) if words else frame
+    return conform(frame, form.columns, form.missing, where, name).hstack(kept)
+
+
+def rows_of(frame: pl.DataFrame, part: tuple[int, int] | np.ndarray) -> pl.DataFrame:
+    return frame[slice(*part)] if isinstance(part, tuple) else frame[part]

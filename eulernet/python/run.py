@@ -1,0 +1,158 @@
+"""A finished run as Python has it: scores, figures, the folder."""
+
+import shutil
+import weakref
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from eulernet.data.frames import frame_of
+from eulernet.errors import UserError, require, require_known
+from eulernet.files import replacing
+from eulernet.measures.evaluation import evaluation
+from eulernet.measures.metrics import sigmoid
+from eulernet.models.base import CTRModel
+from eulernet.python.frames import is_frame, to_polars
+from eulernet.runs.evaluate import of_files
+from eulernet.runs.predictor import BATCH, Predictor
+from eulernet.runs.run import Run as FinishedRun
+from eulernet.training.checkpoint import CHECKPOINTS, LAST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STYLE = """
+.eulernet dl { display: flex; flex-wrap: wrap; gap: 8px; margin: 4px 0; }
+.eulernet dl > div { border: 1px solid rgba(128, 128, 128, .35); border-radius: 8px; padding: 8px 14px; }
+.eulernet dt, .eulernet small { font-size: 12px; font-weight: 400; opacity: .75; }
+.eulernet dd { margin: 0; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.eulernet small { display: block; }
+"""
+
+
+class Run:
+    """A finished run: what ``eulernet.fit`` and ``eulernet.load`` return, with its folder.
+
+    Each file is read when it is first asked for. The folder of a run that was given none is temporary: it goes when
+    nobody holds the run any more. ``save`` keeps it.
+    """
+
+    def __init__(self, folder: str | Path, *, device: str = "cpu", temporary: bool = False) -> None:
+        require(isinstance(folder, str | Path), f"give the folder of a finished run, got {folder!r}")
+        self._run, self._device = FinishedRun.open(folder), device
+        self.folder = self._run.folder
+        if temporary:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What training and its test found: ``report["test"]["auc"]``, rows, seed, versions, the configuration."""
+        return self._run.report
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole configuration."""
+        return self._run.config
+
+    @cached_property
+    def history(self) -> "pd.DataFrame":
+        """A pandas frame, one row an epoch: train_loss, valid_auc, valid_logloss, lr, seconds, samples_per_second."""
+        import pandas as pd
+
+        assert self._run.history  # checks the file
+        return pd.read_csv(self.folder / "metrics.csv").set_index("epoch")
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Scores raw rows; it needs the folder no more."""
+        return Predictor.load(self.folder, self._device)
+
+    @property
+    def model(self) -> CTRModel:
+        """The model with the best weights, in evaluation mode."""
+        return self.predictor.model
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """The probabilities of no click and of a click, float64 [rows, 2], in the order of ``rows``.
+
+        Those are a pandas or polars frame, a list of dictionaries, or a path, as ``fit`` takes them; columns that no
+        field comes from are ignored. UserError for a missing column or a value that cannot be.
+        """
+        clicks = sigmoid(self.predictor.logits(to_polars(rows) if is_frame(rows) else rows))
+        return np.stack([1 - clicks, clicks], axis=1)
+
+    def evaluate(self, rows: Any, group: str | None = None) -> dict[str, float | None]:
+        """Every measure of labelled rows by its name; None where it is not defined, as AUC of clicks alone.
+
+        ``group`` names a column, as the user, for the AUC within its values. ``eulernet.evaluate`` has intervals, too.
+        """
+        if is_frame(rows):
+            labels, logits, groups = self._labelled(to_polars(rows), group)
+        else:
+            require(isinstance(rows, str | Path), f"rows are given as {type(rows).__name__}; give a frame or a path")
+            found = of_files(self.predictor, [Path(rows).expanduser()], group, BATCH)
+            labels, logits, groups = found.labels, found.logits, found.groups
+        metrics = evaluation(labels, logits, groups, resamples=0, seed=0)["metrics"]
+        return {name: value["value"] for name, value in metrics.items()}
+
+    def _labelled(self, rows: pl.DataFrame, group: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        label = self.predictor.preprocessor.label.column
+        require(len(rows) > 0, "the frame has no rows")
+        for name in (label, *([] if group is None else [group])):
+            require_known(name, rows.columns, f"rows: no column {name!r}")
+        labels, counts = self.predictor.preprocessor.labels(frame_of(rows, [label], ()))
+        groups = None if group is None else rows[group].rank("dense").fill_null(0).to_numpy()[counts]
+        return labels[counts], self.predictor.logits(rows)[counts], groups
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the run to the new folder ``path``, which ``load``, ``Predictor.load`` and every command opens.
+
+        All but the checkpoints is copied: training does not go on from there.
+        """
+        target = Path(path).expanduser()
+        require(not target.exists(), f"{target} is there already; give a new folder")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target.absolute(), place="path") as new:
+                shutil.copytree(self.folder, new, ignore=shutil.ignore_patterns(CHECKPOINTS, LAST, ".lock"))
+        except OSError as error:
+            raise UserError(f"{target} cannot be written ({error.strerror}); give another folder") from None
+        return target
+
+    def plot(self) -> Any:
+        """Draw validation AUC and losses by epoch with matplotlib, and return the two axes."""
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError:
+            raise UserError("plot takes a package more: pip install matplotlib") from None
+        history, best = self.history, self.report["best_epoch"]
+        _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+        for axis, columns in zip(axes, (["valid_auc"], ["train_loss", "valid_logloss"]), strict=True):
+            for column in columns:
+                axis.plot(history.index, history[column], marker="o", markersize=3, label=column.replace("_", " "))
+            axis.axvline(best, color="gray", linestyle="--", linewidth=1, label=f"best epoch, {best}")
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.legend()
+        return axes
+
+    def __repr__(self) -> str:
+        parts = {part: self.report[part] for part in ("valid", "test") if self.report[part]}
+        figures = ", ".join(f"{part} auc {found['auc']:.5f}" for part, found in parts.items())
+        return f"Run({self._run.name} on {self._run.dataset}, seed {self._run.seed}, {figures}, {self.folder})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tiles of the HTML report."""
+        from eulernet.reporting.html import Html, tag
+        from eulernet.reporting.page import tiles
+        from eulernet.reporting.single import outcome
+
+        title = (
+            f"{self._run.name} on {self._run.dataset} · seed {self._run.seed} · best of {self.report['epochs']} epochs"
+        )
+        return tag(
+            "div", tag("style", Html(STYLE)), tag("strong", title), tiles(*outcome(self._run, None)), class_="eulernet"
+        )
