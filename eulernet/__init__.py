@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eulernet.errors import UserError as UserError
+    from eulernet.python.fit import fit as fit
+    from eulernet.python.fit import load as load
     from eulernet.python.models import create_model as create_model
     from eulernet.python.models import list_models as list_models
     from eulernet.python.models import model_defaults as model_defaults
+    from eulernet.python.run import Run as Run
     from eulernet.runs.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
@@ -15,12 +18,17 @@ __version__ = "0.1.0"
 # Where each name lives. It is imported when it is asked for: ``import eulernet`` takes neither torch nor polars.
 _PLACES = {
     "Predictor": "runs.predictor",
+    "Run": "python.run",
     "UserError": "errors",
     "create_model": "python.models",
+    "fit": "python.fit",
     "list_models": "python.models",
+    "load": "python.fit",
     "model_defaults": "python.models",
 }
-__all__ = ["Predictor", "UserError", "__version__", "create_model", "list_models", "model_defaults"]
+__all__ = [
+    "Predictor", "Run", "UserError", "__version__", "create_model", "fit", "list_models", "load", "model_defaults",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
