@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eulernet.errors import UserError as UserError
+    from eulernet.python.classifier import CTRClassifier as CTRClassifier
     from eulernet.python.fit import fit as fit
     from eulernet.python.fit import load as load
     from eulernet.python.models import create_model as create_model
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 # Where each name lives. It is imported when it is asked for: ``import eulernet`` takes neither torch nor polars.
 _PLACES = {
+    "CTRClassifier": "python.classifier",
     "Predictor": "runs.predictor",
     "Run": "python.run",
     "UserError": "errors",
@@ -27,7 +29,8 @@ _PLACES = {
     "model_defaults": "python.models",
 }
 __all__ = [
-    "Predictor", "Run", "UserError", "__version__", "create_model", "fit", "list_models", "load", "model_defaults",
+    "CTRClassifier", "Predictor", "Run", "UserError", "__version__", "create_model", "fit", "list_models", "load",
+    "model_defaults",
 ]  # fmt: skip
 
 

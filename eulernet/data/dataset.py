@@ -35,6 +35,7 @@ class Split:
     y: UInt8[Tensor, " rows"]
     order: Int[Tensor, " n"] | None = None
     mapped: bool = False
+    weight: Float[Tensor, " rows"] | None = None  # how much each row counts in the loss; batches then end with it
 
     def __len__(self) -> int:
         return len(self.y if self.order is None else self.order)
@@ -50,14 +51,14 @@ class Split:
         *,
         first: int = 0,
         share: Callable[[int], slice] = slice,
-    ) -> Iterator[tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]]:
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``.
 
         The batches before number ``first`` are left out. Of each only a share is read: of one with n rows,
         ``share(n)``, which may be none; slice(n) is all of them.
         The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be.
         """
-        if generator is None and self.order is None and not self.mapped:
+        if generator is None and self.order is None and not self.mapped and self.weight is None:
             for x, y in zip(self.x.split(size)[first:], self.y.split(size)[first:], strict=True):
                 part = share(len(y))
                 yield x[part], y[part].float()
@@ -73,8 +74,9 @@ class Split:
         else:
             yield from map(self.gather, batches)
 
-    def gather(self, rows: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B C"], Float[Tensor, " B"]]:
-        return self.x.index_select(0, rows), self.y.index_select(0, rows).float()  # faster than x[rows]
+    def gather(self, rows: Int[Tensor, " B"]) -> tuple[Tensor, ...]:
+        found = self.x.index_select(0, rows), self.y.index_select(0, rows).float()  # faster than x[rows]
+        return found if self.weight is None else (*found, self.weight.index_select(0, rows))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class InMemory(Dataset):
     y: Tensor
     cut: Cut
     coders: tuple[Coder, ...]
+    weight: Tensor | None = None  # of each row in the loss of training
 
     @property
     def bytes(self) -> int:
@@ -50,6 +51,10 @@ class InMemory(Dataset):
             else Split(x, y, torch.from_numpy(rows).to(device))
             for part, rows in self.cut.items()
         }
+        if self.weight is not None:
+            first = self.cut["train"]
+            rows = torch.arange(*first) if isinstance(first, tuple) else torch.from_numpy(first)
+            splits["train"] = Split(x, y, rows.to(device), weight=self.weight.to(device))
         return replace(self, splits=splits)
 
     def copy_preprocessor(self, folder: Path) -> None:

@@ -42,10 +42,11 @@ class DataParallel:
             self.ddp = DistributedDataParallel(_Loss(model, apart))
             self.ddp.register_comm_hook(None, _all_reduce_bucket)  # by itself DDP would take the mean
 
-    def loss(self, x: Int[Tensor, "b C"], y: Float[Tensor, " b"], rows: int) -> Float[Tensor, ""]:
+    def loss(self, x: Int[Tensor, "b C"], y: Float[Tensor, " b"], rows: int, *weight: Tensor) -> Float[Tensor, ""]:
         """This rank's part of the mean loss over ``rows`` rows, of which x and y are its share, maybe none."""
         if self.ddp is None:
-            return self.model.calculate_loss(x, y)
+            return self.model.weighted_loss(x, y, *weight) if weight else self.model.calculate_loss(x, y)
+        assert not weight  # each rank would need the sum of all
         # A rank without a row computes one that counts nothing: the other ranks wait for its gradients.
         return self.ddp(pad_if_empty(x), pad_if_empty(y)) * (len(y) / rows)
 

@@ -93,6 +93,9 @@ class Checkpoints:
                 shutil.rmtree(old)
         barrier()  # other ranks read the weights only when they are shown
 
+    def load_best(self, model: nn.Module) -> None:
+        load_weights(model, self.run)
+
     def _write_weights(self, model: nn.Module, folder: Path | None) -> None:
         """The weights of ``model``, whole whether or not they are sharded: all ranks call it."""
         weights = gather_whole(model.state_dict())
@@ -109,6 +112,20 @@ class Checkpoints:
             if new.exists() and not (shown.exists() and shown.samefile(new)):
                 with replacing(shown, place=PLACE) as temporary:
                     link(new, temporary)
+
+
+class BestInMemory:
+    """The best weights of a run that has no folder: nothing can go on from them."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def save(self, capture: Callable[[], dict[str, Any]], best: nn.Module | None = None) -> None:
+        if best is not None:
+            self.weights = {name: value.detach().clone() for name, value in best.state_dict().items()}
+
+    def load_best(self, model: nn.Module) -> None:
+        model.load_state_dict(self.weights)
 
 
 def numbered(run: Path) -> Iterator[Path]:

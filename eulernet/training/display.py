@@ -51,9 +51,9 @@ def closing(report: Mapping[str, Any], run: Path) -> list[str]:
     """The test figures of a finished run, its folder, and what to type next."""
     test = report["test"]
     found = f", {report['learned']['auc']:.1%} of the learnable AUC" if "learned" in report else ""
+    figures = f"auc={test['auc']:.6f}  logloss={test['logloss']:.6f}" if test else "no test split"
     return [
-        f"test  auc={test['auc']:.6f}  logloss={test['logloss']:.6f}  "
-        f"(best epoch {report['best_epoch']} of {report['epochs']}{found})",
+        f"test  {figures}  (best epoch {report['best_epoch']} of {report['epochs']}{found})",
         f"run   {run}",
         f"next  {program('report')} run={run}",
     ]

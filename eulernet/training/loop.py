@@ -21,7 +21,7 @@ from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
-from eulernet.training.checkpoint import LAST, Checkpoints, load_weights
+from eulernet.training.checkpoint import LAST, BestInMemory, Checkpoints
 from eulernet.training.config import TrainConfig
 from eulernet.training.display import EpochTable
 from eulernet.training.history import MONITORS, Epoch, best_of, write_metrics
@@ -52,7 +52,7 @@ def fit(
     data: Dataset,
     config: TrainConfig,
     device: torch.device,
-    run: Path,
+    run: Path | None,
     *,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
@@ -61,7 +61,8 @@ def fit(
     """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
 
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
-    or ``checkpoint_every`` steps; then the ``loggers`` are called. With ``saved``, what ``checkpoint.load_last``
+    or ``checkpoint_every`` steps; then the ``loggers`` are called. Without a ``run``
+    nothing is written. With ``saved``, what ``checkpoint.load_last``
     returned, it goes on from there, to the same bits as a run that was never stopped. Ends with
     the best weights in ``model``; returns the epochs and the test metrics, None without a test split. Diverged for a
     loss or a score that is not finite, UserError for a state of other settings.
@@ -70,7 +71,7 @@ def fit(
     data, state = data.to(device), State(model, config, device)
     if saved is not None:
         restore(state, saved, math.ceil(len(data.train) / config.batch_size))
-    checkpoints = Checkpoints(run, config.keep_checkpoints, saved)
+    checkpoints = BestInMemory() if run is None else Checkpoints(run, config.keep_checkpoints, saved)
     if config.compile:
         for one in {state.model, state.scored}:
             compile_model(one, device)
@@ -95,13 +96,14 @@ def fit(
         history.append(Epoch(number, loss, valid.auc, valid.logloss, lr, state.seconds, rate))
         state.begin_epoch()
         best = best_epoch() == number
-        write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
+        if run is not None:
+            write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save(best=state.scored if best else None)
-        for log_epochs in loggers:
-            log_epochs(history, run)
+        for log_epochs in loggers if run is not None else ():
+            log_epochs(history, run)  # type: ignore[arg-type]
         table.show(history)
 
-    load_weights(model, run)
+    checkpoints.load_best(model)
     return history, evaluate(model, data.test, config, "test") if "test" in data.splits else None
 
 
@@ -137,11 +139,11 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     model.train()
     with bar(f"epoch {epoch}", " rows", len(split), shown=rank() == 0) as shown:
         shown.update(min(state.step * config.batch_size, len(split)))
-        for x, y in batches:
-            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        for batch in batches:
+            x, y, *weight = (part.to(device, non_blocking=True) for part in batch)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
             with products_in(config.precision, device), uncompiled(len(y) < whole):
-                loss = state.parallel.loss(x, y, rows)
+                loss = state.parallel.loss(x, y, rows, *weight)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             all_reduce_gradients(state.tables, idle=len(y) == 0)

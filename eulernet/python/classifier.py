@@ -1,0 +1,217 @@
+"""A scikit-learn classifier: rows stay in memory, nothing is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from eulernet.data.in_memory import InMemory, table_in_memory
+from eulernet.data.preprocessor import Preprocessor
+from eulernet.data.sets.table import Table
+from eulernet.errors import require
+from eulernet.measures.metrics import sigmoid
+from eulernet.python.fit import own_random_numbers, showing, with_categories
+from eulernet.python.frames import categories, is_frame, to_polars
+from eulernet.python.settings import Settings, configuration
+from eulernet.runs.predictor import Predictor
+from eulernet.settings import construct
+from eulernet.training.job import set_up
+from eulernet.training.loop import fit
+
+MEMORY = Path("memory")  # where a store would lie; there is none
+
+
+class CTRClassifier(ClassifierMixin, BaseEstimator):
+    """A click model as a scikit-learn classifier of two classes.
+
+    ``X`` is a pandas or polars frame, or an array; text, categories, numbers and missing values go in as they are. The
+    kind of a field follows from the type of its column, or is said in ``fields``, as {"price": "number"}.
+
+    ``model`` is one of ``eulernet.list_models()``, or {"name": "deepfm", "dropout": 0.2}; ``lr``, ``max_epochs`` and
+    ``batch_size`` are settings of training, ``train={"weight_decay": 1e-6}`` and ``overrides`` any others. None leaves
+    what ``conf/train/table.yaml`` says. A stratified share ``validation_fraction`` of the rows chooses the best epoch,
+    unless ``fit`` is given an ``eval_set``; a class with a single row is validated on the rows of training.
+    ``warm_start=True`` goes on from the weights and the ids of the call of ``fit`` before.
+
+    >>> cross_val_score(CTRClassifier("deepfm"), frame.drop(columns="click"), frame["click"], scoring="roc_auc")
+    """
+
+    predictor_: Predictor
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        model: Settings = "eulernet",
+        *,
+        fields: Mapping[str, Any] | None = None,
+        lr: float | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        train: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
+        validation_fraction: float = 0.1,
+        device: str | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.fields = fields
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.train = train
+        self.overrides = overrides
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.non_deterministic = False
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> "CTRClassifier":
+        """Train on rows ``X`` with labels ``y`` of two values.
+
+        A row with ``sample_weight`` 2 counts in the loss as two copies do. ``eval_set`` is (X, y), or a list with one
+        such pair, to choose the best epoch by.
+        """
+        first = not (self.warm_start and hasattr(self, "predictor_"))
+        rows, labels = self._rows(X, reset=first), self._labels(y, reset=first)
+        require(len(rows) == len(labels), f"X has {len(rows)} rows, y has {len(labels)} labels")
+        weight = (
+            None if sample_weight is None else _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+        )
+        if weight is not None:  # a row that counts nothing is none
+            rows, labels, weight = rows.filter(weight > 0), labels[weight > 0], weight[weight > 0]
+        require(len(np.unique(labels)) == 2, "y has rows of one class only; training takes two classes")
+        random = check_random_state(self.random_state)
+        valid = None if eval_set is None else self._eval_set(eval_set)
+        seed = int(random.randint(2**31 - 1))
+        cfg = self._configuration(categories(X), seed)
+        order = None if valid is not None else self._held_out(labels, random)
+        data = self._data(
+            cfg, rows, labels, weight, valid, order, None if first else self.predictor_.preprocessor.coders
+        )
+        with own_random_numbers(), showing(self.verbose):
+            job = set_up(cfg, data)
+            if not first:
+                job.model.load_state_dict(self.predictor_.model.state_dict())
+            history, _ = fit(job.model, job.data, job.config, job.device, None, identity={})
+        self.n_iter_, self.history_ = len(history), [vars(epoch) for epoch in history]
+        # In float64 the score of a row does not depend on the rows beside it.
+        model = job.model.cpu().double().eval().requires_grad_(False)
+        self.predictor_ = Predictor(model, Preprocessor.of(data.meta, data.coders), {"model": cfg["model"]})
+        return self
+
+    def _rows(self, X: Any, *, reset: bool) -> pl.DataFrame:
+        framed = is_frame(X) and not isinstance(X, list)
+        if not framed:
+            X = validate_data(self, X, dtype=None, ensure_all_finite="allow-nan", reset=reset)
+            if X.dtype.kind in "fc" and np.isinf(X).any():
+                raise ValueError("X holds infinity, which is not a number to learn from")
+            columns = X.T.tolist() if X.dtype == object else list(X.T)
+            return to_polars_columns(columns)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        require(len(X) > 0, "Found array with 0 sample(s) while a minimum of 1 is required.")
+        return to_polars(X)
+
+    def _labels(self, y: Any, *, reset: bool) -> np.ndarray:
+        require(y is not None, "CTRClassifier requires y to be passed, but the target y is None")
+        y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        require(
+            kind == "binary" or len(np.unique(y)) < 3,
+            f"Only binary classification is supported. The type of the target is {kind}.",
+        )
+        if reset:
+            self.classes_ = np.unique(y)
+            require(len(self.classes_) == 2, "y has one class only; training takes two classes")
+        require(bool(np.isin(y, self.classes_).all()), f"y has other labels than the classes {self.classes_.tolist()}")
+        return (y == self.classes_[1]).astype(np.float64)
+
+    def _eval_set(self, given: Any) -> tuple[pl.DataFrame, np.ndarray]:
+        pair = given[0] if isinstance(given, list) and len(given) == 1 else given
+        require(isinstance(pair, tuple) and len(pair) == 2, "eval_set: give (X, y), or a list with one such pair")
+        rows, labels = self._rows(pair[0], reset=False), self._labels(pair[1], reset=False)
+        require(len(rows) == len(labels), f"eval_set: X has {len(rows)} rows, y has {len(labels)} labels")
+        return rows, labels
+
+    def _configuration(self, named: Sequence[str], seed: int) -> dict[str, Any]:
+        train = {"lr": self.lr, "max_epochs": self.max_epochs, "batch_size": self.batch_size}
+        train = {key: value for key, value in train.items() if value is not None} | dict(self.train or {})
+        sections: dict[str, Any] = {"dataset": "table", "model": self.model, "train": train}
+        values = {"seed": seed, "device": self.device, "dataset.fields": self.fields}
+        cfg = configuration(sections, values, list(self.overrides))[0]
+        cfg["dataset"] = with_categories({**cfg["dataset"], "label": "the label"}, named)
+        return cfg
+
+    def _held_out(self, labels: np.ndarray, random: Any) -> np.ndarray:
+        """Which rows validate: a share of each class; all, which then train too, where a class has one row."""
+        share = self.validation_fraction
+        require(isinstance(share, float | int) and 0 < share < 1, f"validation_fraction={share}: give a share below 1")
+        chosen = np.zeros(len(labels), dtype=bool)
+        for label in (0, 1):
+            rows = np.flatnonzero(labels == label)
+            if len(rows) < 2:
+                return np.ones(len(labels), dtype=bool)
+            chosen[random.permutation(rows)[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
+        return chosen
+
+    def _data(
+        self, cfg: dict[str, Any], rows: pl.DataFrame, labels: np.ndarray, weight: np.ndarray | None,
+        valid: tuple[pl.DataFrame, np.ndarray] | None, held_out: np.ndarray | None, coders: Any,
+    ) -> InMemory:  # fmt: skip
+        train = np.ones(len(labels), dtype=bool)
+        if held_out is not None:
+            valid = rows.filter(held_out), labels[held_out]
+            train = ~held_out if not held_out.all() else train
+        assert valid is not None
+        table = construct(Table, {key: value for key, value in cfg["dataset"].items() if key != "name"}, "dataset")
+        parts = {"train": (rows.filter(train), labels[train]), "valid": valid}
+        frames = {part: frame.with_columns(pl.Series("the label", y)) for part, (frame, y) in parts.items()}
+        data = table_in_memory(table, frames, MEMORY, coders)
+        if weight is None:
+            return data
+        every = np.concatenate([weight[train], np.ones(len(valid[1]))])
+        return replace(data, weight=torch.tensor(every, dtype=torch.float32))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits, float64 [rows]: above 0 the second of ``classes_`` is likelier."""
+        check_is_fitted(self)
+        return self.predictor_.logits(self._rows(X, reset=False))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each of ``classes_``, float64 [rows, 2]."""
+        clicks = sigmoid(self.decision_function(X))
+        return np.stack([1 - clicks, clicks], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likelier class of each row."""
+        check_is_fitted(self)
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+
+def to_polars_columns(columns: list[Any]) -> pl.DataFrame:
+    """The columns x0, x1, ... of an array."""
+    from eulernet.data.frames import series
+
+    made = [
+        series(f"x{i}", c) if isinstance(c, list) else pl.Series(f"x{i}", np.ascontiguousarray(c))
+        for i, c in enumerate(columns)
+    ]
+    return pl.DataFrame(made)

@@ -1,0 +1,161 @@
+"""CTRClassifier is a scikit-learn classifier: its checks, its tools, and rows as they are."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from trained import raw_rows
+
+import eulernet
+from eulernet import CTRClassifier
+
+ROWS = pd.DataFrame(raw_rows(600, 0).to_dicts())
+X, Y = ROWS.drop(columns="click"), ROWS["click"]
+QUICK = {"max_epochs": 2, "device": "cpu", "random_state": 0, "overrides": ["model.embedding_dim=4"]}
+DRAWS = "batches and dropout are drawn row by row: two copies of a row draw other masks than one of weight 2"
+EXPECTED = {"check_sample_weight_equivalence_on_dense_data": DRAWS}
+FEW = (
+    "check_estimators_unfitted",
+    "check_methods_subset_invariance",
+    "check_classifiers_one_label",
+    "check_requires_y_none",
+)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [CTRClassifier(model, device="cpu") for model in ("eulernet", "deepfm", "lr")],
+    expected_failed_checks=lambda estimator: EXPECTED,
+)
+def test_scikit_learn_s_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_few_of_scikit_learn_s_checks(name):
+    checks = [check for _, check in estimator_checks_generator(CTRClassifier(device="cpu")) if name in str(check)]
+    assert checks
+    for check in checks:
+        check(CTRClassifier(device="cpu", max_epochs=3))
+
+
+def test_rows_as_they_are_and_the_same_seed_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, two = (CTRClassifier(**QUICK).fit(X, Y) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    assert list(one.feature_names_in_) == list(X.columns)
+    assert list(one.classes_) == [0, 1]
+    assert ((one.decision_function(X) > 0) == (one.predict(X) == 1)).all()
+    unseen = X.assign(city="Rom", price=np.nan)
+    assert np.isfinite(one.predict_proba(unseen)).all()
+    again = pickle.loads(pickle.dumps(one))
+    np.testing.assert_array_equal(again.predict_proba(X), one.predict_proba(X))
+    assert clone(one).get_params() == one.get_params()
+    assert list(tmp_path.iterdir()) == []  # nothing goes through the disk
+
+
+def test_classes_in_words_and_rows_to_choose_the_epoch_by():
+    words = np.where(Y == 1, "yes", "no")
+    made = CTRClassifier(**QUICK).fit(X[:400], words[:400], eval_set=[(X[400:], words[400:])])
+    assert set(made.predict(X)) <= {"no", "yes"}
+    assert made.predictor_.preprocessor.meta["rows_in"] == {"train": 400, "valid": 200}
+
+
+def test_a_stratified_part_is_held_out():
+    rows = CTRClassifier(**QUICK, validation_fraction=0.2).fit(X, Y).predictor_.preprocessor.meta
+    clicks = int(Y.sum())
+    assert rows["clicks"]["valid"] == round(0.2 * clicks)
+    assert rows["rows_in"]["valid"] == round(0.2 * clicks) + round(0.2 * (len(Y) - clicks))
+    assert rows["rows_in"]["train"] + rows["rows_in"]["valid"] == len(Y)
+
+
+def test_warm_start_goes_on_from_weights_and_ids():
+    made = CTRClassifier(**QUICK, warm_start=True).fit(X, Y)
+    before = made.predictor_
+    made.set_params(overrides=[*QUICK["overrides"], "train.lr=1e-12", "train.ema=0"]).fit(X[:300], Y[:300])
+    assert made.predictor_.preprocessor.coders == before.preprocessor.coders
+    np.testing.assert_allclose(
+        made.predictor_.logits(made._rows(X, reset=False)), before.logits(made._rows(X, reset=False)), atol=1e-5
+    )
+
+
+def test_weight_two_is_two_copies_in_the_loss():
+    torch.manual_seed(0)
+    model = eulernet.create_model("deepfm", [5, 4], dropout=0.0).double()
+    x, y = torch.tensor([[1, 2], [3, 0], [4, 1]]), torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    copies = torch.tensor([0, 0, 1, 2])
+    weighted = model.weighted_loss(x, y, torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64))
+    assert abs(weighted - model.calculate_loss(x[copies], y[copies])).item() < 1e-12
+
+
+def test_weights_reach_training():
+    weight = np.where(Y == 1, 50.0, 1.0)
+    plain, heavy = (
+        CTRClassifier(**QUICK, lr=0.05).fit(X, Y, sample_weight=w).predict_proba(X)[:, 1] for w in (None, weight)
+    )
+    assert heavy.mean() > plain.mean() + 0.2
+    kept = Y.index % 3 > 0  # weight 0 is no row
+    zero = CTRClassifier(**QUICK).fit(X, Y, sample_weight=kept.astype(float)).predict_proba(X)
+    np.testing.assert_array_equal(
+        zero, CTRClassifier(**QUICK).fit(X[kept], Y[kept], sample_weight=np.ones(kept.sum())).predict_proba(X)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: CTRClassifier().fit(X[:0], Y[:0]), "0 sample"),
+        (lambda: CTRClassifier().fit(X, Y[:-1]), "X has 600 rows, y has 599 labels"),
+        (lambda: CTRClassifier().fit(X, X["user"]), "Only binary classification is supported"),
+        (lambda: CTRClassifier().fit(X, Y.where(Y.index > 3)), "NaN"),
+        (lambda: CTRClassifier().fit(X, None), "the target y is None"),
+        (lambda: CTRClassifier("eulernt").fit(X, Y), "did you mean 'eulernet'"),
+        (lambda: CTRClassifier(train={"learning_rate": 1}).fit(X, Y), "unknown key train.learning_rate"),
+        (lambda: CTRClassifier(fields={"prise": "number"}).fit(X, Y), "did you mean 'price'"),
+        (lambda: CTRClassifier(validation_fraction=2).fit(X, Y), "validation_fraction=2"),
+        (lambda: CTRClassifier().fit(X, Y, eval_set=X), "eval_set: give"),
+        (lambda: CTRClassifier().fit(pd.concat([X, X[["city"]]], axis=1), Y), "city"),
+        (
+            lambda: CTRClassifier("qnn_alpha", device="cpu").fit(X, Y, sample_weight=np.ones(len(Y))),
+            "leave sample_weight out",
+        ),
+        (lambda: CTRClassifier(**QUICK).fit(X, Y).predict(X.drop(columns="user")), "user"),
+    ],
+)
+def test_bad_input_is_one_clear_exception(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.slow
+def test_tools_of_scikit_learn_on_movielens(ml_100k):
+    names = ["user", "item", "rating", "time"]
+    rows = pd.read_csv(ml_100k / "u.data", sep="\t", names=names)
+    users = pd.read_csv(ml_100k / "u.user", sep="|", names=["user", "age", "sex", "job", "zip"])
+    rows = rows.merge(users, on="user").sample(8000, random_state=0).astype({"age": float})
+    x, y = rows[["user", "item", "age", "sex", "job"]], (rows.rating >= 4).astype(int)
+    quick = CTRClassifier(max_epochs=4, device="cpu", random_state=0)
+    assert cross_val_score(quick, x, y, cv=3, scoring="roc_auc").mean() > 0.65
+    search = GridSearchCV(quick, {"model": ["eulernet", "deepfm"], "lr": [1e-3, 1e-2]}, cv=2, scoring="roc_auc").fit(
+        x, y
+    )
+    assert search.best_score_ > 0.65
+    calibrated = CalibratedClassifierCV(quick, cv=2).fit(x, y)
+    assert calibrated.predict_proba(x).shape == (len(x), 2)
+    importance = permutation_importance(search.best_estimator_, x, y, n_repeats=1, random_state=0, scoring="roc_auc")
+    assert importance.importances_mean[:2].min() > importance.importances_mean[3]  # user and item against sex
+    scale = ColumnTransformer([("age", StandardScaler(), ["age"])], remainder="passthrough").set_output(
+        transform="pandas"
+    )
+    piped = make_pipeline(scale, quick)
+    assert cross_val_score(piped, x, y, cv=2, scoring="roc_auc").mean() > 0.65
