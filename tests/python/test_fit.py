@@ -93,7 +93,7 @@ def test_a_saved_run_opens_everywhere(run, tmp_path):
     again = eulernet.load(saved)
     np.testing.assert_array_equal(again.predict_proba(ROWS), run.predict_proba(ROWS))
     assert again.report == run.report
-    page, count = report_page([saved], None, torch.device("cpu"), None, 0)
+    page, count = report_page([saved], None, torch.device("cpu"), None, 0, 0)
     assert count == 1
     assert "ROC curve" in page  # the store is in the folder: test rows can be scored
     with pytest.raises(eulernet.UserError, match="is there already"):
@@ -115,7 +115,7 @@ def test_no_test_split(tmp_path):
     assert sum(run.report["dataset"]["rows"].values()) == len(ROWS)
     saved = run.save(tmp_path / "run")
     assert "test" not in repr(eulernet.load(saved)).split("/")[0]
-    page, _ = report_page([saved], None, torch.device("cpu"), None, 0)
+    page, _ = report_page([saved], None, torch.device("cpu"), None, 0, 0)
     assert "nothing was tested" in page
 
 
