@@ -17,6 +17,7 @@ from eulernet.campaigns.study import make_pruner, open_study
 from eulernet.errors import choose, require
 from eulernet.files import write_atomically
 from eulernet.settings import construct
+from eulernet.training.auto import AUTO
 
 SETTINGS = "settings.json"
 MACHINE = ("raw", *PASSED_ON)
@@ -133,7 +134,8 @@ def row_of(
     )
     model = dict(one.split("=", 1) for one in default if "=" in one)["model"]
     tree = conf.space(f"equal/{model}" if f"equal/{model}" in conf.files("sweep") else "equal/common")
-    space = {key: including(of, at(shipped, key), key) for key, of in read_space(tree, config).items()}
+    space = {key: of if (value := at(shipped, key)) == AUTO else including(of, value, key)
+             for key, of in read_space(tree, config).items()}  # fmt: skip
     return Row(name, dataset, Path(cfg["out"]), machine, default, fixed, shipped, config, space)
 
 
