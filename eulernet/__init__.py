@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eulernet.python.run import Run as Run
     from eulernet.runs.predictor import Predictor as Predictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each name lives. It is imported when it is asked for: ``import eulernet`` takes neither torch nor polars.
 _PLACES = {
