@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.cli import compose
+from eulernet.cli.explain import meant
 from eulernet.errors import UserError, require, require_known
 
 Settings = str | Mapping[str, Any]  # a name in conf, or settings of which one may be that name
@@ -48,7 +49,10 @@ def put(cfg: dict[str, Any], key: str, value: Any) -> None:
     section, _, last = key.rpartition(".")
     there = cfg[section] if section else cfg
     prefix = f"{section}." if section else ""
-    require_known(last, there, f"unknown key {prefix}{last}")
+    wanted = f"unknown key {prefix}{last}"
+    other = None if last in there else meant(last, there)
+    require(other is None, f"{wanted}; did you mean {other!r}?")
+    require_known(last, there, wanted)
     there[last] = value
 
 

@@ -61,11 +61,10 @@ def fit(
     """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
 
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
-    or ``checkpoint_every`` steps; then the ``loggers`` are called. Without a ``run``
-    nothing is written. With ``saved``, what ``checkpoint.load_last``
-    returned, it goes on from there, to the same bits as a run that was never stopped. Ends with
-    the best weights in ``model``; returns the epochs and the test metrics, None without a test split. Diverged for a
-    loss or a score that is not finite, UserError for a state of other settings.
+    or ``checkpoint_every`` steps; then the ``loggers`` are called. Without a ``run`` nothing is written or logged. With
+    ``saved``, what ``checkpoint.load_last`` returned, it goes on from there, to the same bits as a run that was never
+    stopped. Ends with the best weights in ``model``; returns the epochs and the test metrics, None without a test
+    split. Diverged for a loss or a score that is not finite, UserError for a state of other settings.
     """
     config = in_one_epoch(config) if isinstance(model, Reference) else config
     data, state = data.to(device), State(model, config, device)
@@ -99,8 +98,9 @@ def fit(
         if run is not None:
             write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save(best=state.scored if best else None)
-        for log_epochs in loggers if run is not None else ():
-            log_epochs(history, run)  # type: ignore[arg-type]
+        if run is not None:
+            for log_epochs in loggers:
+                log_epochs(history, run)
         table.show(history)
 
     checkpoints.load_best(model)
@@ -177,10 +177,11 @@ def in_one_epoch(config: TrainConfig) -> TrainConfig:
 
 
 def learn(state: State, data: Dataset) -> float:
-    """The whole training of a ``Reference``, as one epoch, on the CPU; the mean loss per row."""
+    """The whole training of a ``Reference``, as one epoch, on the CPU; the mean loss per row. UserError for weights."""
     start, rows, model = time.perf_counter(), [], state.model
     assert isinstance(model, Reference)
     for split in (data.train, data.valid):
+        require(split.weight is None, f"{type(model).__name__} takes no weights of rows; leave sample_weight out")
         x, y = zip(*split.batches(1 << 16), strict=True)
         rows.append((torch.cat(x).cpu(), torch.cat(y).cpu()))
     loss = model.cpu().learn(*rows)

@@ -120,14 +120,17 @@ def test_weights_reach_training():
         (lambda: CTRClassifier().fit(X, Y.where(Y.index > 3)), "NaN"),
         (lambda: CTRClassifier().fit(X, None), "the target y is None"),
         (lambda: CTRClassifier("eulernt").fit(X, Y), "did you mean 'eulernet'"),
-        (lambda: CTRClassifier(train={"learning_rate": 1}).fit(X, Y), "unknown key train.learning_rate"),
+        (lambda: CTRClassifier(train={"learning_rate": 1}).fit(X, Y), "train.learning_rate; did you mean 'lr'"),
         (lambda: CTRClassifier(fields={"prise": "number"}).fit(X, Y), "did you mean 'price'"),
         (lambda: CTRClassifier(validation_fraction=2).fit(X, Y), "validation_fraction=2"),
         (lambda: CTRClassifier().fit(X, Y, eval_set=X), "eval_set: give"),
         (lambda: CTRClassifier().fit(pd.concat([X, X[["city"]]], axis=1), Y), "city"),
-        (
-            lambda: CTRClassifier("qnn_alpha", device="cpu").fit(X, Y, sample_weight=np.ones(len(Y))),
-            "leave sample_weight out",
+        *(
+            (
+                lambda model=model: CTRClassifier(model).fit(X, Y, sample_weight=np.ones(len(Y))),
+                "leave sample_weight out",
+            )
+            for model in ("qnn_alpha", "sklearn_lr", "lightgbm")
         ),
         (lambda: CTRClassifier(**QUICK).fit(X, Y).predict(X.drop(columns="user")), "user"),
     ],

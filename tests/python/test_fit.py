@@ -188,7 +188,7 @@ def twice(frame):
         (ROWS, {"fields": {"price": "numbr"}}, "did you mean 'number'"),
         (ROWS, {"fields": ["price"]}, "fields: give a dictionary"),
         (ROWS, {"model": "eulernt"}, "unknown model 'eulernt'; did you mean 'eulernet'"),
-        (ROWS, {"train": {"learning_rate": 1}}, "unknown key train.learning_rate"),
+        (ROWS, {"train": {"learning_rate": 1}}, "train.learning_rate; did you mean 'lr'"),
         (ROWS, {"train": {"lr": "fast"}}, "train.lr=fast: should be of type float"),
         (ROWS, {"train": {"lr": object()}}, "train.lr: a object is no setting"),
         (ROWS, {"overrides": "train.lr=1"}, "overrides: give a list"),
