@@ -54,23 +54,11 @@ def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]
     return split
 
 
-def seal(
-    folder: Path,
-    *,
-    name: str,
-    protocol: str,
-    fields: Sequence[Mapping[str, Any]],
-    split: Mapping[str, list[int] | str],
-    source: Mapping[str, Any],
-    raw: Mapping[str, Any],
-    **extra: Any,
-) -> dict[str, Any]:
-    """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store."""
+def seal(folder: Path, *, split: Mapping[str, list[int] | str], **about: Any) -> dict[str, Any]:
+    """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store; see ``describe``."""
     y = np.load(folder / "y.npy", mmap_mode="r")
     members = {part: where if isinstance(where, list) else np.load(folder / where) for part, where in split.items()}
-    meta = describe(
-        y, members, name=name, protocol=protocol, fields=fields, split=split, source=source, raw=raw, **extra
-    )
+    meta = describe(y, members, split=split, **about)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
     return meta
 
