@@ -1,4 +1,4 @@
-"""Start the server of a run, ask it about two rows, stop it: python examples/serve.py runs/mine"""
+"""Start the server of a run, ask it about a row, stop it: python examples/serve.py runs/mine"""
 
 import json
 import re
@@ -15,8 +15,8 @@ with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert started is not None, "the server did not start; its error is above"
         address = started[0]
         columns = json.load(urlopen(f"{address}/metadata"))["fields"]
-        rows = [{}, {column["name"]: None for column in columns}]  # what a row lacks, and null, are missing values
-        body = json.dumps(rows).encode()
+        row = {column["name"]: None for column in columns}  # null is a missing value; your values go here
+        body = json.dumps([row]).encode()
         answer = json.load(urlopen(Request(f"{address}/predict", body, {"Content-Type": "application/json"})))
         print(", ".join(column["name"] for column in columns), "->", answer)
     finally:

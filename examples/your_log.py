@@ -18,5 +18,5 @@ run = eulernet.fit(
 run.save(folder)
 
 again = eulernet.load(folder)
-print(again.history[["epoch", "valid_auc", "valid_logloss"]].to_string(index=False))
+print(again.history[["valid_auc", "valid_logloss"]].to_string())
 print(f"test AUC {again.report['test']['auc']:.4f}, kept in {folder}: eulernet report run={folder}")
