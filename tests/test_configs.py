@@ -11,8 +11,8 @@ from eulernet.settings import conf_dir, construct, machine_keys
 from eulernet.training.config import TrainConfig
 
 CELLS = sorted(file.relative_to(conf_dir() / "tuned").with_suffix("") for file in conf_dir().glob("tuned/*/*.yaml"))
-# A composition takes a tenth of a second: by default each fourth cell, all of them with -m slow.
-SOME = [pytest.param(cell, marks=[pytest.mark.slow] if i % 4 else []) for i, cell in enumerate(CELLS)]
+# A composition takes a tenth of a second: by default each eighth cell, all of them with -m slow.
+SOME = [pytest.param(cell, marks=[pytest.mark.slow] if i % 8 else []) for i, cell in enumerate(CELLS)]
 PRESETS = sorted(file.stem for file in conf_dir().glob("model/*.yaml"))
 DATASETS = sorted(file.stem for file in conf_dir().glob("dataset/*.yaml"))
 

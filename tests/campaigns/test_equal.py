@@ -136,6 +136,7 @@ def test_nothing_is_repeated(in_process, campaign):
     assert trained(folder / "out") == before
 
 
+@pytest.mark.slow  # that a killed search goes on, and killed runs do, test_tune and test_reproduce say
 def test_killed_twice_it_ends_as_if_nothing_had_been(in_process, campaign, tmp_path):
     folder, _ = campaign
     table(tmp_path)
