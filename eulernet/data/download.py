@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-import requests
-
 from eulernet.data.disk import writing
 from eulernet.errors import UserError
 
@@ -34,6 +31,9 @@ class Archive:
     name: str
 
     def download(self, folder: Path) -> Path:
+        import pooch  # a tenth of a second, which nobody waits for who has the file
+        import requests
+
         try:
             log.info("downloading %s", self.url)
             pooch.get_logger().setLevel("WARNING")  # it would also name the temporary file
