@@ -215,10 +215,9 @@ def count(fields: Sequence[Field], typed: pl.LazyFrame | pl.DataFrame, rows: int
     with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
             if isinstance(typed, pl.DataFrame):
-                values = pl.LazyFrame({"value": typed[f"f{i}"]})
+                fitted.append(field.fit(pl.LazyFrame({"value": typed[f"f{i}"]}), "in-memory"))
             else:
-                values = typed.select(value=f"f{i}")
-            fitted.append(field.fit(values))
+                fitted.append(field.fit(typed.select(value=f"f{i}"), "streaming"))
             bar.update(rows)
     return fitted
 

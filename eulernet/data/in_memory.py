@@ -118,7 +118,7 @@ def build_in_memory(
     if coders is None:
         counted = values if vocabulary == "all" else rows_of(values, cut["train"])
         require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
-        coders = count(recipe.fields, counted.lazy(), len(counted))
+        coders = count(recipe.fields, counted, len(counted))
     x, y = kinds.encode(coders, values)[0], typed[LABEL].to_numpy()
     meta = store.describe(
         y,

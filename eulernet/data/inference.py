@@ -48,7 +48,10 @@ def evidence_of(values: pl.Series, known: Evidence) -> Evidence:
         return {WHOLE, LONG} if max(map(abs, ends)) >= 2**53 else {WHOLE}
     if dtype.is_numeric():
         numbers = values.cast(pl.Float64).fill_nan(None)
-        return {FLOAT} | ({FRACTION} if (numbers % 1 != 0).any() else set()) | long(numbers)
+        shown = {FRACTION: (pl.first() % 1 != 0).any(), LONG: is_long(pl.first())}
+        return {FLOAT} | {
+            one for one, there in numbers.to_frame().select_seq(**shown).row(0, named=True).items() if there
+        }
     if dtype != pl.String:
         return {TEXT}
     longest: Any = values.str.len_bytes().max()
@@ -58,19 +61,18 @@ def evidence_of(values: pl.Series, known: Evidence) -> Evidence:
     numbers = words.cast(pl.Float64, strict=False)
     if numbers.null_count() > missing:
         return {TEXT}
-    found = long(numbers)
-    if longest >= DIGITS and words.str.contains(rf"^[+-]?\d{{{DIGITS},}}$").any():
-        found.add(LONG)
+    text, digits = pl.col("words").str, rf"^[+-]?\d{{{DIGITS},}}$"
+    shown = {LONG: is_long(pl.col("numbers")) | (text.contains(digits).any() if longest >= DIGITS else False)}
     if FRACTION not in known:
-        whole, written = words.str.contains(r"^[+-]?\d+$"), words.str.contains(r"^[+-]?\d+\.0*$")
-        shown = {WHOLE: whole.any(), FLOAT: written.any(), FRACTION: not (whole | written).all()}
-        found |= {one for one, there in shown.items() if there}
-    return found
+        whole, written = text.contains(r"^[+-]?\d+$"), text.contains(r"^[+-]?\d+\.0*$")
+        shown |= {WHOLE: whole.any(), FLOAT: written.any(), FRACTION: ~(whole | written).all()}
+    found = pl.DataFrame({"words": words, "numbers": numbers}).select_seq(**shown).row(0, named=True)
+    return {one for one, there in found.items() if there}
 
 
-def long(numbers: pl.Series) -> Evidence:
+def is_long(numbers: pl.Expr) -> pl.Expr:
     """1.42e+19 is a hash that some program took for a number."""
-    return {LONG} if numbers.abs().is_between(2**53, LARGEST).any() else set()
+    return numbers.abs().is_between(2**53, LARGEST).any()
 
 
 @dataclass(frozen=True)

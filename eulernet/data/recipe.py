@@ -53,7 +53,8 @@ class Recipe:
         fields: list[tuple[str, dict[str, Any]]] = [(type(field).__name__, dict(vars(field))) for field in self.fields]
         for field, (_, said) in zip(self.fields, fields, strict=True):
             said["raw"] = field.raw.describe()
-            if said.get("scaling", "") is None:  # this is part of every digest: a newer setting is left out where unset
-                del said["scaling"]
+            for newer in ("scaling", "as_text"):  # this is part of every digest: they are left out where unset
+                if said.get(newer, "") is None:
+                    del said[newer]
         own = {"name": self.name, "version": self.version, "protocol": self.protocol}
         return {**own, "raw": describe_raw(self.form, self.label), "fields": fields}

@@ -21,7 +21,6 @@ import eulernet
 from eulernet.data import kinds
 from eulernet.data.dataset import field_sizes
 from eulernet.data.kinds.category import id_of
-from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.spelling import respelled, written
 from eulernet.errors import choose, require
@@ -128,19 +127,14 @@ def fields_of(prepare: Preprocessor) -> list[dict[str, Any]]:
         {"name": field["name"], "kind": kinds.kind_of(field), **coder.settings()}
         | {key: field[key] for key in ("column", "transform", "separator") if key in field}
         | {"required": field["column"] not in prepare.optional}
-        | ({"spelling": asdict(vocabulary.spelling)} if (vocabulary := vocabulary_of(coder)) is not None else {})
+        | ({"spelling": asdict(vocabulary.spelling)} if (vocabulary := coder.vocabulary) is not None else {})
         for field, coder in zip(prepare.meta["fields"], prepare.coders, strict=True)
     ]
 
 
-def vocabulary_of(coder: kinds.Coder) -> Vocabulary | None:
-    """The values that have ids, of a kind that keeps them."""
-    return getattr(coder, "vocabulary", None)
-
-
 def vocabularies_of(prepare: Preprocessor) -> dict[str, list[Any]]:
     """What vocabularies.json says."""
-    known = {coder.name: vocabulary_of(coder) for coder in prepare.coders}
+    known = {coder.name: coder.vocabulary for coder in prepare.coders}
     return {name: vocabulary.values.to_list() for name, vocabulary in known.items() if vocabulary is not None}
 
 

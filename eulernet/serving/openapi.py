@@ -103,9 +103,8 @@ def example_row(predictor: Predictor) -> dict[str, Any] | None:
     """A row that the model takes: known values where a field keeps them as they are. None where none is found."""
     known: dict[str, Any] = {}
     for field, coder in zip(predictor.preprocessor.meta["fields"], predictor.preprocessor.coders, strict=True):
-        values: Any = getattr(getattr(coder, "vocabulary", None), "values", ())
-        if len(values):
-            known.setdefault(field["column"], values[0])
+        if coder.vocabulary:
+            known.setdefault(field["column"], coder.vocabulary.values[0])
     plain: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "string": "a"}
     row = {}
     for column in predictor.fields:

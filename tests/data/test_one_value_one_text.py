@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from eulernet.data import kinds
 from eulernet.data.dataset import Dataset
 from eulernet.data.frames import frame_of, series
+from eulernet.data.in_memory import table_in_memory
 from eulernet.data.kinds.hashed import HashedCoder, hashed
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sets.table import Table
 from eulernet.data.spelling import WORDS, Spelling, respelled, text_of, written
 from eulernet.errors import UserError
 from eulernet.exporting.bundle import encoder, fields_of, vocabularies_of
+from eulernet.python.frames import to_polars
 
 DEFAULTS = dict(
     label="click", label_from=None, fields=None, only=None, ignore=[], min_count=1, missing=["NA", "nan"], columns=None,
@@ -480,6 +482,51 @@ def every_container_has_the_same_ids(kind, data, folder):
 def stored_as_numbers(prepare):
     """A column of Parquet's whole numbers takes text of whole numbers only: floats of others are refused."""
     return prepare.columns["k"] != pl.String
+
+
+def columns_to_train_on(values):
+    """The same column as those who train have it."""
+    yield "polars", values
+    yield "narrow", values.cast(pl.Int8) if values.dtype.is_integer() and values.max() < 128 else None
+    yield "unsigned", values.cast(pl.UInt64) if values.dtype.is_integer() and values.min() >= 0 else None
+    yield "floats", values.cast(pl.Float64) if values.dtype.is_integer() else None
+    yield "single floats", values.cast(pl.Float32) if values.dtype.is_float() else None
+    yield "decimals", values.cast(pl.Decimal(20, 2)) if values.dtype.is_numeric() else None
+    yield "categorical", values.cast(pl.Categorical) if values.dtype == pl.String else None
+    yield "text", text_of(values)
+
+
+def test_whole_numbers_that_occur_equally_often_have_the_same_ids_in_every_container(tmp_path):
+    """10 comes before 9, as it does where a file is text."""
+    assert ties_have_the_same_ids([9, 10, 11, 9, 10, -3, 100, 2**31, 5], tmp_path)[:3, 0].tolist() == [2, 1, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["small", "halves", "truth", "dates", "digits", "text"])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_values_that_occur_equally_often_have_the_same_ids_in_every_container(kind, data, tmp_path_factory):
+    many = st.integers(-20, 120) if kind == "small" else VALUES[kind]
+    drawn = data.draw(st.lists(many, min_size=2, max_size=12, unique=True))
+    drawn = [value for value in drawn if value not in ("NA", "nan", "")] or [1, 2]
+    repeated = [value for value in drawn for _ in range(data.draw(st.integers(1, 2)))]
+    ties_have_the_same_ids(repeated, tmp_path_factory.mktemp("ties"))
+
+
+def ties_have_the_same_ids(values, folder):
+    """Trained on text, on each type of Parquet, on each frame: the same ids of ``values``, which are returned."""
+    values, table = pl.Series("k", values), Table(**{**DEFAULTS, "fields": {"k": "category"}})
+    _, wanted = prepared(values.to_frame(), folder / "csv", "category", form="csv")
+    for name, column in columns_to_train_on(values):
+        if column is not None:
+            _, stored = prepared(column.to_frame(), folder / name, "category")
+            assert stored.tolist() == wanted.tolist(), (name, values)
+            frame = pl.concat([column.to_frame()] * 20)
+            frame = frame.with_columns(click=pl.int_range(len(frame)) % 2)
+            for rows in (frame, to_polars(pd.DataFrame(frame.to_dict(as_series=False)))):
+                found = table_in_memory(table, {"train": rows}, folder).x[: len(values)]
+                assert found.tolist() == wanted.tolist(), (name, type(rows), values)
+    return wanted
 
 
 SPELT = (

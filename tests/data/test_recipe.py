@@ -33,7 +33,7 @@ values = st.lists(st.none() | st.sampled_from(["a", "b", "c", "d", "é", ""]), m
 def fitted(field, column):
     """The coder of a field over one column, and the column encoded by it."""
     frame = pl.DataFrame({"value": column})
-    coder = field.fit(frame.lazy())
+    coder = field.fit(frame.lazy(), "streaming")
     return coder, kinds.encode([coder], frame)[0]
 
 

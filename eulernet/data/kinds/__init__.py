@@ -21,6 +21,7 @@ from eulernet.data.kinds.category import Category, CategoryCoder, category
 from eulernet.data.kinds.hashed import Hashed, HashedCoder, hashed
 from eulernet.data.kinds.number import SCALINGS, Number, NumberCoder, number
 from eulernet.data.kinds.quantiles import QuantileCoder, Quantiles, quantiles
+from eulernet.data.store import vocabulary_file
 from eulernet.data.values import Raw
 from eulernet.errors import choose, require, require_known
 
@@ -28,6 +29,8 @@ __all__ = [
     "KINDS", "Bag", "BagCoder", "Category", "CategoryCoder", "Coder", "Field", "Hashed", "HashedCoder", "Number",
     "NumberCoder", "QuantileCoder", "Quantiles",
 ]  # fmt: skip
+
+AT_ONCE = 64  # files of vocabularies that are written at once
 
 Field = Category | Hashed | Quantiles | Number | Bag
 Coder = CategoryCoder | HashedCoder | QuantileCoder | NumberCoder | BagCoder
@@ -102,6 +105,8 @@ def make_field(name: str, settings: Mapping[str, Any], dtype: pl.DataType | type
     own = dict(settings)
     kind, separator = KINDS[own.pop("kind")], own.pop("separator", None)
     raw = Raw(name, kind.transform, None if isinstance(dtype, pl.List) else separator)
+    if kind.field is Category and kind.reads is None and dtype.is_integer():
+        own["as_text"] = True
     return kind.field(name=name, raw=raw, **own)
 
 
@@ -137,8 +142,10 @@ def describe(coder: Coder) -> dict[str, Any]:
 def write(coders: Sequence[Coder], folder: Path) -> None:
     """Put the vocabularies of the fields that have one into the store in ``folder``."""
     (folder / "vocab").mkdir(exist_ok=True)
-    for coder in coders:
-        coder.write(folder)
+    known = {coder.name: coder.vocabulary for coder in coders if coder.vocabulary is not None}
+    sinks = [vocabulary.sink(folder / vocabulary_file(name)) for name, vocabulary in known.items()]
+    for first in range(0, len(sinks), AT_ONCE):
+        pl.collect_all(sinks[first : first + AT_ONCE], engine="streaming")
 
 
 def read(described: Mapping[str, Any], folder: Path) -> Coder:

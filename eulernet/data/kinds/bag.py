@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from eulernet.data.kinds.category import id_of
-from eulernet.data.kinds.vocabulary import Vocabulary
+from eulernet.data.kinds.vocabulary import Engine, Vocabulary
 from eulernet.data.values import Raw
 from eulernet.errors import require
 
@@ -45,9 +45,6 @@ class BagCoder:
         vocabulary = Vocabulary.read(described, folder)
         return cls(described["name"], vocabulary, described["length"], described["pooling"])
 
-    def write(self, folder: Path) -> None:
-        self.vocabulary.write(self.name, folder)
-
     def names(self, ids: list[int]) -> list[str]:
         return self.vocabulary.names(ids)
 
@@ -69,13 +66,13 @@ class Bag:
     length: int | None
     pooling: Literal["mean", "sum"]
 
-    def fit(self, typed: pl.LazyFrame) -> BagCoder:
+    def fit(self, typed: pl.LazyFrame, engine: Engine) -> BagCoder:
         length = self.length
         if length is None:
-            length = typed.select(pl.col("value").list.len().max()).collect(engine="streaming").item() or 1
+            length = typed.select(pl.col("value").list.len().max()).collect(engine=engine).item() or 1
             require(length <= LONGEST, f"field {self.name}: a row has {length} members; say how many to keep (length)")
         members = typed.select(pl.col("value").explode())
-        return BagCoder(self.name, Vocabulary.of(members, self.name, self.min_count), length, self.pooling)
+        return BagCoder(self.name, Vocabulary.of(members, self.name, self.min_count, engine), length, self.pooling)
 
 
 def bag(field: Mapping[str, Any], value: Any, ids: Any) -> list[Any]:  # the plain twin, for exported folders

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from eulernet.data.kinds.vocabulary import Vocabulary
+from eulernet.data.kinds.vocabulary import Engine, Vocabulary
 from eulernet.data.spelling import respelled
 from eulernet.data.values import Raw
 
@@ -30,16 +30,16 @@ class CategoryCoder:
     def read(cls, described: Mapping[str, Any], folder: Path) -> "CategoryCoder":
         return cls(described["name"], Vocabulary.read(described, folder))
 
-    def write(self, folder: Path) -> None:
-        self.vocabulary.write(self.name, folder)
-
     def names(self, ids: list[int]) -> list[str]:
         return self.vocabulary.names(ids)
 
 
 @dataclass(frozen=True)
 class Category:
-    """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0."""
+    """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0.
+
+    ``as_text``: whole numbers that occur equally often have ids in the order of their text.
+    """
 
     coder: ClassVar[type[CategoryCoder]] = CategoryCoder
     of: ClassVar[str] = "category"  # what values.value_of makes of the raw value
@@ -47,9 +47,11 @@ class Category:
     name: str
     raw: Raw
     min_count: int = 1
+    as_text: bool | None = None
 
-    def fit(self, typed: pl.LazyFrame) -> CategoryCoder:
-        return CategoryCoder(self.name, Vocabulary.of(typed, self.name, self.min_count))
+    def fit(self, typed: pl.LazyFrame, engine: Engine) -> CategoryCoder:
+        found = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text)
+        return CategoryCoder(self.name, found)
 
 
 def id_of(field: Mapping[str, Any], value: Any, ids: Any) -> int:  # the plain twin, for exported folders

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from eulernet.data.kinds.vocabulary import Engine
 from eulernet.data.spelling import respelled
 from eulernet.data.values import Raw
 from eulernet.errors import require
@@ -34,6 +35,7 @@ class HashedCoder:
 
     kind: ClassVar[str] = "hash"
     columns: ClassVar[int] = 1
+    vocabulary: ClassVar[None] = None
     name: str
     buckets: int
 
@@ -51,9 +53,6 @@ class HashedCoder:
         require(right, f"field {described['name']} is described wrongly")
         return cls(described["name"], described["buckets"])
 
-    def write(self, folder: Path) -> None:
-        """There is no vocabulary to write."""
-
     def names(self, ids: list[int]) -> list[str]:
         return ["missing" if i == 0 else f"bucket {i}" for i in ids]
 
@@ -69,5 +68,5 @@ class Hashed:
     raw: Raw
     buckets: int
 
-    def fit(self, typed: pl.LazyFrame) -> HashedCoder:
+    def fit(self, typed: pl.LazyFrame, engine: Engine) -> HashedCoder:
         return HashedCoder(self.name, self.buckets)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from eulernet.data.kinds.vocabulary import Engine
 from eulernet.data.values import Raw
 from eulernet.errors import require
 
@@ -26,12 +27,13 @@ class NumberCoder:
 
     kind: ClassVar[str] = "number"
     columns: ClassVar[int] = 1
+    vocabulary: ClassVar[None] = None
     name: str
     mean: float
     scale: float
 
     def encode(self, values: pl.Series) -> np.ndarray:
-        scaled = ((values - self.mean) / self.scale).fill_null(0)
+        scaled = values.to_frame().select_seq(((pl.first() - self.mean) / self.scale).fill_null(0)).to_series()
         return scaled.to_numpy().astype(np.float32).view(np.int32)
 
     def settings(self) -> dict[str, Any]:
@@ -42,9 +44,6 @@ class NumberCoder:
         right = all(isinstance(described[key], float | int) for key in ("mean", "scale"))
         require(right, f"field {described['name']} is described wrongly")
         return cls(described["name"], described["mean"], described["scale"])
-
-    def write(self, folder: Path) -> None:
-        """There is no vocabulary to write."""
 
     def names(self, ids: list[int]) -> list[str]:
         raise ValueError("a number has no ids")
@@ -65,8 +64,9 @@ class Number:
     standardise: bool
     scaling: str | None = None
 
-    def fit(self, typed: pl.LazyFrame) -> NumberCoder:
+    def fit(self, typed: pl.LazyFrame, engine: Engine) -> NumberCoder:
         offset, scale = SCALINGS[self.scaling or ("standard" if self.standardise else "none")]()
+        # always streaming: the last digits of a sum depend on the engine
         mean, std = typed.select(offset=offset, scale=scale).collect(engine="streaming").row(0)
         require(mean is not None, f"field {self.name} is missing in every row; leave it out")
         # Their last digits depend on the order of the additions; and a constant is not to be blown up by them.

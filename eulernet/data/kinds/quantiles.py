@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from eulernet.data.kinds.vocabulary import Engine
 from eulernet.data.values import Raw
 from eulernet.errors import require
 
@@ -19,6 +20,7 @@ class QuantileCoder:
 
     kind: ClassVar[str] = "quantiles"
     columns: ClassVar[int] = 1
+    vocabulary: ClassVar[None] = None
     name: str
     edges: list[float]
 
@@ -35,9 +37,6 @@ class QuantileCoder:
         right = all(isinstance(edge, float | int) for edge in edges) and described["size"] == len(edges) + 2
         require(right, f"field {described['name']} is described wrongly")
         return cls(described["name"], edges)
-
-    def write(self, folder: Path) -> None:
-        """There is no vocabulary to write."""
 
     def names(self, ids: list[int]) -> list[str]:
         edges = [f"{edge:g}" for edge in self.edges]
@@ -56,8 +55,8 @@ class Quantiles:
     raw: Raw
     classes: int
 
-    def fit(self, typed: pl.LazyFrame) -> QuantileCoder:
-        counts = typed.group_by("value").agg(rows=pl.len()).drop_nulls().sort("value").collect(engine="streaming")
+    def fit(self, typed: pl.LazyFrame, engine: Engine) -> QuantileCoder:
+        counts = typed.group_by("value").agg(rows=pl.len()).drop_nulls().sort("value").collect(engine=engine)
         require(len(counts) > 0, f"field {self.name} is missing in every row; leave it out")
         values, below = counts["value"].to_numpy(), counts["rows"].cum_sum().to_numpy()
         bounds = np.arange(1, self.classes) * below[-1] / self.classes
