@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from eulernet.measures import metrics
-from eulernet.measures.table import Rows, Weighted, measure
+from eulernet.measures.table import MEASURES, Rows, Weighted, measure
 
 
 def evaluation(
@@ -22,15 +22,18 @@ def evaluation(
 
     A value that is not defined is None. ``resamples`` 0 leaves the intervals out; ``after`` is called after each.
     """
-    rows = Rows(labels, logits, groups)
+    rows, strays = Rows(labels, logits, groups), {each.name: each.strays for each in MEASURES if each.strays}
 
     def counted(weights: np.ndarray) -> dict[str, float]:
-        found = measure(Weighted(rows, weights))
+        drawn = Weighted(rows, weights)
+        found = {**measure(drawn), **{name: strays_of(drawn) for name, strays_of in strays.items()}}
         after()
         return found
 
     values = measure(Weighted(rows, None))
     intervals = metrics.bootstrap(counted, len(labels), count=resamples, seed=seed) if resamples else {}
+    for name in strays.keys() & intervals.keys():
+        intervals[name] = max(values[name] - intervals[name][1], 0.0), values[name] + intervals[name][1]
     return {
         "rows": len(labels),
         "clicks": int(np.count_nonzero(labels)),

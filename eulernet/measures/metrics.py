@@ -72,6 +72,19 @@ def calibration_error(gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray 
     return float(np.abs(np.bincount(bin_of, weight * gaps)).sum() / weight.sum())
 
 
+def calibration_strays(gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray) -> float:
+    """How far the mean gaps of a resample's bins are from the sample's, all together: half of an interval.
+
+    A calibration error is a sum of absolute values, which chance alone makes larger, and a resample larger again: the
+    percentiles of resamples lie above the truth. But two sums of absolute values differ at most by the sum of the
+    differences (the triangle inequality), whose distribution a bootstrap does give. With few rows in a bin its variance
+    is too small by their number over one less (Efron and Tibshirani, 1993, 5.3). NaN where a bin has one row.
+    """
+    strays = np.bincount(bin_of, weights * gaps) / weights.sum() - np.bincount(bin_of, gaps) / len(gaps)
+    rows = len(gaps) / (bin_of.max() + 1)
+    return float(np.abs(strays).sum() * np.sqrt(rows / (rows - 1))) if rows > 1 else float("nan")
+
+
 def calibration_table(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = BINS) -> list[dict[str, Any]]:
     """A line a bin, from the lowest probabilities up: ``rows``, ``clicks``, ``lowest`` and ``highest`` probability,
     ``predicted`` (their mean) and ``actual`` click rate, with its 95 % Wilson interval ``low`` to ``high``.

@@ -69,6 +69,11 @@ class Weighted:
         return metrics.calibration_error(self.rows.p - self.rows.y, self.rows.bin_of, self.weights)
 
     @property
+    def calibration_strays(self) -> float:
+        assert self.weights is not None
+        return metrics.calibration_strays(self.rows.p - self.rows.y, self.rows.bin_of, self.weights)
+
+    @property
     def grouped_auc(self) -> float:
         assert self.rows.in_groups is not None
         return self.rows.in_groups.auc(self.weights)
@@ -76,7 +81,11 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Measure:
-    """``name`` is its key in report.json and evaluation.json, ``short`` its name where there is little room."""
+    """``name`` is its key in report.json and evaluation.json, ``short`` its name where there is little room.
+
+    Its interval are the percentiles of resamples; or, where these would be biased, its value more or less what
+    ``strays`` makes of them.
+    """
 
     name: str
     title: str
@@ -85,6 +94,7 @@ class Measure:
     digits: int = 4  # after the point, where people read it
     higher_is_better: bool = False
     needs_groups: bool = False
+    strays: Callable[[Weighted], float] | None = None
 
 
 MEASURES = (
@@ -95,7 +105,10 @@ MEASURES = (
         higher_is_better=True, needs_groups=True,
     ),
     Measure("pr_auc", "Average precision", "pr_auc", lambda rows: rows.auc_and_precision[1], higher_is_better=True),
-    Measure("expected_calibration_error", "Calibration error", "ece", lambda rows: rows.calibration_error),
+    Measure(
+        "expected_calibration_error", "Calibration error", "ece", lambda rows: rows.calibration_error,
+        strays=lambda rows: rows.calibration_strays,
+    ),
     Measure("normalised_entropy", "Normalised entropy", "ne", lambda rows: rows.normalised_entropy),
     Measure("brier", "Brier score", "brier", lambda rows: rows.mean((rows.rows.p - rows.rows.y) ** 2), digits=5),
 )  # fmt: skip
