@@ -27,7 +27,7 @@ def main(given: dict[str, Any]) -> None:
     output = folders[0] / "report.html" if given["output"] is None else Path(str(given["output"])).expanduser()
     require(not output.is_dir(), f"output={output}: that is a folder; give the file to write")
     data_dir = None if given["data_dir"] is None else Path(str(given["data_dir"]))
-    html, count = build(folders, data_dir, pick_device(str(given["device"])), given["user"], resamples, rows)
+    html, count = build(folders, data_dir, pick_device(str(given["device"])), given["user"], resamples, rows, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda file: file.write_text(html, encoding="utf-8"))
     what = "1 run" if count == 1 else f"{count} runs"

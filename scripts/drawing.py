@@ -1,5 +1,6 @@
 """How the figures of scripts/figures.py look: on white, so that they can be read on a light and on a dark page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from eulernet.reporting.page import STYLE
 from eulernet.training.files import write_atomically
 
-GOOD, BELOW, DULL, INK = "#1f6f8b", "#b5573c", "#b8b2a7", "#333333"
+# What is above 0 and below it has the colours of the HTML report on a light page.
+LIGHT = dict(re.findall(r"--(\w+): (#\w+);", STYLE.read_text().partition("@media")[0]))
+GOOD, BELOW, DULL, INK = LIGHT["above"], LIGHT["below"], "#b8b2a7", "#333333"
 DIVERGING = LinearSegmentedColormap.from_list("orders", [BELOW, "#ffffff", GOOD])
 matplotlib.rcParams.update(
     {

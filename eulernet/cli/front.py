@@ -1,6 +1,8 @@
 """The command ``eulernet``: it lists the commands, and hands over to the one that is named."""
 
+import shutil
 import sys
+import textwrap
 from importlib import import_module
 
 from eulernet.cli.comments import read_comments
@@ -8,6 +10,12 @@ from eulernet.errors import nearest
 from eulernet.settings import conf_dir
 
 COMMANDS = ("train", "prepare", "tune", "reproduce", "evaluate", "predict", "report", "export", "serve")
+
+OPTIONS = (
+    "eulernet COMMAND --help          lists what a command takes",
+    "eulernet --version               says what runs",
+    'eval "$(eulernet --completion)"  makes the tab key complete it, in bash and zsh',
+)
 
 
 def main() -> None:
@@ -19,19 +27,23 @@ def main() -> None:
         print(version())
     elif name in ("--help", "-h", "help"):
         print(overview())
+    elif name in ("--completion", "--complete"):
+        from eulernet.cli.completion import SCRIPT, proposals
+
+        print(SCRIPT if name == "--completion" else "\n".join(proposals(*rest, COMMANDS)))
     else:
         sys.exit(f"error: there is no command {name!r}; {nearest(name, COMMANDS)}")
 
 
 def overview() -> str:
     """The commands, an example each."""
+    width = min(shutil.get_terminal_size().columns, 110)
     lines = ["eulernet: click-through-rate models, from raw logs to a table of results", ""]
     for name in COMMANDS:
         about = read_comments(conf_dir() / f"{name}.yaml")
-        lines += [f"{name:10} {about.about}", f"{'':10}   {about.examples[0].partition('  #')[0]}"]
-    return "\n".join(
-        [*lines, "", "eulernet COMMAND --help lists what a command takes; eulernet --version says what runs."]
-    )
+        lines += textwrap.wrap(about.about, width, initial_indent=f"{name:11}", subsequent_indent=" " * 11)
+        lines.append(" " * 4 + about.examples[0].partition("  #")[0])
+    return "\n".join([*lines, "", *OPTIONS])
 
 
 def version() -> str:

@@ -28,10 +28,12 @@ def build(
     user: str | None,
     resamples: int,
     importance: int,
+    output: Path,
 ) -> tuple[str, int]:
     """The report of the runs in or below ``folders``, as HTML, and how many runs it shows.
 
-    ``data_dir`` None looks for each run's store where it was trained. UserError without a run, or with a damaged one.
+    ``data_dir`` None looks for each run's store where it was trained. ``output`` is where the page will lie: its links
+    to runs begin there. UserError without a run, or with a damaged one.
     """
     found: dict[Path, Run] = {}
     unfinished: list[Path] = []
@@ -47,7 +49,7 @@ def build(
         if untested:
             raise UserError(f"runs are compared on test rows, and without a test split is {', '.join(untested[:3])}")
         scores, unscored = score_all(runs, data_dir, device)
-        return page("Comparison of runs", *many(runs, scores, unscored, unfinished), made_by=made_by), len(runs)
+        return page("Comparison of runs", *many(runs, scores, unscored, unfinished, output), made_by=made_by), len(runs)
     (run,) = runs
     scored: Scores | str
     try:

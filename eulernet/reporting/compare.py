@@ -1,16 +1,18 @@
 """Settings beside each other: a table of their figures, and tests of each against the best."""
 
+import os
 import statistics as means
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from eulernet.measures.statistics import Comparison, delong, delong_over_seeds, holm, paired_t_test
 from eulernet.measures.table import BY_NAME
 from eulernet.reporting.details import shown
-from eulernet.reporting.html import Html, breakable, scroll, tag
+from eulernet.reporting.html import Html, breakable, join, scroll, tag
 from eulernet.reporting.page import table
 from eulernet.runs.groups import Setting, essence, measured
 from eulernet.runs.run import Run
@@ -24,14 +26,14 @@ class StoreScores:
     logits: Mapping[Path, np.ndarray]
 
 
-def comparison(found: Sequence[Setting], scores: StoreScores | None) -> Html:
-    """A row a setting; the best figure of a column bold, the second underlined."""
+def comparison(found: Sequence[Setting], scores: StoreScores | None, output: Path) -> Html:
+    """A row a setting, with links to its runs; the best figure of a column bold, the second underlined."""
     over_seeds = adjusted([over_seeds_test(found[0], other) for other in found[1:]])
     over_rows = adjusted([over_rows_test(found[0], other, scores) for other in found[1:]])
     ranks = {metric: order(found, metric) for metric in ("auc", "logloss")}
     rows = []
     for i, setting in enumerate(found):
-        cells: list[str] = [tag("td", breakable(setting.name)), str(len(setting.runs))]
+        cells: list[str] = [tag("td", name) for name in linked(setting, output)]
         for metric in ("auc", "logloss"):
             best = {0: " best", 1: " second"}.get(ranks[metric].index(i), "")
             cells.append(tag("td", mean_and_deviation(setting.values("test", metric)), class_=f"n{best}"))
@@ -52,6 +54,21 @@ def comparison(found: Sequence[Setting], scores: StoreScores | None) -> Html:
         "minutes",
     )
     return tag("figure", scroll("Results", table(heads, rows, wide=True, sortable=True)), class_="wide")
+
+
+def linked(setting: Setting, output: Path) -> tuple[Html, Html]:
+    """The name of a setting and its number of runs, with a link to each: to its own page, or else to its folder."""
+
+    def link(run: Run, text: Html) -> Html:
+        page = run.folder / "report.html"
+        target = page if page.is_file() and page.absolute() != output.absolute() else run.folder
+        return tag("a", text, href=quote(Path(os.path.relpath(target, output.parent)).as_posix()))
+
+    name, count = breakable(setting.name), len(setting.runs)
+    if count == 1:
+        return link(setting.runs[0], name), Html("1")
+    seeds = [link(run, Html(run.seed)) for run in setting.runs]
+    return name, join(f"{count} ", tag("small", *(join(seed, " ") for seed in seeds)))
 
 
 def others(found: Sequence[Setting]) -> Html:

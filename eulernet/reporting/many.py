@@ -21,6 +21,7 @@ def many(
     scores: Mapping[str, StoreScores],
     unscored: Mapping[str, Sequence[str]],
     unfinished: Sequence[Path],
+    output: Path,
 ) -> list[Html]:
     """The parts of the page. ``scores`` and ``unscored``, why a run has none, by store."""
     stores: dict[str, list[Run]] = defaultdict(list)
@@ -35,17 +36,19 @@ def many(
         name, digest = store.split("/")
         if len(stores) > 1:
             parts.append(part(name, digest))
-        parts += one_store(group, scores.get(store), unscored.get(store, []))
+        parts += one_store(group, scores.get(store), unscored.get(store, []), output)
     return parts
 
 
-def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequence[str]) -> list[Html]:
+def one_store(runs: Sequence[Run], scores: StoreScores | None, unscored: Sequence[str], output: Path) -> list[Html]:
     found = settings(runs)
     styles = {setting.name: COLOURS[i] if i < len(COLOURS) else "mute" for i, setting in enumerate(found)}
     seeds = sorted({run.seed for run in runs})
     rows = runs[0].report["dataset"]["rows"]["test"]
     about = f"Tested on {rows:,} rows; mean ± standard deviation over seeds ({', '.join(map(str, seeds))}), best first."
-    parts = [section("Results", about, comparison(found, scores), configurations(found), note(found), others(found))]
+    parts = [
+        section("Results", about, comparison(found, scores, output), configurations(found), note(found), others(found))
+    ]
     named = [(styles[setting.name], setting.name) for setting in found[: len(COLOURS)]]
     if len(found) > len(COLOURS):
         named.append(("mute", f"{len(found) - len(COLOURS)} others"))

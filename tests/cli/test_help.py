@@ -14,6 +14,7 @@ from test_docs import first_value
 
 from eulernet.cli import front
 from eulernet.cli.comments import comments_of, read_comments
+from eulernet.cli.completion import SCRIPT
 from eulernet.cli.front import COMMANDS
 from eulernet.cli.help import entries, manual, page, row, shown
 from eulernet.cli.keys import GROUPS
@@ -180,6 +181,8 @@ def test_the_front_door(monkeypatch, capsys):
     assert "\n  seed=2022 " in said("train", "--help")
     assert re.fullmatch(r"eulernet \d\S*, torch \d\S*, (cpu|cuda) \(.*\)\n", said("--version"))
     assert said("train", "--version") == said("--version")
+    assert said("--completion") == f"{SCRIPT}\n"
+    assert said("--complete", "eulernet tu") == "tune \n"
     monkeypatch.setattr(sys, "argv", ["eulernet", "trian"])
     with pytest.raises(SystemExit, match=r"^error: there is no command 'trian'; did you mean 'train'\?$"):
         front.main()

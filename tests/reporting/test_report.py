@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import REPOSITORY
@@ -21,6 +22,8 @@ def page_of(ended):
     file = re.search(r"^report of .*: (.+)$", ended.out, re.MULTILINE)[1]
     page = Path(file).read_text()
     assert_whole(page)
+    for link in re.findall(r'href="([^#:"]+)"', page):  # to runs
+        assert (Path(file).parent / unquote(link)).exists(), link
     return page
 
 
@@ -94,8 +97,11 @@ def test_the_page_of_many_runs(run_command):
         run_command("train", *ONE, "model=fm", f"seed={seed}", f"hydra.run.dir=runs/fm/{seed}")
     run_command("train", *ONE, "train.lr=0.02", "hydra.run.dir=runs/other")
     Path("runs/other/report.json").unlink()
+    Path("runs/fm/2/report.html").touch()
     page = page_of(run_command("report", "run=runs"))
     assert "4 runs, 2 settings. Not finished, and left out: runs/other." in page
+    for link in ("euler/1", "euler/2", "fm/1", "fm/2/report.html"):
+        assert f'href="{link}">{link.split("/")[1]}</a>' in page
     assert headings(page) == [
         "Comparison of runs", "Results", "Figures of every seed", "Learning", "Ranking and calibration",
     ]  # fmt: skip
@@ -106,6 +112,7 @@ def test_the_page_of_many_runs(run_command):
         assert f"{sum(pair) / 2:.5f} ± " in page
     again = page_of(run_command("report", "run=[runs/euler,runs/fm/1,runs/fm]", "output=deep/er/page.html"))
     assert "4 runs, 2 settings." in again
+    assert 'href="../../runs/euler/1"' in again
     Path("runs/a_copy").mkdir()
     for file in ("report.json", "metrics.csv"):
         shutil.copy(f"runs/euler/1/{file}", "runs/a_copy")
