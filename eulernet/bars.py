@@ -1,6 +1,7 @@
 """Progress bars: on a terminal and in a notebook, nowhere else, and gone when done."""
 
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ def bar(what: str, unit: str, total: int | None = None, *, delay: float = 0, sho
 
     >>> with bar("epoch 1", "row", total=1000) as shown: shown.update(1000)
     """
-    from tqdm.auto import tqdm  # a notebook's own where there is one
+    with warnings.catch_warnings():  # a notebook without ipywidgets has the bar of a terminal
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     off = not shown or (None if "ipykernel" not in sys.modules else False)  # None is off but on a terminal
     return tqdm(

@@ -30,7 +30,7 @@ def main() -> None:
     elif name in ("--completion", "--complete"):
         from eulernet.cli.completion import SCRIPT, proposals
 
-        print(SCRIPT if name == "--completion" else "\n".join(proposals(*rest, COMMANDS)))
+        print(SCRIPT if name == "--completion" else "\n".join(proposals(" ".join(rest), COMMANDS)))
     else:
         sys.exit(f"error: there is no command {name!r}; {nearest(name, COMMANDS)}")
 

@@ -43,7 +43,7 @@ class Run:
     def __init__(self, folder: str | Path, *, device: str = "cpu", temporary: bool = False) -> None:
         require(isinstance(folder, str | Path), f"give the folder of a finished run, got {folder!r}")
         self._run, self._device = FinishedRun.open(folder), device
-        self.folder = self._run.folder
+        self.folder, self._temporary = self._run.folder, temporary
         if temporary:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -142,7 +142,8 @@ class Run:
     def __repr__(self) -> str:
         parts = {part: self.report[part] for part in ("valid", "test") if self.report[part]}
         figures = ", ".join(f"{part} auc {found['auc']:.5f}" for part, found in parts.items())
-        return f"Run({self._run.name} on {self._run.dataset}, seed {self._run.seed}, {figures}, {self.folder})"
+        where = "temporary folder" if self._temporary else self.folder
+        return f"Run({self._run.name} on {self._run.dataset}, seed {self._run.seed}, {figures}, {where})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the tiles of the HTML report."""

@@ -83,7 +83,8 @@ def test_what_a_run_gives(run, tmp_path):
     assert run.evaluate(test, group="user")["grouped_auc"] is not None
     assert list(run.history.index) == [1, 2]
     assert run.history["valid_auc"].max() == run.report["valid"]["auc"]
-    assert "eulernet on table" in repr(run)
+    assert repr(run).startswith("Run(eulernet on table, seed")
+    assert repr(run).endswith("temporary folder)")
     assert f"{run.report['test']['auc']:.5f}" in run._repr_html_()
     assert repr(run.predictor).startswith("Predictor(eulernet on table, 7 fields: user")
 
@@ -93,7 +94,7 @@ def test_a_saved_run_opens_everywhere(run, tmp_path):
     again = eulernet.load(saved)
     np.testing.assert_array_equal(again.predict_proba(ROWS), run.predict_proba(ROWS))
     assert again.report == run.report
-    page, count = report_page([saved], None, torch.device("cpu"), None, 0, 0)
+    page, count = report_page([saved], None, torch.device("cpu"), None, 0, 0, tmp_path / "page.html")
     assert count == 1
     assert "ROC curve" in page  # the store is in the folder: test rows can be scored
     with pytest.raises(eulernet.UserError, match="is there already"):
@@ -115,7 +116,7 @@ def test_no_test_split(tmp_path):
     assert sum(run.report["dataset"]["rows"].values()) == len(ROWS)
     saved = run.save(tmp_path / "run")
     assert "test" not in repr(eulernet.load(saved)).split("/")[0]
-    page, _ = report_page([saved], None, torch.device("cpu"), None, 0, 0)
+    page, _ = report_page([saved], None, torch.device("cpu"), None, 0, 0, tmp_path / "page.html")
     assert "nothing was tested" in page
 
 
