@@ -118,13 +118,13 @@ class Loop:
 
 def first_rows(split: Any, rows: int) -> Any:
     """The first rows of a split, as a split."""
-    import torch
+    from dataclasses import replace
 
-    from eulernet.data.dataset import Split
+    import torch
 
     rows = min(rows, len(split))
     order = torch.arange(rows, device=split.y.device) if split.order is None else split.order[:rows]
-    return Split(split.x, split.y, order, split.mapped)
+    return replace(split, order=order)
 
 
 def measure(loop: Loop, overrides: list[str], runs: int, steps: int) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def train(run: Path, store: Path, job: dict, result: Path):
     from eulernet.training.loop import fit
 
     run.mkdir(parents=True, exist_ok=True)
-    data = Dataset.open(store)
+    data = Dataset.open(store.with_name("weighted") if job.get("weighted") else store)
     torch.manual_seed(job.get("seed", 5))
     settings = dict(job["model"])
     model = MODELS[settings.pop("name")](data.field_sizes, **settings)

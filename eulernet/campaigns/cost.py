@@ -3,6 +3,7 @@
 import statistics as means
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Measured:
 
 def first_rows(split: Split, rows: int) -> Split:
     order = torch.arange(len(split)) if split.order is None else split.order
-    return Split(split.x, split.y, order[:rows], split.mapped)
+    return replace(split, order=order[:rows])
 
 
 def flops(model: CTRModel, x: torch.Tensor) -> int:

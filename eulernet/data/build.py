@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from eulernet.data.inference import Misjudged
 from eulernet.data.kinds import Coder, Field
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
-from eulernet.data.splits import KEY, Cut, Rows, Splitter
+from eulernet.data.sampling import said_of_rows, weights_in
+from eulernet.data.splits import KEY, LABEL, WEIGHT, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.data.values import check_sizes, clicks, evaluate
 from eulernet.errors import choose, require
@@ -38,7 +39,6 @@ from eulernet.errors import choose, require
 log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
-LABEL = "label"
 SMALL = 1 << 24  # bytes of typed rows that are counted in memory
 THREADS = pl.thread_pool_size()
 
@@ -109,6 +109,7 @@ def said_of(
             for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
         ],
         "raw": describe_raw(recipe.form, recipe.label),
+        **said_of_rows(recipe.weight, recipe.negatives_kept, split),
     }
 
 
@@ -129,14 +130,14 @@ def fit_and_encode(
     typed, small = pl.scan_ipc(parts, glob=False), sum(part.stat().st_size for part in parts) < SMALL
     with ThreadPoolExecutor(1) as beside:
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
-        cutting = beside.submit(split.cut, Rows(rows, in_files, typed.select(KEY) if split.key is not None else typed))
+        cutting = beside.submit(split.cut, Rows(rows, in_files, typed))
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
             fitted = count(recipe.fields, counted.collect() if small else counted, rows)
             absent = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
             missing = absent.collect(engine="streaming").row(0)
         with timed(seconds, "encode"):
-            zeros = encode(fitted, rows, new)
+            zeros = encode(fitted, rows, new, weighted=WEIGHT in typed.collect_schema())
         split_rows = store.write_split(new, {part: cutting.result()[part] for part in split.parts}, rows)
     shutil.rmtree(new / "typed")
     (new / "training").unlink(missing_ok=True)
@@ -171,7 +172,7 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
 
 
 def type_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, where: Callable[[int], str]) -> pl.DataFrame:
-    """Labels, typed values and what the split goes by, of some raw rows. UserError, with ``where``, for a wrong one."""
+    """Labels, weights, typed values and what the split goes by. UserError, with ``where``, for a wrong row."""
     values = {f"f{i}": value for i, value in enumerate(recipe.values())}
     names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)}
     typed = evaluate(frame, values, names, where)
@@ -179,8 +180,10 @@ def type_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, where: Calla
     keys = evaluate(frame, {} if split.key is None else {KEY: split.key}, {KEY: "the split"}, where)
     if split.check is not None:
         split.check(frame, keys[KEY], where)
-    labels = clicks(frame, recipe.label, where).alias(LABEL)
-    return pl.concat([labels.to_frame(), typed, keys], how="horizontal")
+    counts = [clicks(frame, recipe.label, where).alias(LABEL)]
+    if recipe.weight is not None:
+        counts.append(weights_in(frame, recipe.weight, where))
+    return pl.concat([pl.DataFrame(counts), typed, keys], how="horizontal")
 
 
 def state_space(new: Path, rows: int, read: int, fields: int) -> None:
@@ -222,30 +225,37 @@ def count(fields: Sequence[Field], typed: pl.LazyFrame | pl.DataFrame, rows: int
     return fitted
 
 
-def encode(fitted: Sequence[Coder], rows: int, new: Path) -> np.ndarray:
-    """The third pass: x.npy and y.npy in the order of the files. Returns how many rows have id 0, field by field."""
+def encode(fitted: Sequence[Coder], rows: int, new: Path, *, weighted: bool = False) -> np.ndarray:
+    """The third pass: x.npy, y.npy and, where rows have weights, weight.npy, in the order of the files.
+
+    Returns how many rows have id 0, field by field.
+    """
     columns = sum(coder.columns for coder in fitted)
-    disk.require_space(new, rows * (4 * columns + 1))
+    shapes: dict[str, tuple[type, tuple[int, ...]]] = {
+        "x.npy": (np.int32, (rows, columns)),
+        "y.npy": (np.uint8, (rows,)),
+    }
+    marks = [LABEL, WEIGHT] if weighted else [LABEL]
+    shapes |= {"weight.npy": (np.float32, (rows,))} if weighted else {}
+    disk.require_space(new, rows * (4 * columns + 1 + 4 * weighted))
     zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
 
-    def encode_part(part: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
+    def encode_part(part: Path) -> tuple[list[np.ndarray], list[int]]:
         typed = pl.scan_ipc(part, glob=False).collect()
-        return *kinds.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted)))), typed[LABEL].to_numpy()
+        ids, id_0 = kinds.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted))))
+        return [ids, *(typed[name].to_numpy() for name in marks)], id_0
 
-    with (
-        (new / "x.npy").open("wb") as x,
-        (new / "y.npy").open("wb") as y,
-        disk.progress("encoding", " rows", rows) as bar,
-    ):
-        for file, dtype, shape in ((x, np.int32, (rows, columns)), (y, np.uint8, (rows,))):
+    with ExitStack() as opened, disk.progress("encoding", " rows", rows) as bar:
+        files = [opened.enter_context((new / name).open("wb")) for name in shapes]
+        for file, (dtype, shape) in zip(files, shapes.values(), strict=True):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-        for ids, id_0, labels in in_order(encode_part, parts_of(new), threads=THREADS, ahead=THREADS):
-            ids.tofile(x)
-            labels.tofile(y)
+        for arrays, id_0 in in_order(encode_part, parts_of(new), threads=THREADS, ahead=THREADS):
+            for file, array in zip(files, arrays, strict=True):
+                array.tofile(file)
             zeros += id_0
-            written += len(labels)
-            bar.update(len(labels))
+            written += len(arrays[0])
+            bar.update(len(arrays[0]))
     assert written == rows
     return zeros
 

@@ -2,7 +2,7 @@
 
 import mmap
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eulernet import memory
 from eulernet.data import store
+from eulernet.data.sampling import correction
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError
 from eulernet.features import Bag, FieldSize, Number
@@ -29,16 +30,35 @@ class Split:
     """Rows of a store: x [rows, C], labels y [rows], 1 = click, and ``order``: which rows, in which order.
 
     ``order`` None is all of x and y. ``mapped`` says that x is a file: batches are then gathered in other threads.
+    ``correction`` is what is added to the logits of a model that was trained on this data.
     """
 
     x: Int[Tensor, "rows C"]
     y: UInt8[Tensor, " rows"]
     order: Int[Tensor, " n"] | None = None
     mapped: bool = False
-    weight: Float[Tensor, " rows"] | None = None  # how much each row counts in the loss; batches then end with it
+    weight: Float[Tensor, " rows"] | None = None  # how much each row counts; batches then end with it
+    correction: float = 0.0
+    negatives_kept: float = 1.0  # the share of those of the whole log: in a measure one stands for several
 
     def __len__(self) -> int:
         return len(self.y if self.order is None else self.order)
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How much each row counts in a measure, float64 [n]; None where all count alike."""
+        if self.weight is None and self.negatives_kept == 1:
+            return None
+        given = self.weight if self.weight is None or self.order is None else self.weight[self.order]
+        weights = np.ones(len(self)) if given is None else given.double().cpu().numpy()
+        return np.where(self.labels.cpu().numpy() == 0, weights / self.negatives_kept, weights)
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights, which is the number of rows where there are none."""
+        if self.weight is None:
+            return float(len(self))
+        return (self.weight if self.order is None else self.weight[self.order]).double().sum().item()
 
     @property
     def labels(self) -> UInt8[Tensor, " n"]:
@@ -95,15 +115,17 @@ class Dataset:
         y = torch.from_numpy(store.open_array(folder, "y.npy", (meta["rows"],), np.uint8))
         # Rows are read in random order: turn read-ahead off.
         x._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
-        mapped, splits = torch.from_numpy(x), {}
+        rows: dict[str, Sequence[int] | Tensor] = {}
         for part, where in meta["split"].items():
             if isinstance(where, str):
                 numbers = store.open_array(folder, where, (meta["rows_in"][part],), np.int32, np.int64)
-                splits[part] = Split(mapped, y, torch.from_numpy(numbers), mapped=True)
+                rows[part] = torch.from_numpy(numbers)
             else:
-                start, stop = where
-                splits[part] = Split(mapped[start:stop], y[start:stop], mapped=True)
-        return cls(folder, meta, splits)
+                rows[part] = where
+        weighted = "weight" in meta
+        weight = store.open_array(folder, "weight.npy", (meta["rows"],), np.float32) if weighted else None
+        columns = torch.from_numpy(x), y, None if weight is None else torch.from_numpy(weight)
+        return cls(folder, meta, splits_of(meta, rows, *columns, mapped=True))
 
     @property
     def name(self) -> str:
@@ -126,7 +148,11 @@ class Dataset:
     @property
     def bytes(self) -> int:
         """Of the rows of all splits."""
-        return (self.folder / "x.npy").stat().st_size + (self.folder / "y.npy").stat().st_size
+        return sum((self.folder / name).stat().st_size for name in ("x.npy", "y.npy", *self._weights))
+
+    @property
+    def _weights(self) -> list[str]:
+        return ["weight.npy"] if "weight" in self.meta else []
 
     @property
     def train(self) -> Split:
@@ -155,18 +181,17 @@ class Dataset:
             Thread(target=read_through, args=(self.folder / "x.npy",), daemon=True).start()
             return self
         shape, dtypes = (self.meta["rows"], columns_of(self.meta)), {"x.npy": np.int32, "y.npy": np.uint8}
-        x, y = (
-            torch.from_numpy(store.open_array(self.folder, file, shape[: 2 - i], dtype, mapped=False)).to(device)
-            for i, (file, dtype) in enumerate(dtypes.items())
+        x, y, *weight = (
+            torch.from_numpy(
+                store.open_array(self.folder, file, shape[: 1 + (file == "x.npy")], dtype, mapped=False)
+            ).to(device)
+            for file, dtype in {**dtypes, **dict.fromkeys(self._weights, np.float32)}.items()
         )
-        splits = {}
-        for part, split in self.splits.items():
-            if split.order is None:
-                start, stop = self.meta["split"][part]
-                splits[part] = Split(x[start:stop], y[start:stop])
-            else:
-                splits[part] = Split(x, y, split.order.to(device))
-        return replace(self, splits=splits)
+        rows: dict[str, Sequence[int] | Tensor] = {
+            part: self.meta["split"][part] if split.order is None else split.order.to(device)
+            for part, split in self.splits.items()
+        }
+        return replace(self, splits=splits_of(self.meta, rows, x, y, *weight))
 
     def without_test(self) -> "Dataset":
         """The same data with the validation split in place of the test split, which nothing can then read."""
@@ -182,6 +207,26 @@ class Dataset:
             raise UserError(f"{folder} cannot be written ({error.args[0][0][2]}); is the disk full?") from None
         except FileNotFoundError as error:
             raise UserError(f"store {self.folder}: {error.filename} is missing; prepare it again") from None
+
+
+def splits_of(
+    meta: Mapping[str, Any],
+    rows: Mapping[str, Sequence[int] | Int[Tensor, " _"]],
+    x: Int[Tensor, "rows C"],
+    y: UInt8[Tensor, " rows"],
+    weight: Float[Tensor, " rows"] | None = None,
+    *,
+    mapped: bool = False,
+) -> dict[str, Split]:
+    """The splits of a dataset: ``rows`` are the first and the end of each, or the numbers of its rows."""
+    splits, about = {}, (correction(meta), meta.get("negatives_kept", 1.0))
+    for part, where in rows.items():
+        if isinstance(where, Tensor):
+            splits[part] = Split(x, y, where, mapped, weight, *about)
+        else:
+            inside = slice(*where)
+            splits[part] = Split(x[inside], y[inside], None, mapped, None if weight is None else weight[inside], *about)
+    return splits
 
 
 def columns_of(meta: Mapping[str, Any]) -> int:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from eulernet.data import disk, kinds, store
-from eulernet.data.build import LABEL, VOCABULARIES, count, said_of, type_rows
+from eulernet.data.build import VOCABULARIES, count, said_of, type_rows
 from eulernet.data.columns import conform
-from eulernet.data.dataset import Dataset, Split
+from eulernet.data.dataset import Dataset, splits_of
 from eulernet.data.kinds import Coder
 from eulernet.data.lines import KEPT, Format
 from eulernet.data.recipe import Recipe
 from eulernet.data.sets.table import Table
-from eulernet.data.splits import KEY, Cut, Rows, Splitter, by_file, with_test
+from eulernet.data.splits import LABEL, WEIGHT, Cut, Rows, Splitter, by_file, with_test
 from eulernet.errors import choose, require, require_known
 
 
@@ -36,26 +36,20 @@ class InMemory(Dataset):
     y: Tensor
     cut: Cut
     coders: tuple[Coder, ...]
-    weight: Tensor | None = None  # of each row in the loss of training
+    weight: Tensor | None = None  # how much each row counts
 
     @property
     def bytes(self) -> int:
-        return self.x.nbytes + self.y.nbytes
+        return self.x.nbytes + self.y.nbytes + (0 if self.weight is None else self.weight.nbytes)
 
     def to(self, device: torch.device) -> "InMemory":
         """The same data on ``device``; each split is a view, or has the numbers of its rows."""
-        x, y = self.x.to(device), self.y.to(device)
-        splits = {
-            part: Split(x[slice(*rows)], y[slice(*rows)])
-            if isinstance(rows, tuple)
-            else Split(x, y, torch.from_numpy(rows).to(device))
-            for part, rows in self.cut.items()
+        columns = (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+        rows: dict[str, Sequence[int] | Tensor] = {
+            part: where if isinstance(where, tuple) else torch.from_numpy(where).to(device)
+            for part, where in self.cut.items()
         }
-        if self.weight is not None:
-            first = self.cut["train"]
-            rows = torch.arange(*first) if isinstance(first, tuple) else torch.from_numpy(first)
-            splits["train"] = Split(x, y, rows.to(device), weight=self.weight.to(device))
-        return replace(self, splits=splits)
+        return replace(self, splits=splits_of(self.meta, rows, *(column.to(device) for column in columns)))
 
     def copy_preprocessor(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +61,8 @@ class InMemory(Dataset):
         with disk.writing(self.folder, mark="meta.json") as new:
             np.save(new / "x.npy", self.x.numpy())
             np.save(new / "y.npy", self.y.numpy())
+            if self.weight is not None:
+                np.save(new / "weight.npy", self.weight.numpy())
             store.write_split(new, self.cut, len(self.y))
             self.copy_preprocessor(new)
 
@@ -93,6 +89,7 @@ def table_in_memory(
         split = with_test(replace(table, ratios=[*shares, 0.0]).splitter([], there))
     else:
         split = table.splitter([], there)
+    split = table.counted(split)
     return build_in_memory(recipe, frames, data_dir, vocabulary=table.vocabulary, split=split, coders=coders)
 
 
@@ -112,17 +109,19 @@ def build_in_memory(
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
     typed = pl.concat([typed_rows(recipe, split, frame, name) for name, frame in frames.items()])
-    in_frames, keys = [len(frame) for frame in frames.values()], typed.lazy()
-    found = split.cut(Rows(len(typed), in_frames, keys if split.key is None else keys.select(KEY)))
+    in_frames = [len(frame) for frame in frames.values()]
+    found = split.cut(Rows(len(typed), in_frames, typed.lazy()))
     cut, values = {part: found[part] for part in split.parts}, typed.select(f"f{i}" for i in range(len(recipe.fields)))
     if coders is None:
         counted = values if vocabulary == "all" else rows_of(values, cut["train"])
         require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
         coders = count(recipe.fields, counted, len(counted))
     x, y = kinds.encode(coders, values)[0], typed[LABEL].to_numpy()
+    weights = typed[WEIGHT].to_numpy() if recipe.weight is not None else None
     meta = store.describe(
         y,
         cut,
+        weights=weights,
         **said_of(recipe, coders, [gone / len(typed) for gone in values.null_count().row(0)], vocabulary, split),
         split={part: list(rows) if isinstance(rows, tuple) else f"{part}.npy" for part, rows in cut.items()},
         source={"origin": "a frame", "files": {}},
@@ -130,7 +129,8 @@ def build_in_memory(
     described: dict[str, Any] = {**recipe.describe(), "vocabulary": vocabulary, "split": dict(split.describe)}
     sum_ = hashlib.sha256(typed.rechunk().write_ipc(None).getbuffer()).hexdigest()
     folder = data_dir / recipe.name / store.digest({**described, "frames": [in_frames, sum_]})
-    made = InMemory(folder, meta, {}, torch.from_numpy(x), torch.tensor(y), cut, tuple(coders))
+    weight = None if weights is None else torch.tensor(weights)
+    made = InMemory(folder, meta, {}, torch.from_numpy(x), torch.tensor(y), cut, tuple(coders), weight)
     return made.to(torch.device("cpu"))
 
 

@@ -15,6 +15,7 @@ from eulernet.data.columns import conform, raw_of
 from eulernet.data.kinds import Coder
 from eulernet.data.lines import Dtype, Format, kind_of
 from eulernet.data.raw import Piece
+from eulernet.data.sampling import correction, weights_in
 from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, value_of
 from eulernet.errors import UserError, require, require_known
 
@@ -118,11 +119,11 @@ class Preprocessor:
                 names = self.names_without_header(file, len(names))
             form = replace(form, header=header, names=None if header else names)
             form = replace(form, escape=raw.escape_of(file, form))
-            types = {self.label.column: self.form.columns.get(self.label.column, pl.Float64), **self.columns}
+            types = {name: self.form.columns.get(name, pl.Float64) for name in self.marks} | dict(self.columns)
             for name, dtype in self.columns.items():
                 lists = isinstance(dtype, pl.List)
                 require(not lists, f"{file}: {name} held lists in training, which text cannot: give a Parquet file")
-        there, needed = dict.fromkeys(names), [self.label.column] if label else []
+        there, needed = dict.fromkeys(names), self.marks if label else []
         self.require_columns(there, f"{file}, line 1")
         for name in (*keep, *needed):
             require_known(name, there, f"{file}: no column {name!r}")
@@ -156,6 +157,28 @@ class Preprocessor:
         typed = evaluate(frame, self.values, names, where)
         check_sizes(typed, names, where)
         return kinds.encode(self.coders, typed)[0]
+
+    @cached_property
+    def correction(self) -> float:
+        """What is added to every logit of the model: negatives were left out of its training rows."""
+        return correction(self.meta)
+
+    @property
+    def weight(self) -> str | None:
+        """The raw column that says how much a labelled row counts."""
+        return self.meta.get("weight")
+
+    @property
+    def marks(self) -> list[str]:
+        """The raw columns that a labelled row has beside those of its fields."""
+        return [self.label.column, *([] if self.weight is None else [self.weight])]
+
+    def weights(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> np.ndarray | None:
+        """How much each raw row counts in a measure, float64 [rows]; None where all count alike."""
+        if self.weight is None:
+            return None
+        frame = conform(frame, {self.weight: pl.Float64}, self.form.missing, where, "rows")
+        return weights_in(frame, self.weight, where).cast(pl.Float64).to_numpy()
 
     def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""

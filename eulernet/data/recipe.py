@@ -34,6 +34,8 @@ class Recipe:
     scan: Callable[[Sequence[Path], int], Iterator[Piece]] | None = None
     rows: Sequence[int] | None = None  # how many rows each file should have, where that is known
     verify: bool = True  # whether other numbers are an error
+    weight: str | None = None  # the raw column that says how much a row counts
+    negatives_kept: float | None = None  # the share of rows that are no click which the log still has
 
     def __post_init__(self) -> None:
         require(bool(self.fields), f"{self.name}: there is no field to learn from")
@@ -56,5 +58,7 @@ class Recipe:
             for newer in ("scaling", "as_text"):  # this is part of every digest: they are left out where unset
                 if said.get(newer, "") is None:
                     del said[newer]
-        own = {"name": self.name, "version": self.version, "protocol": self.protocol}
+        own: dict[str, Any] = {"name": self.name, "version": self.version, "protocol": self.protocol}
+        counts = {"weight": self.weight, "negatives_kept": self.negatives_kept}  # left out where unset, too
+        own |= {key: value for key, value in counts.items() if value is not None}
         return {**own, "raw": describe_raw(self.form, self.label), "fields": fields}

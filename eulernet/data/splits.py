@@ -16,17 +16,24 @@ PARTS = ("train", "valid", "test")
 Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or row numbers in the order of training
 CHUNK = 1 << 20
 EIGHTY = (0.8, 0.1, 0.1)  # the shares of the published splits
-KEY = "key"  # the column of the typed rows that holds Splitter.key
+KEY, LABEL, WEIGHT = "key", "label", "weight"  # columns of typed rows: Splitter.key, what a row counts for
 Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a splitter may look at: how many rows there are, how many in each raw file, and its key for each."""
+    """What a splitter may look at: how many rows there are, how many in each raw file, and the columns of each."""
 
     count: int
     in_files: Sequence[int]
-    keys: pl.LazyFrame  # one column, KEY; without one when the splitter has no key
+    typed: pl.LazyFrame  # LABEL, KEY where the splitter has a key, WEIGHT where rows have weights, and the fields
+
+    @property
+    def keys(self) -> pl.LazyFrame:
+        return self.typed.select(KEY)
+
+    def column(self, name: str) -> np.ndarray:
+        return self.typed.select(name).collect(engine="streaming")[name].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def by_value(column: str, values: Mapping[str, Any], key: pl.Expr) -> Splitter:
                 code[text] = i
 
     def cut(rows: Rows) -> Cut:
-        found = rows.keys.select(pl.col(KEY).unique()).collect(engine="streaming")[KEY].to_list()
+        found = rows.keys.unique().collect(engine="streaming")[KEY].to_list()
         unknown = next((value for value in found if value not in code), None)
         if unknown is not None:
             hint = "put it into dataset.split_values, in quotes if it looks like a number or is true, null or empty"
@@ -160,7 +167,7 @@ def with_test(own: Splitter) -> Splitter:
 
     def cut(rows: Rows) -> Cut:
         first = rows.in_files[0]
-        return {**own.cut(Rows(first, [first], rows.keys.head(first))), "test": (first, rows.count)}
+        return {**own.cut(Rows(first, [first], rows.typed.head(first))), "test": (first, rows.count)}
 
     return Splitter({**own.describe, "test": "given"}, cut, own.key, own.check)
 

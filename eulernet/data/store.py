@@ -2,6 +2,7 @@
 
     x.npy         int32 [rows, C]    ids, 0 is rare or missing; a number is float32 bits, a bag several columns
     y.npy         uint8 [rows]       1 = click
+    weight.npy    float32 [rows]     how much a row counts, where that is not 1 for all
     train.npy ... int32 or int64     row numbers of a split, where it is not a range of rows
     vocab/        <field>.parquet    value -> id
     meta.json     fields and their sizes, protocol, source, splits
@@ -57,8 +58,9 @@ def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]
 def seal(folder: Path, *, split: Mapping[str, list[int] | str], **about: Any) -> dict[str, Any]:
     """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store; see ``describe``."""
     y = np.load(folder / "y.npy", mmap_mode="r")
+    weight = np.load(folder / "weight.npy", mmap_mode="r") if (folder / "weight.npy").exists() else None
     members = {part: where if isinstance(where, list) else np.load(folder / where) for part, where in split.items()}
-    meta = describe(y, members, split=split, **about)
+    meta = describe(y, members, weights=weight, split=split, **about)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
     return meta
 
@@ -67,6 +69,7 @@ def describe(
     y: np.ndarray,
     members: Mapping[str, Sequence[int] | np.ndarray],
     *,
+    weights: np.ndarray | None = None,
     name: str,
     protocol: str,
     fields: Sequence[Mapping[str, Any]],
@@ -79,15 +82,19 @@ def describe(
 
     A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
     the raw ``column`` that it comes from and what encodes that; ``raw`` describes raw rows. Raises UserError for a
-    split that is empty or has one class only.
+    split that is empty or has one class only, among the rows that have a weight above 0.
     """
     clicks, rows = {}, {}
     for part, where in members.items():
-        labels = y[where] if isinstance(where, np.ndarray) else y[slice(*where)]
+        inside = where if isinstance(where, np.ndarray) else slice(*where)
+        labels = y[inside]
         rows[part], clicks[part] = len(labels), int(np.count_nonzero(labels))
         require(rows[part] > 0, f"{name}: the {part} split is empty ({len(y)} rows in all)")
-        one_class = "a click" if clicks[part] else "no click"
-        require(0 < clicks[part] < rows[part], f"{name}: every row of the {part} split is {one_class}; AUC needs both")
+        weighing = labels if weights is None else labels[weights[inside] > 0]
+        require(len(weighing) > 0, f"{name}: every row of the {part} split has the weight 0")
+        one_class = "a click" if weighing[0] else "no click"
+        both = bool((weighing != weighing[0]).any())
+        require(both, f"{name}: every row of the {part} split is {one_class}; AUC needs both")
     return {
         "format": FORMAT,
         "name": name,

@@ -42,13 +42,18 @@ class DataParallel:
             self.ddp = DistributedDataParallel(_Loss(model, apart))
             self.ddp.register_comm_hook(None, _all_reduce_bucket)  # by itself DDP would take the mean
 
-    def loss(self, x: Int[Tensor, "b C"], y: Float[Tensor, " b"], rows: int, *weight: Tensor) -> Float[Tensor, ""]:
-        """This rank's part of the mean loss over ``rows`` rows, of which x and y are its share, maybe none."""
+    def loss(
+        self, x: Int[Tensor, "b C"], y: Float[Tensor, " b"], counts: float | Tensor, *weight: Tensor
+    ) -> Float[Tensor, ""]:
+        """This rank's part of the mean loss of a batch, of which x, y and maybe ``weight`` are its share, maybe none.
+
+        ``counts`` is what all rows of the batch count together: the sum of their weights, or their number.
+        """
         if self.ddp is None:
-            return self.model.weighted_loss(x, y, *weight) if weight else self.model.calculate_loss(x, y)
-        assert not weight  # each rank would need the sum of all
+            return self.model.calculate_loss(x, y, *weight)
+        own = weight[0].sum() if weight else len(y)
         # A rank without a row computes one that counts nothing: the other ranks wait for its gradients.
-        return self.ddp(pad_if_empty(x), pad_if_empty(y)) * (len(y) / rows)
+        return self.ddp(*map(pad_if_empty, (x, y, *weight))) * (own / counts)
 
 
 class _Loss(nn.Module):
@@ -61,8 +66,8 @@ class _Loss(nn.Module):
         names += [name for name, _ in self.named_buffers()]  # running statistics are averaged after an epoch
         ignore_in_ddp(self, names)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.model.calculate_loss(x, y)
+    def forward(self, x: Tensor, y: Tensor, *weight: Tensor) -> Tensor:
+        return self.model.calculate_loss(x, y, *weight)
 
 
 def _all_reduce_bucket(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 import eulernet
 from eulernet.data import kinds
@@ -65,13 +67,26 @@ def export(predictor: Predictor, output: Path, name: str) -> float:
     sizes = field_sizes(predictor.preprocessor.meta)
     with packing(output) as new:
         columns = sum(getattr(size, "length", 1) for size in sizes)
-        form.save(graph.trace(predictor.model, columns), new / form.file)
-        worst = check(form.load(new / form.file), predictor.model, sizes)
+        model = Corrected(predictor.model, predictor.preprocessor.correction)
+        form.save(graph.trace(model, columns), new / form.file)
+        worst = check(form.load(new / form.file), model, sizes)
         write_json(new / "fields.json", describe(predictor, form))
         write_json(new / "vocabularies.json", vocabularies_of(predictor.preprocessor))
         (new / "encode.py").write_text(encoder(), "utf-8")
         shutil.copyfile(HERE / form.example, new / "example.py")
     return worst
+
+
+class Corrected(CTRModel):
+    """``model`` with a constant added to its logits."""
+
+    def __init__(self, model: CTRModel, correction: float) -> None:
+        super().__init__()
+        self.model, self.correction = model.eval(), correction
+        self.eval()
+
+    def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        return self.model(x) + self.correction if self.correction else self.model(x)
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:

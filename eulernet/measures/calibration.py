@@ -30,7 +30,7 @@ def calibrated(logits: np.ndarray, numbers: Mapping[str, Any]) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-def fit_sigmoid(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+def fit_sigmoid(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None) -> dict[str, Any]:
     """``a`` and ``b`` of 1 / (1 + exp(a z + b)), by scikit-learn. UserError where the scores would change order."""
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.calibration import CalibratedClassifierCV
@@ -40,7 +40,7 @@ def fit_sigmoid(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
 
         classes_ = np.array([0, 1])
 
-        def fit(self, z: np.ndarray, y: np.ndarray) -> "Scored":
+        def fit(self, z: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> "Scored":
             return self
 
         def predict(self, z: np.ndarray) -> np.ndarray:
@@ -51,29 +51,32 @@ def fit_sigmoid(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
 
     everyone = np.arange(len(labels))
     wrapped = CalibratedClassifierCV(Scored(), method="sigmoid", cv=[(everyone, everyone)], ensemble=False)
-    fitted = wrapped.fit(logits[:, None], labels).calibrated_classifiers_[0].calibrators[0]
+    wrapped.fit(logits[:, None], labels, sample_weight=weights)
+    fitted = wrapped.calibrated_classifiers_[0].calibrators[0]
     a, b = float(fitted.a_), float(fitted.b_)
     require(a < 0, f"calibrate=sigmoid: on the validation rows a higher score means fewer clicks (a={a:.3g}); train on")
     return {"a": a, "b": b}
 
 
-def fit_isotonic(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+def fit_isotonic(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None) -> dict[str, Any]:
     """The points ``x``, ``y`` of a rising function of the logit, by scikit-learn; flat beyond them."""
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(logits, labels)
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(logits, labels, weights)
     x, y = (np.asarray(points, dtype=np.float64).tolist() for points in (fitted.X_thresholds_, fitted.y_thresholds_))
     return {"x": x, "y": y}
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, Any]]] = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, Any]]] = {
     "isotonic": fit_isotonic,
     "sigmoid": fit_sigmoid,
 }
 
 
-def fit(method: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+def fit(method: str, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None) -> dict[str, Any]:
     """The calibrator ``method`` of 0/1 ``labels`` [rows] and ``logits`` [rows], as numbers that JSON holds.
+
+    Each row counts as much as ``weights`` [rows] say, None once.
 
     UserError for an unknown method, without scikit-learn, and where all rows have one label.
 
@@ -85,7 +88,7 @@ def fit(method: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
         0 < int(np.count_nonzero(labels)) < len(labels), "calibrate: the validation rows are all clicks, or none is one"
     )
     try:
-        return {"method": method, **fitter(np.asarray(labels), np.asarray(logits, dtype=np.float64))}
+        return {"method": method, **fitter(np.asarray(labels), np.asarray(logits, dtype=np.float64), weights)}
     except ImportError as missing:
         raise UserError(f"calibrate={method} needs scikit-learn ({missing}); pip install -U scikit-learn") from None
 
@@ -114,13 +117,15 @@ def plain(numbers: Numbers) -> dict[str, Any]:
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in numbers.items()}
 
 
-def before_and_after(labels: np.ndarray, logits: np.ndarray, after: np.ndarray) -> dict[str, dict[str, float]]:
+def before_and_after(
+    labels: np.ndarray, logits: np.ndarray, after: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
     """AUC, logloss and calibration error of the logits before and after calibration."""
     return {
         name: {
-            "auc": metrics.auc(labels, z),
-            "logloss": metrics.logloss(labels, z),
-            "expected_calibration_error": metrics.expected_calibration_error(labels, metrics.sigmoid(z)),
+            "auc": metrics.auc(labels, z, weights),
+            "logloss": metrics.logloss(labels, z, weights),
+            "expected_calibration_error": metrics.expected_calibration_error(labels, metrics.sigmoid(z), weights),
         }
         for name, z in (("before", logits), ("after", after))
     }

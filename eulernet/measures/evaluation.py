@@ -13,6 +13,7 @@ def evaluation(
     labels: np.ndarray,
     logits: np.ndarray,
     groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     *,
     resamples: int,
     seed: int,
@@ -20,17 +21,18 @@ def evaluation(
 ) -> dict[str, Any]:
     """What is measured of these rows: ``metrics``, name to value and 95 % interval, the calibration table, and counts.
 
-    A value that is not defined is None. ``resamples`` 0 leaves the intervals out; ``after`` is called after each.
+    A row counts as much as ``weights`` say, None once. A value that is not defined is None. ``resamples`` 0 leaves the
+    intervals out; ``after`` is called after each.
     """
-    rows, strays = Rows(labels, logits, groups), {each.name: each.strays for each in MEASURES if each.strays}
+    rows, strays = Rows(labels, logits, groups, weights), {each.name: each.strays for each in MEASURES if each.strays}
 
-    def counted(weights: np.ndarray) -> dict[str, float]:
-        drawn = Weighted(rows, weights)
+    def counted(draws: np.ndarray) -> dict[str, float]:
+        drawn = Weighted(rows, draws)
         found = {**measure(drawn), **{name: strays_of(drawn) for name, strays_of in strays.items()}}
         after()
         return found
 
-    values = measure(Weighted(rows, None))
+    values = measure(Weighted(rows))
     intervals = metrics.bootstrap(counted, len(labels), count=resamples, seed=seed) if resamples else {}
     for name in strays.keys() & intervals.keys():
         intervals[name] = max(values[name] - intervals[name][1], 0.0), values[name] + intervals[name][1]
@@ -41,7 +43,7 @@ def evaluation(
             name: {"value": _number(value), **_interval(intervals.get(name))} for name, value in values.items()
         },
         "bootstrap": {"resamples": resamples, "seed": seed, "level": 0.95},
-        "calibration": metrics.calibration_table(labels, metrics.sigmoid(logits)),
+        "calibration": metrics.calibration_table(labels, metrics.sigmoid(logits), weights),
     }
 
 

@@ -61,9 +61,9 @@ def expected_calibration_error(
 ) -> float:
     """Mean distance of predicted and actual click rate over the rows, in ``bins`` of about equally many of them.
 
-    Rows of one probability share a bin. Bins go by rows, weighted or not: those of a resample are those of the sample.
+    Rows of one probability share a bin; equally many are rows of equal weight.
     """
-    return calibration_error(np.asarray(probabilities) - labels, bin_numbers(probabilities, bins), weights)
+    return calibration_error(np.asarray(probabilities) - labels, bin_numbers(probabilities, bins, weights), weights)
 
 
 def calibration_error(gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -72,37 +72,47 @@ def calibration_error(gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray 
     return float(np.abs(np.bincount(bin_of, weight * gaps)).sum() / weight.sum())
 
 
-def calibration_strays(gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray) -> float:
+def calibration_strays(
+    gaps: np.ndarray, bin_of: np.ndarray, weights: np.ndarray, of_sample: np.ndarray | None = None
+) -> float:
     """How far the mean gaps of a resample's bins are from the sample's, all together: half of an interval.
 
     A calibration error is a sum of absolute values, which chance alone makes larger, and a resample larger again: the
     percentiles of resamples lie above the truth. But two sums of absolute values differ at most by the sum of the
     differences (the triangle inequality), whose distribution a bootstrap does give. With few rows in a bin its variance
     is too small by their number over one less (Efron and Tibshirani, 1993, 5.3). NaN where a bin has one row.
+    ``weights`` are those of the resample, ``of_sample`` those of the sample, None alike.
     """
-    strays = np.bincount(bin_of, weights * gaps) / weights.sum() - np.bincount(bin_of, gaps) / len(gaps)
-    rows = len(gaps) / (bin_of.max() + 1)
+    own = np.ones(len(gaps)) if of_sample is None else of_sample
+    strays = np.bincount(bin_of, weights * gaps) / weights.sum() - np.bincount(bin_of, own * gaps) / own.sum()
+    rows = equal_rows(own) / (bin_of.max() + 1)
     return float(np.abs(strays).sum() * np.sqrt(rows / (rows - 1))) if rows > 1 else float("nan")
 
 
-def calibration_table(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = BINS) -> list[dict[str, Any]]:
+def calibration_table(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None, *, bins: int = BINS
+) -> list[dict[str, Any]]:
     """A line a bin, from the lowest probabilities up: ``rows``, ``clicks``, ``lowest`` and ``highest`` probability,
     ``predicted`` (their mean) and ``actual`` click rate, with its 95 % Wilson interval ``low`` to ``high``.
+
+    Rates are weighted, ``rows`` and ``clicks`` counted; the interval is that of ``equal_rows``, and weight 0 is none.
     """
-    p = np.asarray(probabilities, dtype=np.float64)
-    bin_of, table = bin_numbers(p, bins), []
+    w = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    y, p, w = (np.asarray(values, dtype=np.float64)[w > 0] for values in (labels, probabilities, w))
+    bin_of, table = bin_numbers(p, bins, None if weights is None else w), []
     for b in range(bin_of.max() + 1):
         inside = bin_of == b
-        rows, clicks = int(inside.sum()), int(np.asarray(labels)[inside].sum())
-        low, high = wilson(clicks, rows)
+        rate = float(np.average(y[inside], weights=w[inside]))
+        alike = equal_rows(w[inside])
+        low, high = wilson(rate * alike, alike)
         table.append(
             {
-                "rows": rows,
-                "clicks": clicks,
+                "rows": int(inside.sum()),
+                "clicks": int(y[inside].sum()),
                 "lowest": float(p[inside].min()),
                 "highest": float(p[inside].max()),
-                "predicted": float(p[inside].mean()),
-                "actual": clicks / rows,
+                "predicted": float(np.average(p[inside], weights=w[inside])),
+                "actual": rate,
                 "low": low,
                 "high": high,
             }
@@ -110,17 +120,27 @@ def calibration_table(labels: np.ndarray, probabilities: np.ndarray, *, bins: in
     return table
 
 
-def bin_numbers(values: np.ndarray, bins: int) -> np.ndarray:
-    """The number of each value's bin, 0, 1, ..., where sorted ``values`` are cut into ``bins`` equal parts.
+def equal_rows(weights: np.ndarray) -> float:
+    """Of how many rows of one weight a mean has the variance of this weighted one: (sum w)^2 / sum w^2 (Kish, 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def bin_numbers(values: np.ndarray, bins: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The number of each value's bin, 0, 1, ..., where sorted ``values`` are cut into ``bins`` parts of equal weight.
 
     Equal values share a bin, so that there may be fewer bins.
     """
-    ordered = np.sort(values)
-    edges = np.unique(ordered[np.arange(1, bins) * len(ordered) // bins])
+    if weights is None:
+        ordered, first = np.sort(values), np.arange(1, bins) * len(values) // bins
+    else:
+        order = np.argsort(values, kind="stable")
+        ordered, below = values[order], np.cumsum(np.asarray(weights, dtype=np.float64)[order])
+        first = np.searchsorted(below, np.arange(1, bins) * below[-1] / bins, side="right")
+    edges = np.unique(ordered[first])
     return np.searchsorted(edges[edges > ordered[0]], values, side="right")
 
 
-def wilson(clicks: int, rows: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(clicks: float, rows: float, z: float = 1.959963984540054) -> tuple[float, float]:
     """The score interval of a rate (Wilson, 1927), by default at 95 %."""
     rate, shrink = clicks / rows, 1 + z**2 / rows
     centre = (rate + z**2 / (2 * rows)) / shrink

@@ -20,9 +20,19 @@ from eulernet.measures.metrics import Ranked, RankedInGroups
 
 
 class Rows:
-    """Rows to measure, with what is computed once for all weights: they are sorted only once."""
+    """Rows to measure, with what is computed once for all resamples: they are sorted only once.
 
-    def __init__(self, labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None) -> None:
+    ``weights`` [rows] say how much each row counts, None all alike.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        groups: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.weights = weights
         self.y, self.z = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
         self.ranked = Ranked(labels, logits)
         self.in_groups = None if groups is None else RankedInGroups(labels, logits, groups)
@@ -37,14 +47,16 @@ class Rows:
 
     @cached_property
     def bin_of(self) -> np.ndarray:
-        return metrics.bin_numbers(self.p, metrics.BINS)
+        return metrics.bin_numbers(self.p, metrics.BINS, self.weights)
 
 
 class Weighted:
-    """``rows`` of which each counts as often as ``weights`` [rows] say, None once: what a measure is a function of."""
+    """``rows`` of which each was drawn as often as ``draws`` [rows] say, None once: what a measure is a function of."""
 
-    def __init__(self, rows: Rows, weights: np.ndarray | None) -> None:
-        self.rows, self.weights = rows, weights
+    def __init__(self, rows: Rows, draws: np.ndarray | None = None) -> None:
+        self.rows, self.weights = rows, draws if rows.weights is None else rows.weights
+        if draws is not None and rows.weights is not None:
+            self.weights = draws * rows.weights
 
     def mean(self, values: np.ndarray) -> float:
         if self.weights is None:
@@ -71,7 +83,7 @@ class Weighted:
     @property
     def calibration_strays(self) -> float:
         assert self.weights is not None
-        return metrics.calibration_strays(self.rows.p - self.rows.y, self.rows.bin_of, self.weights)
+        return metrics.calibration_strays(self.rows.p - self.rows.y, self.rows.bin_of, self.weights, self.rows.weights)
 
     @property
     def grouped_auc(self) -> float:
@@ -130,8 +142,8 @@ class Metrics:
     others: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, labels: np.ndarray, logits: np.ndarray) -> "Metrics":
-        found = measure(Weighted(Rows(labels, logits), None))
+    def of(cls, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None) -> "Metrics":
+        found = measure(Weighted(Rows(labels, logits, weights=weights)))
         return cls(found.pop("auc"), found.pop("logloss"), found)
 
     def plain(self) -> dict[str, float]:

@@ -5,7 +5,21 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require
+
+def cross_entropy(
+    logits: Float[Tensor, " B"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean binary cross entropy of rows that count as often as ``weight`` says."""
+    if weight is None:
+        return F.binary_cross_entropy_with_logits(logits, y)
+    return weighted_mean(F.binary_cross_entropy_with_logits(logits, y, reduction="none"), weight)
+
+
+def weighted_mean(values: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None) -> Float[Tensor, ""]:
+    """Of ``values`` that count as often as ``weight`` says; 0 where all weights are."""
+    if weight is None:
+        return values.mean()
+    return (weight * values).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 class CTRModel(nn.Module):
@@ -15,20 +29,14 @@ class CTRModel(nn.Module):
         """Click probabilities, sigmoid(logits)."""
         return torch.sigmoid(self(x))
 
-    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-        """Mean binary cross entropy plus the model's published regularisation."""
-        return F.binary_cross_entropy_with_logits(self(x), y) + self.regularisation()
-
-    def weighted_loss(
-        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"]
+    def calculate_loss(
+        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
     ) -> Float[Tensor, ""]:
-        """The same with rows that count as often as ``weight`` says. UserError for a model with a loss of its own."""
-        own = type(self).calculate_loss is not CTRModel.calculate_loss
-        require(
-            not own, f"{type(self).__name__} has a loss of its own, which takes no weights; leave sample_weight out"
-        )
-        losses = F.binary_cross_entropy_with_logits(self(x), y, reduction="none")
-        return (weight * losses).sum() / weight.sum() + self.regularisation()
+        """Mean binary cross entropy plus the model's published regularisation.
+
+        A row counts in the mean as often as ``weight`` says: 2 is two copies of it.
+        """
+        return cross_entropy(self(x), y, weight) + self.regularisation()
 
     def regularisation(self) -> Float[Tensor, ""] | float:
         """The penalty that a model's publication adds to its loss; most add none."""

@@ -119,9 +119,12 @@ class BoostedTrees(Reference):
         """The trained ``lightgbm.Booster``."""
         categories = [f for f, number in enumerate(self.is_number.tolist()) if not number]
         settings = {**self.parameters_of_lightgbm, "seed": self.seed, "num_threads": torch.get_num_threads()}
-        (x, y), (stop_x, stop_y) = ((self.values(x).numpy(), y.numpy()) for x, y in (train, valid))
-        rows = lightgbm.Dataset(x, y, categorical_feature=categories, params=settings)
-        stop = rows.create_valid(stop_x, stop_y)
+        (x, y, *weight), (stop_x, stop_y, *stop_weight) = (
+            (self.values(x).numpy(), *(part.numpy() for part in rest)) for x, *rest in (train, valid)
+        )
+        each, stop_each = (part[0] if part else None for part in (weight, stop_weight))
+        rows = lightgbm.Dataset(x, y, weight=each, categorical_feature=categories, params=settings)
+        stop = rows.create_valid(stop_x, stop_y, weight=stop_each)
         return lightgbm.train(settings, rows, valid_sets=[stop], keep_training_booster=True)
 
     def take(self, booster: Any) -> None:

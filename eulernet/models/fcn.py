@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from eulernet.errors import require, require_count, require_option, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
-from eulernet.models.base import CTRModel
+from eulernet.models.base import CTRModel, cross_entropy
 
 Structure = Literal["fused", "exponential"]
 
@@ -94,8 +93,10 @@ class FCN(CTRModel):
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         return torch.stack(self.logits(x)).mean(0)
 
-    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-        logits, bce = self.logits(x), F.binary_cross_entropy_with_logits
-        loss = bce(torch.stack(logits).mean(0), y)
-        parts = [bce(z, y) for z in logits] if len(logits) > 1 else []
+    def calculate_loss(
+        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
+    ) -> Float[Tensor, ""]:
+        logits = self.logits(x)
+        loss = cross_entropy(torch.stack(logits).mean(0), y, weight)
+        parts = [cross_entropy(z, y, weight) for z in logits] if len(logits) > 1 else []
         return loss + sum(torch.relu(part - loss) * part for part in parts)

@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import ACTIVATIONS, NORMS
-from eulernet.models.base import CTRModel
+from eulernet.models.base import CTRModel, cross_entropy
 
 Residual = Literal["concat", "sum"]
 
@@ -103,9 +102,11 @@ class FinalNet(CTRModel):
         one, two = self.logits(x)
         return (one + two) / 2
 
-    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    def calculate_loss(
+        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
+    ) -> Float[Tensor, ""]:
         one, two = self.logits(x)
         mean = (one + two) / 2
         taught = torch.sigmoid(mean).detach()
-        bce = F.binary_cross_entropy_with_logits
+        bce = partial(cross_entropy, weight=weight)
         return bce(mean, y) + bce(one, taught) + bce(two, taught)

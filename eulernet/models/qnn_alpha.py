@@ -1,6 +1,8 @@
 """QNN-alpha (Li et al., "Revisiting Feature Interactions from the Perspective of Quadratic Neural Networks for CTR
 Prediction", 2025, arXiv 2505.17999)."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -11,7 +13,7 @@ from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import NORMS
-from eulernet.models.base import CTRModel
+from eulernet.models.base import CTRModel, cross_entropy, weighted_mean
 
 
 class QuadraticLayer(nn.Module):
@@ -76,13 +78,13 @@ class QNNAlpha(CTRModel):
             e = self.drop(layer(e))
         return self.head(e).squeeze(1)
 
-    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    def calculate_loss(
+        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
+    ) -> Float[Tensor, ""]:
         e = self.embedding(x).flatten(1)
         one, two = self.logits(e), self.logits(e)
         click = torch.logaddexp(F.logsigmoid(one), F.logsigmoid(two))  # log 2 p
         none = torch.logaddexp(F.logsigmoid(-one), F.logsigmoid(-two))  # log 2 (1 - p)
         mean = ((torch.sigmoid(one) + torch.sigmoid(two)) / 2).detach()
-        bce = F.binary_cross_entropy_with_logits
-        return (
-            torch.log(torch.full_like(y[0], 2)) - (y * click + (1 - y) * none).mean() + bce(one, mean) + bce(two, mean)
-        )
+        bce, right = partial(cross_entropy, weight=weight), weighted_mean(y * click + (1 - y) * none, weight)
+        return torch.log(torch.full_like(y[0], 2)) - right + bce(one, mean) + bce(two, mean)

@@ -5,13 +5,12 @@ from importlib import import_module
 from types import ModuleType
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from eulernet.errors import UserError
 from eulernet.models.base import CTRModel
 
-Rows = tuple[Int[Tensor, "_ C"], Float[Tensor, " _"]]  # of a split: x and the labels
+Rows = tuple[Tensor, ...]  # of a split: x [rows, C], the labels [rows] and, where rows have them, their weights [rows]
 
 
 class Reference(CTRModel):

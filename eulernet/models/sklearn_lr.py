@@ -33,13 +33,13 @@ class SklearnLR(Reference):
     def learn(self, train: Rows, valid: Rows) -> float:
         """By ``sklearn.linear_model.LogisticRegression``; the validation rows are not looked at."""
         linear = library("sklearn.linear_model", "scikit-learn")
-        x, y = train
+        x, y, *weight = train
         made = linear.LogisticRegression(C=self.c, max_iter=self.max_iter, tol=self.tol)
-        made.fit(self.one_hot(x), y.numpy())
+        made.fit(self.one_hot(x), y.numpy(), *(part.numpy() for part in weight))
         with torch.no_grad():
             self.linear.weights.table.weight.copy_(torch.from_numpy(made.coef_.T))
             self.linear.bias.copy_(torch.tensor(made.intercept_[0]))
-            return self.calculate_loss(x, y).item()
+            return self.calculate_loss(x, y, *weight).item()
 
     def one_hot(self, x: Int[Tensor, "rows C"]) -> Any:
         """[rows, weights], a sparse matrix: 1 at an id, a number at its field's column, a bag's share at its members.

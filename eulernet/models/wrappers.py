@@ -88,8 +88,11 @@ class Ensemble(CTRModel):
         z = self.logits(x)
         return torch.logsumexp(F.logsigmoid(z), 0) - torch.logsumexp(F.logsigmoid(-z), 0)
 
-    def calculate_loss(self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-        return self.model.calculate_loss(x.repeat(self.members, 1), y.repeat(self.members))
+    def calculate_loss(
+        self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None
+    ) -> Float[Tensor, ""]:
+        weight = None if weight is None else weight.repeat(self.members)
+        return self.model.calculate_loss(x.repeat(self.members, 1), y.repeat(self.members), weight)
 
 
 def shared_parts(model: nn.Module) -> Iterator[nn.Module]:

@@ -1,13 +1,11 @@
 """A scikit-learn classifier: rows stay in memory, nothing is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -27,6 +25,8 @@ from eulernet.training.job import set_up
 from eulernet.training.loop import fit
 
 MEMORY = Path("memory")  # where a store would lie; there is none
+LABEL, WEIGHT = "the label", "the weight"  # columns beside those of X
+Part = tuple[pl.DataFrame, np.ndarray, np.ndarray | None]  # rows, labels, weights
 
 
 class CTRClassifier(ClassifierMixin, BaseEstimator):
@@ -86,22 +86,21 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> "CTRClassifier":
         """Train on rows ``X`` with labels ``y`` of two values.
 
-        A row with ``sample_weight`` 2 counts in the loss as two copies do. ``eval_set`` is (X, y), or a list with one
-        such pair, to choose the best epoch by.
+        A row with ``sample_weight`` 2 counts as two copies do, in the loss and where the best epoch is chosen.
+        ``eval_set`` is (X, y) or (X, y, sample_weight), or a list with one such, to choose the best epoch by.
         """
         first = not (self.warm_start and hasattr(self, "predictor_"))
         rows, labels = self._rows(X, reset=first), self._labels(y, reset=first)
         require(len(rows) == len(labels), f"X has {len(rows)} rows, y has {len(labels)} labels")
-        weight = (
-            None if sample_weight is None else _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
-        )
-        if weight is not None:  # a row that counts nothing is none
+        weight = weights_of(sample_weight, labels)
+        if weight is not None:  # a row that counts nothing is none, in the validation rows either
             rows, labels, weight = rows.filter(weight > 0), labels[weight > 0], weight[weight > 0]
         require(len(np.unique(labels)) == 2, "y has rows of one class only; training takes two classes")
         random = check_random_state(self.random_state)
         valid = None if eval_set is None else self._eval_set(eval_set)
         seed = int(random.randint(2**31 - 1))
-        cfg = self._configuration(categories(X), seed)
+        weighted = weight is not None or (valid is not None and valid[2] is not None)
+        cfg = self._configuration(categories(X), seed, weighted=weighted)
         order = None if valid is not None else self._held_out(labels, random)
         data = self._data(
             cfg, rows, labels, weight, valid, order, None if first else self.predictor_.preprocessor.coders
@@ -144,20 +143,22 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         require(bool(np.isin(y, self.classes_).all()), f"y has other labels than the classes {self.classes_.tolist()}")
         return (y == self.classes_[1]).astype(np.float64)
 
-    def _eval_set(self, given: Any) -> tuple[pl.DataFrame, np.ndarray]:
-        pair = given[0] if isinstance(given, list) and len(given) == 1 else given
-        require(isinstance(pair, tuple) and len(pair) == 2, "eval_set: give (X, y), or a list with one such pair")
-        rows, labels = self._rows(pair[0], reset=False), self._labels(pair[1], reset=False)
+    def _eval_set(self, given: Any) -> Part:
+        part = given[0] if isinstance(given, list) and len(given) == 1 else given
+        right = isinstance(part, tuple) and len(part) in (2, 3)
+        require(right, "eval_set: give (X, y) or (X, y, sample_weight), or a list with one such")
+        rows, labels = self._rows(part[0], reset=False), self._labels(part[1], reset=False)
         require(len(rows) == len(labels), f"eval_set: X has {len(rows)} rows, y has {len(labels)} labels")
-        return rows, labels
+        return rows, labels, weights_of(part[2] if len(part) == 3 else None, labels)
 
-    def _configuration(self, named: Sequence[str], seed: int) -> dict[str, Any]:
+    def _configuration(self, named: Sequence[str], seed: int, *, weighted: bool) -> dict[str, Any]:
         train = {"lr": self.lr, "max_epochs": self.max_epochs, "batch_size": self.batch_size}
         train = {key: value for key, value in train.items() if value is not None} | dict(self.train or {})
         sections: dict[str, Any] = {"dataset": "table", "model": self.model, "train": train}
         values = {"seed": seed, "device": self.device, "dataset.fields": self.fields}
         cfg = configuration(sections, values, list(self.overrides))[0]
-        cfg["dataset"] = with_categories({**cfg["dataset"], "label": "the label"}, named)
+        own = {"label": LABEL, "weight": WEIGHT if weighted else None}
+        cfg["dataset"] = with_categories({**cfg["dataset"], **own}, named)
         return cfg
 
     def _held_out(self, labels: np.ndarray, random: Any) -> np.ndarray:
@@ -174,21 +175,22 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def _data(
         self, cfg: dict[str, Any], rows: pl.DataFrame, labels: np.ndarray, weight: np.ndarray | None,
-        valid: tuple[pl.DataFrame, np.ndarray] | None, held_out: np.ndarray | None, coders: Any,
+        valid: Part | None, held_out: np.ndarray | None, coders: Any,
     ) -> InMemory:  # fmt: skip
+        def of(which: np.ndarray) -> Part:
+            return rows.filter(which), labels[which], None if weight is None else weight[which]
+
         train = np.ones(len(labels), dtype=bool)
         if held_out is not None:
-            valid = rows.filter(held_out), labels[held_out]
+            valid = of(held_out)
             train = ~held_out if not held_out.all() else train
         assert valid is not None
         table = construct(Table, {key: value for key, value in cfg["dataset"].items() if key != "name"}, "dataset")
-        parts = {"train": (rows.filter(train), labels[train]), "valid": valid}
-        frames = {part: frame.with_columns(pl.Series("the label", y)) for part, (frame, y) in parts.items()}
-        data = table_in_memory(table, frames, MEMORY, coders)
-        if weight is None:
-            return data
-        every = np.concatenate([weight[train], np.ones(len(valid[1]))])
-        return replace(data, weight=torch.tensor(every, dtype=torch.float32))
+        weighted = table.weight is not None
+        parts = {
+            part: framed(*given, weighted=weighted) for part, given in {"train": of(train), "valid": valid}.items()
+        }
+        return table_in_memory(table, parts, MEMORY, coders)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, float64 [rows]: above 0 the second of ``classes_`` is likelier."""
@@ -204,6 +206,19 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         """The likelier class of each row."""
         check_is_fitted(self)
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+
+def weights_of(given: Any, labels: np.ndarray) -> np.ndarray | None:
+    """``sample_weight`` as float64 [rows]. ValueError where one is negative or no number, or all are 0."""
+    return None if given is None else _check_sample_weight(given, labels, ensure_non_negative=True)
+
+
+def framed(rows: pl.DataFrame, labels: np.ndarray, weight: np.ndarray | None, *, weighted: bool) -> pl.DataFrame:
+    """``rows`` with their labels, and where rows of training have weights with those, which are 1 unless given."""
+    columns = [pl.Series(LABEL, labels)]
+    if weighted:
+        columns.append(pl.Series(WEIGHT, np.ones(len(labels)) if weight is None else weight))
+    return rows.with_columns(columns)
 
 
 def to_polars_columns(columns: list[Any]) -> pl.DataFrame:

@@ -33,6 +33,7 @@ def fit(
     valid: Any = None,
     test: Any = None,
     fields: Mapping[str, Any] | None = None,
+    weight: str | None = None,
     split: str | None = None,
     split_column: str | None = None,
     dataset: Settings = "table",
@@ -48,7 +49,7 @@ def fit(
     ``data`` is a pandas or polars frame, a list of dictionaries, or the path of a CSV, TSV or Parquet file, of a folder
     of them, or a list of paths. ``label`` names the column with 0 and 1; None looks for one called click, label, ...
     Every other column is a field: its kind is inferred and shown, or said in ``fields``, as {"price": "number"}
-    (``conf/dataset/table.yaml`` has the kinds and their settings).
+    (``conf/dataset/table.yaml`` has the kinds and their settings). The column ``weight`` says how much a row counts.
 
     ``valid`` and ``test`` are frames of their own; what is not given is split off ``data``: at random, or as ``split``
     says ("time" with ``split_column``, "chronological", "column"). ``test=False`` makes no test split.
@@ -67,14 +68,13 @@ def fit(
     """
     framed = is_frame(data)
     require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
-    about = {"label": label, "split": split, "split_column": split_column, "fields": fields}
+    about = {"label": label, "weight": weight, "split": split, "split_column": split_column, "fields": fields}
     values: dict[str, Any] = {f"dataset.{key}": value for key, value in about.items()}
     if not framed:
         values["raw"] = paths(data)
         require(valid is None and test in (None, False), "valid= and test= go with a frame; files are split by split=")
-    cfg, typed = configuration(
-        {"dataset": dataset, "model": model, "train": train}, {**values, "seed": seed, "device": device}, overrides
-    )
+    values |= {"seed": seed, "device": device}
+    cfg, typed = configuration({"dataset": dataset, "model": model, "train": train}, values, overrides)
     if test is False:
         cfg["dataset"]["ratios"] = without_test(cfg["dataset"].get("ratios"))
     with run_folder(run) as folder, showing(verbose), own_random_numbers():
@@ -124,9 +124,12 @@ def in_memory(cfg: dict[str, Any], given: Mapping[str, Any], folder: Path) -> In
     return table_in_memory(table, frames, folder / STORES)
 
 
+ALONE = ("label", "split_column", "weight")  # settings of a table that name a column which is no field
+
+
 def with_categories(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The settings of a table, where the columns ``names`` are categories unless they say otherwise."""
-    only, left_out = settings["only"], {*settings["ignore"], settings["label"], settings["split_column"]}
+    only, left_out = settings["only"], {*settings["ignore"], *(settings[key] for key in ALONE)}
     found = [name for name in names if name not in left_out and (only is None or name in only)]
     found = [name for name in found if settings["label"] is not None or name.lower() not in LABELS]
     fields = {**dict.fromkeys(found, "category"), **(settings["fields"] or {})}

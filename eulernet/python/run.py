@@ -90,22 +90,26 @@ class Run:
         ``group`` names a column, as the user, for the AUC within its values. ``eulernet.evaluate`` has intervals, too.
         """
         if is_frame(rows):
-            labels, logits, groups = self._labelled(to_polars(rows), group)
+            labels, logits, groups, weights = self._labelled(to_polars(rows), group)
         else:
             require(isinstance(rows, str | Path), f"rows are given as {type(rows).__name__}; give a frame or a path")
             found = of_files(self.predictor, [Path(rows).expanduser()], group, BATCH)
-            labels, logits, groups = found.labels, found.logits, found.groups
-        metrics = evaluation(labels, logits, groups, resamples=0, seed=0)["metrics"]
+            labels, logits, groups, weights = found.labels, found.logits, found.groups, found.weights
+        metrics = evaluation(labels, logits, groups, weights, resamples=0, seed=0)["metrics"]
         return {name: value["value"] for name, value in metrics.items()}
 
-    def _labelled(self, rows: pl.DataFrame, group: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        label = self.predictor.preprocessor.label.column
+    def _labelled(self, rows: pl.DataFrame, group: str | None) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+        """Labels, logits, groups or None, weights or None."""
+        prepare = self.predictor.preprocessor
         require(len(rows) > 0, "the frame has no rows")
-        for name in (label, *([] if group is None else [group])):
+        for name in (*prepare.marks, *([] if group is None else [group])):
             require_known(name, rows.columns, f"rows: no column {name!r}")
-        labels, counts = self.predictor.preprocessor.labels(frame_of(rows, [label], ()))
+        marks = frame_of(rows, prepare.marks, ())
+        labels, counts = prepare.labels(marks)
+        weights = prepare.weights(marks)
         groups = None if group is None else rows[group].rank("dense").fill_null(0).to_numpy()[counts]
-        return labels[counts], self.predictor.logits(rows)[counts], groups
+        weights = None if weights is None else weights[counts]
+        return labels[counts], self.predictor.logits(rows)[counts], groups, weights
 
     def save(self, path: str | Path) -> Path:
         """Copy the run to the new folder ``path``, which ``load``, ``Predictor.load`` and every command opens.

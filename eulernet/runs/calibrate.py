@@ -33,9 +33,9 @@ def calibrate(run: Run, method: str, data_dir: str | None, device: torch.device,
         write_manifest(run.folder)
         return "calibration removed" if was_there else "there is no calibration to remove"
     scores = run.scores("valid", data_dir, device, batch_size)
-    numbers = calibration.fit(method, scores.labels, scores.logits)
+    numbers = calibration.fit(method, scores.labels, scores.logits, scores.weights)
     after = calibration.calibrated(scores.logits, numbers)
-    found = calibration.before_and_after(scores.labels, scores.logits, after)
+    found = calibration.before_and_after(scores.labels, scores.logits, after, scores.weights)
     said = {**numbers, "rows": len(scores.labels), "valid": found}
     write_atomically(file, lambda new: new.write_text(json.dumps(said, indent=1) + "\n"))
     write_manifest(run.folder)

@@ -30,7 +30,7 @@ from eulernet.training.files import write_atomically
 class Labelled:
     """Rows to measure: labels, logits, groups [rows], and which row of the store or of the input each is.
 
-    The logits are those that ``predict`` uses: calibrated, where the run is.
+    The logits are those that ``predict`` uses: calibrated, where the run is. ``weights`` say how much each row counts.
     """
 
     labels: np.ndarray
@@ -39,6 +39,7 @@ class Labelled:
     rows: np.ndarray
     calibrated: str | None = None  # the method, of a run that was calibrated
     raw: np.ndarray | None = None  # its logits before that, where they are known
+    weights: np.ndarray | None = None
 
 
 def evaluate(
@@ -52,7 +53,8 @@ def evaluate(
         with writer(predictions) as write:
             write(pl.DataFrame({"row": rows.rows, "label": rows.labels, "probability": sigmoid(rows.logits)}))
     with disk.progress("bootstrap", " resamples", resamples) as bar:
-        found = evaluation(rows.labels, rows.logits, rows.groups, resamples=resamples, seed=seed, after=bar.update)
+        asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "after": bar.update}
+        found = evaluation(rows.labels, rows.logits, rows.groups, rows.weights, **asked)
     file = run.folder / EVALUATION
     how = {} if rows.calibrated is None else {"calibrated": rows.calibrated}
     text = json.dumps({**run.evaluations, what: {"group": group, **how, **found}}, indent=2) + "\n"
@@ -60,7 +62,7 @@ def evaluate(
     line = f"{what}  {measures_line(found['metrics'])}  ({found['rows']:,} rows, {file})"
     lines = [calibration_lines(found["calibration"])]
     if rows.raw is not None:
-        lines += before_and_after_lines(before_and_after(rows.labels, rows.raw, rows.logits), what)
+        lines += before_and_after_lines(before_and_after(rows.labels, rows.raw, rows.logits, rows.weights), what)
     return "\n".join([*lines, line])
 
 
@@ -75,23 +77,25 @@ def of_split(
         require_known(group, scores.data.fields, f"group={group}: no such field")
         groups = scores.column(group)[:, 0]
     calibrator = read_calibration(run.folder)
-    if calibrator is None:
-        return Labelled(scores.labels, scores.logits, groups, scores.rows)
-    logits = calibrated(scores.logits, calibrator)
-    return Labelled(scores.labels, logits, groups, scores.rows, calibrator["method"], scores.logits)
+    how: tuple[str | None, np.ndarray | None] = (None, None)
+    logits = scores.logits
+    if calibrator is not None:
+        logits, how = calibrated(scores.logits, calibrator), (calibrator["method"], scores.logits)
+    return Labelled(scores.labels, logits, groups, scores.rows, *how, scores.weights)
 
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Labelled:
     """The rows of labelled files; a group is then what a column says."""
     files = find(given, "a CSV, TSV or Parquet file, or a folder of them", key="input").files
     keep = [] if group is None else [group]
-    labels, logits, groups, rows = [], [], [], 0
+    labels, logits, groups, weights, rows = [], [], [], [], 0
     with disk.progress("scoring", " rows") as bar:
         for piece in predictor.stream(files, keep=keep, labelled=True, batch_size=batch_size):
             assert piece.labels is not None
             labels.append(piece.labels)
             logits.append(piece.logits)
             groups.append(piece.rows.cast(pl.String))  # files may differ in the type of a column
+            weights += [] if piece.weights is None else [piece.weights]
             rows += len(piece.labels)
             bar.total = int(rows / piece.done)
             bar.update(len(piece.labels))
@@ -101,7 +105,10 @@ def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, bat
         words = pl.concat(groups)[group].replace(["", *predictor.preprocessor.form.missing], None)
         groups_of = words.rank("dense").fill_null(0).to_numpy()
     method = None if predictor.calibration is None else predictor.calibration["method"]
-    return Labelled(np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows), method)
+    weights_of = np.concatenate(weights) if weights else None
+    require(weights_of is None or bool(weights_of.any()), f"input={given[0]}: every row has the weight 0")
+    columns = np.concatenate(labels), np.concatenate(logits), groups_of, np.arange(rows)
+    return Labelled(*columns, method, weights=weights_of)
 
 
 def calibration_lines(calibration: Sequence[dict[str, Any]]) -> str:

@@ -132,18 +132,20 @@ class Predictor:
         """
         prepare = self.preprocessor
 
-        def encode(piece: Piece) -> tuple[pl.DataFrame, np.ndarray, np.ndarray | None, float]:
+        def encode(piece: Piece) -> tuple[np.ndarray, pl.DataFrame, float, np.ndarray | None, np.ndarray | None]:
             frame = piece.frame()
             ids = prepare.encode(frame, piece.where)
             kept = frame.select(pl.col(KEPT + name).alias(name) for name in keep)
             if not labelled:
-                return kept, ids, None, piece.done
+                return ids, kept, piece.done, None, None
             labels, counts = prepare.labels(frame, piece.where)
-            return kept.filter(counts) if keep else kept, ids[counts], labels[counts], piece.done
+            weights = prepare.weights(frame, piece.where)
+            weights = None if weights is None else weights[counts]
+            return ids[counts], kept.filter(counts) if keep else kept, piece.done, labels[counts], weights
 
         pieces = prepare.read(files, MEMORY, keep, label=labelled)
-        for kept, ids, labels, done in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
-            yield ScoredPiece(kept, self.score(ids, batch_size), labels, done)
+        for ids, kept, done, labels, weights in in_order(encode, pieces, threads=THREADS, ahead=THREADS):
+            yield ScoredPiece(kept, self.score(ids, batch_size), done, labels, weights)
 
     def frame(self, rows: "Rows") -> pl.DataFrame:
         """The columns of ``rows`` that fields come from, where they are there."""
@@ -151,21 +153,22 @@ class Predictor:
 
     @torch.inference_mode()
     def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-        """Logits, float64 [rows], of ids [rows, C]; calibrated, where the run is."""
+        """Logits, float64 [rows], of ids [rows, C]: corrected for negatives left out, calibrated where the run is."""
         batches = torch.from_numpy(ids).split(batch_size)
         logits = [self.model(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)]
-        found = np.concatenate(logits) if logits else np.empty(0)
+        found = np.concatenate(logits) + self.preprocessor.correction if logits else np.empty(0)
         return found if self.calibration is None else calibrated(found, self.calibration)
 
 
 @dataclass(frozen=True)
 class ScoredPiece:
-    """Some rows of a file: the columns to keep, their logits, their labels if these were asked for."""
+    """Some rows of a file: the columns to keep, their logits; their labels and weights if these were asked for."""
 
     rows: pl.DataFrame
     logits: np.ndarray
-    labels: np.ndarray | None
     done: float  # share of all bytes that has been read
+    labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:

@@ -146,7 +146,7 @@ class Run:
             raise UserError(f"{folder} is damaged ({' '.join(str(error).split())[:200]}); get it again") from None
 
     def model(self, device: str | torch.device = "cpu") -> CTRModel:
-        """The model with the best weights, in evaluation mode."""
+        """The model with the best weights, in evaluation mode. Its logits lack ``Preprocessor.correction``."""
         return load_model(self.folder / WEIGHTS, self.config["model"], self.field_sizes).to(device)
 
     def open_store(self, data_dir: str | Path | None = None) -> Dataset:
@@ -183,17 +183,21 @@ class Run:
         size = batch_size or train.get("eval_batch_size", 8192)
         logits = score(model, rows, size, precision, f"{split} of {self.folder.name}").double().cpu().numpy()
         require(bool(np.isfinite(logits).all()), f"{self.folder / WEIGHTS} gives scores that are not finite")
-        return Scores(data, split, rows.labels.numpy().astype(np.int64), logits)
+        return Scores(data, split, rows.labels.numpy().astype(np.int64), logits, rows.counts)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows of a split of a store, in its order, and a run's logits for them."""
+    """The rows of a split of a store, in its order, and a run's corrected logits for them.
+
+    ``weights`` say how much each counts in a measure, None all alike.
+    """
 
     data: Dataset
     split: str
     labels: np.ndarray
     logits: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def rows(self) -> np.ndarray:
@@ -207,7 +211,7 @@ class Scores:
     @cached_property
     def x(self) -> np.ndarray:
         """[rows, C], read from the store when first asked for."""
-        return np.concatenate([x.numpy() for x, _ in self.data.splits[self.split].batches(8192)])
+        return np.concatenate([x.numpy() for x, *_ in self.data.splits[self.split].batches(8192)])
 
     def column(self, field: str) -> np.ndarray:
         """What x holds for a field: [rows, 1], for a bag [rows, length]."""

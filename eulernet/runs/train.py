@@ -27,7 +27,7 @@ from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loggers import closing as closing_loggers
 from eulernet.training.loop import fit
-from eulernet.training.report import commit, overconfident, reset_peak_memory, write_report
+from eulernet.training.report import click_rate, commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
 from eulernet.training.standing import logistic_regression
 
@@ -76,8 +76,7 @@ def train(
         run, job.model, job.data, history, test, device=job.device, config=cfg, reference=beside, **about
     )
     write_manifest(run)
-    clicks = job.data.valid.labels.double().mean().item()
-    if monitor_of(cfg) == "auc" and (warning := overconfident(history, clicks)):
+    if monitor_of(cfg) == "auc" and (warning := overconfident(history, click_rate(job.data.valid))):
         log.info("%s", warning)
     if beside is not None:
         hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"

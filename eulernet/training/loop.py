@@ -33,6 +33,7 @@ from eulernet.training.tables import all_reduce_gradients, set_rows_per_rank
 log = logging.getLogger(__name__)
 
 CALMER = "try a smaller train.lr or train.clip_norm=10"
+TINY = torch.finfo(torch.float32).tiny
 CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
 
 
@@ -124,7 +125,7 @@ def require_whole(data: Dataset) -> None:
 
 
 def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[[], None]) -> float:
-    """The steps of one pass over ``split`` that are not done yet; the mean loss per row over all of them.
+    """The steps of one pass over ``split`` that are not done yet; the mean loss per row, or weight, over all of them.
 
     Calls ``save`` every ``checkpoint_every`` steps. Diverged, with the step, when the loss is not finite.
     """
@@ -143,7 +144,8 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
             x, y, *weight = (part.to(device, non_blocking=True) for part in batch)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
             with products_in(config.precision, device), uncompiled(len(y) < whole):
-                loss = state.parallel.loss(x, y, rows, *weight)
+                counts = all_reduce(weight[0].sum()).clamp(min=TINY) if weight else rows
+                loss = state.parallel.loss(x, y, counts, *weight)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             all_reduce_gradients(state.tables, idle=len(y) == 0)
@@ -154,7 +156,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
             scaler.update()
             if state.average is not None:
                 state.average.update()
-            losses[state.step] = loss.detach() * rows
+            losses[state.step] = loss.detach() * counts
             state.step += 1
             shown.update(rows)
             if state.step % CHECK_EVERY == 0:
@@ -167,7 +169,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     check_finite(losses, epoch)
     state.average_statistics()
     state.seconds = time.perf_counter() - start
-    return losses.sum().item() / len(split)
+    return losses.sum().item() / split.total
 
 
 def in_one_epoch(config: TrainConfig) -> TrainConfig:
@@ -177,13 +179,12 @@ def in_one_epoch(config: TrainConfig) -> TrainConfig:
 
 
 def learn(state: State, data: Dataset) -> float:
-    """The whole training of a ``Reference``, as one epoch, on the CPU; the mean loss per row. UserError for weights."""
+    """The whole training of a ``Reference``, as one epoch, on the CPU; the mean loss per row."""
     start, rows, model = time.perf_counter(), [], state.model
     assert isinstance(model, Reference)
     for split in (data.train, data.valid):
-        require(split.weight is None, f"{type(model).__name__} takes no weights of rows; leave sample_weight out")
-        x, y = zip(*split.batches(1 << 16), strict=True)
-        rows.append((torch.cat(x).cpu(), torch.cat(y).cpu()))
+        columns = zip(*split.batches(1 << 16), strict=True)
+        rows.append(tuple(torch.cat(column).cpu() for column in columns))
     loss = model.cpu().learn(*rows)
     model.to(state.device)
     state.seconds = time.perf_counter() - start
@@ -202,18 +203,18 @@ def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> M
     scores = score(model, split, config.eval_batch_size, config.precision, what).double().cpu()
     if not scores.isfinite().all():
         raise Diverged(f"{what}: scores are not finite, training diverged; {CALMER}")
-    return Metrics.of(split.labels.cpu().numpy(), scores.numpy())
+    return Metrics.of(split.labels.cpu().numpy(), scores.numpy(), split.counts)
 
 
 @torch.inference_mode()
 def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> Float[Tensor, " n"]:
-    """The logits of all rows of ``split``, in its order; every rank scores a shard of every batch."""
+    """The corrected logits of all rows of ``split``, in its order; every rank scores a shard of every batch."""
     model.eval()
     device = next(model.parameters()).device
     scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world_size()
     set_rows_per_rank(model, math.ceil(min(whole, len(split)) / world_size()))
     with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
-        for x, _ in split.batches(whole, share=shard_of):
+        for x, *_ in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
             with uncompiled(len(x) < batch_size):
                 scores[done : done + rows][shard_of(rows)] = model(pad_if_empty(x).to(device, non_blocking=True))[
@@ -221,4 +222,4 @@ def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: 
                 ]
             done += rows
             shown.update(rows)
-    return all_reduce(scores)
+    return all_reduce(scores).double() + split.correction

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import eulernet
 from eulernet import memory
-from eulernet.data.dataset import Dataset
+from eulernet.data.dataset import Dataset, Split
 from eulernet.data.splits import PARTS
 from eulernet.distributed.ranks import world_size
 from eulernet.measures.metrics import entropy
@@ -87,11 +88,16 @@ def learned(data: Dataset, test: Metrics) -> dict[str, float]:
 
     0 is a constant prediction (AUC 1/2, the entropy of the test click rate), 1 the true probabilities.
     """
-    best, constant = data.meta["bayes"]["test"], entropy(data.test.labels.double().mean().item())
+    best, constant = data.meta["bayes"]["test"], entropy(click_rate(data.test))
     return {
         "auc": (test.auc - 0.5) / (best["auc"] - 0.5),
         "logloss": (constant - test.logloss) / (constant - best["logloss"]),
     }
+
+
+def click_rate(split: Split) -> float:
+    """The share of rows that are clicks, each counted as measures count it."""
+    return float(np.average(split.labels.numpy(), weights=split.counts))
 
 
 def overconfident(history: Sequence[Epoch], clicks: float) -> str | None:

@@ -43,15 +43,17 @@ def logistic_regression(data: Dataset) -> Standing:
 
     start, rows = time.perf_counter(), min(len(data.train), ROWS)
     order = torch.arange(rows) if data.train.order is None else data.train.order[:rows]
-    x, y = data.train.gather(order)
+    x, y, *weight = data.train.gather(order)
     model = SklearnLR(data.field_sizes, c=1.0, max_iter=STEPS, tol=1e-4)  # its matrix takes scipy alone
     features, clicks = model.one_hot(x), y.double().numpy()
+    share = weight[0].double().numpy() if weight else np.ones(rows)
+    share /= share.sum()
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         bias, weights = values[0], values[1:]
         logits = features @ weights + bias
-        value = (np.logaddexp(0.0, logits) - clicks * logits).mean() + weights @ weights / (2 * rows)
-        wrong = (sigmoid(logits) - clicks) / rows
+        value = share @ (np.logaddexp(0.0, logits) - clicks * logits) + weights @ weights / (2 * rows)
+        wrong = (sigmoid(logits) - clicks) * share
         return value, np.concatenate([[wrong.sum()], features.T @ wrong + weights / rows])
 
     options = {"maxiter": STEPS, "gtol": 1e-6}
@@ -59,6 +61,6 @@ def logistic_regression(data: Dataset) -> Standing:
     with torch.no_grad():
         model.linear.bias.fill_(best[0])
         model.linear.weights.table.weight.copy_(torch.from_numpy(best[1:, None]))
-        scores = torch.cat([model(x) for x, _ in data.valid.batches(1 << 16)])
-    valid = Metrics.of(data.valid.labels.numpy(), scores.double().numpy())
+        scores = torch.cat([model(x) for x, *_ in data.valid.batches(1 << 16)]).double() + data.valid.correction
+    valid = Metrics.of(data.valid.labels.numpy(), scores.numpy(), data.valid.counts)
     return Standing(valid.auc, valid.logloss, rows, time.perf_counter() - start)

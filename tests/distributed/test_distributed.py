@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import processes
 import pytest
 import torch
@@ -34,14 +36,14 @@ PLAIN = replace(TrainConfig(**DEFAULT), max_epochs=2, batch_size=141, eval_batch
 SETTINGS = {
     "eulernet": (EULERNET, PLAIN),
     "averaged": (EULERNET, replace(PLAIN, ema=0.9, clip_norm=0.02, weight_decay=1e-3)),
-    "fm": (FM, replace(PLAIN, checkpoint_every=7)),
+    "fm": (FM, replace(PLAIN, checkpoint_every=7)),  # its rows have weights, some of them 0
 }
 LAYOUTS = ("replicated", "sharded")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Synthetic(
+    made = Synthetic(
         rows=3_000,
         field_sizes=[8, 40, 7],  # with id 0 of each 58 rows, which four cannot share evenly
         interactions=[{"f0": 1.0, "f1": 1.0}, {"f2": -1.0}],
@@ -50,11 +52,22 @@ def store(tmp_path_factory):
         bias=0.0,
         data_seed=1,
     )([], tmp_path_factory.mktemp("data"), 2.0)
+    weighted = shutil.copytree(made, made.with_name("weighted"))
+    meta = json.loads((made / "meta.json").read_text())
+    (weighted / "meta.json").write_text(json.dumps({**meta, "weight": "w"}))
+    np.save(weighted / "weight.npy", np.arange(meta["rows"], dtype=np.float32) % 7 // 2)
+    return made
 
 
 def job(name, layout="replicated", **changes):
     model, config = SETTINGS[name]
-    return {"name": f"{name}_{layout}", "model": model, "config": replace(config, embedding=layout), **changes}
+    return {
+        "name": f"{name}_{layout}",
+        "model": model,
+        "config": replace(config, embedding=layout),
+        "weighted": name == "fm",
+        **changes,
+    }
 
 
 @pytest.fixture(scope="module")

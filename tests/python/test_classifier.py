@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -16,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from trained import raw_rows
 
-import eulernet
 from eulernet import CTRClassifier
 
 ROWS = pd.DataFrame(raw_rows(600, 0).to_dicts())
@@ -89,21 +87,18 @@ def test_warm_start_goes_on_from_weights_and_ids():
     )
 
 
-def test_weight_two_is_two_copies_in_the_loss():
-    torch.manual_seed(0)
-    model = eulernet.create_model("deepfm", [5, 4], dropout=0.0).double()
-    x, y = torch.tensor([[1, 2], [3, 0], [4, 1]]), torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
-    copies = torch.tensor([0, 0, 1, 2])
-    weighted = model.weighted_loss(x, y, torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64))
-    assert abs(weighted - model.calculate_loss(x[copies], y[copies])).item() < 1e-12
-
-
 def test_weights_reach_training():
     weight = np.where(Y == 1, 50.0, 1.0)
     plain, heavy = (
         CTRClassifier(**QUICK, lr=0.05).fit(X, Y, sample_weight=w).predict_proba(X)[:, 1] for w in (None, weight)
     )
     assert heavy.mean() > plain.mean() + 0.2
+    for model in ("lightgbm", "sklearn_lr"):  # in training, and where the best epoch is chosen
+        plain, heavy = (
+            CTRClassifier(model, **{**QUICK, "overrides": []}).fit(X, Y, sample_weight=w).predict_proba(X)[:, 1].mean()
+            for w in (None, weight)
+        )
+        assert heavy > plain + 0.2
     kept = Y.index % 3 > 0  # weight 0 is no row
     zero = CTRClassifier(**QUICK).fit(X, Y, sample_weight=kept.astype(float)).predict_proba(X)
     np.testing.assert_array_equal(
@@ -125,13 +120,10 @@ def test_weights_reach_training():
         (lambda: CTRClassifier(validation_fraction=2).fit(X, Y), "validation_fraction=2"),
         (lambda: CTRClassifier().fit(X, Y, eval_set=X), "eval_set: give"),
         (lambda: CTRClassifier().fit(pd.concat([X, X[["city"]]], axis=1), Y), "city"),
-        *(
-            (
-                lambda model=model: CTRClassifier(model).fit(X, Y, sample_weight=np.ones(len(Y))),
-                "leave sample_weight out",
-            )
-            for model in ("qnn_alpha", "sklearn_lr", "lightgbm")
-        ),
+        (lambda: CTRClassifier().fit(X, Y, sample_weight=np.zeros(len(Y))), "non-zero"),
+        (lambda: CTRClassifier().fit(X, Y, sample_weight=np.full(len(Y), np.nan)), "NaN"),
+        (lambda: CTRClassifier().fit(X, Y, sample_weight=-np.ones(len(Y))), "[Nn]egative"),
+        (lambda: CTRClassifier().fit(X, Y, sample_weight=["much"] * len(Y)), "much"),
         (lambda: CTRClassifier(**QUICK).fit(X, Y).predict(X.drop(columns="user")), "user"),
     ],
 )

@@ -14,6 +14,7 @@ from eulernet.data.find import TEXT, find
 from eulernet.data.kinds import Category
 from eulernet.data.lines import Format
 from eulernet.data.recipe import Recipe
+from eulernet.data.sampling import check_share, counted
 from eulernet.data.splits import published
 from eulernet.data.unpack import PACKINGS
 from eulernet.data.values import Label, Raw
@@ -44,8 +45,10 @@ def make_avazu(
     vocabulary: str,
     split: str,
     split_seed: int,
+    keep_negatives: float | None = None,
 ) -> Path:
     """The store of train.csv, plain or packed."""
+    check_share("keep_negatives", keep_negatives)
     found = find(raw, "train.csv or train.gz from Kaggle", (*TEXT, *PACKINGS, ".parquet"), "train")
     recipe = Recipe(
         name="avazu",
@@ -59,7 +62,7 @@ def make_avazu(
             *(Category(name, Raw(name, "hexadecimal" if name in HASHED else "as_is"), min_count) for name in FIELDS),
         ],
     )
-    cut = published(split, split_seed)
+    cut = counted(published(split, split_seed), keep_negatives, split_seed)
     return build(
         recipe,
         found.files,

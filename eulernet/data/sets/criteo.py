@@ -15,6 +15,7 @@ from eulernet.data.find import TEXT, find
 from eulernet.data.kinds import Category
 from eulernet.data.lines import Format
 from eulernet.data.recipe import Recipe
+from eulernet.data.sampling import check_share, counted
 from eulernet.data.splits import published
 from eulernet.data.unpack import PACKINGS
 from eulernet.data.values import Label, Raw
@@ -41,6 +42,7 @@ def make_criteo(
     split: str,
     split_seed: int,
     accept_terms: bool,
+    keep_negatives: float | None = None,
 ) -> Path:
     """The store of train.txt, plain, packed, or in Criteo's own archive, which is downloaded if ``raw`` is empty."""
     origin, folder = "raw files", data_dir / "raw" / "criteo"
@@ -60,7 +62,8 @@ def make_criteo(
             *(Category(name, Raw(name, "hexadecimal"), min_count) for name in CATEGORIES),
         ],
     )
-    cut = published(split, split_seed)
+    check_share("keep_negatives", keep_negatives)
+    cut = counted(published(split, split_seed), keep_negatives, split_seed)
     return build(
         recipe,
         found.files,

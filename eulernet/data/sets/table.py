@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from eulernet.data import kinds, splits
+from eulernet.data import kinds, sampling, splits
 from eulernet.data import raw as source
 from eulernet.data.build import build
 from eulernet.data.find import find
@@ -57,6 +57,9 @@ class Table:
     split_values: Mapping[str, Any] | None
     split_seed: int
     ratios: Sequence[float]
+    weight: str | None = None
+    keep_negatives: float | None = None
+    negatives_kept: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("separator", "quote", "escape"):
@@ -75,6 +78,9 @@ class Table:
         instead = "give dataset.split=time or column with split_column"
         require(not unused, f"dataset.split={self.split} goes by no column; {instead}")
         require(self.split == "column" or not self.split_values, "dataset.split_values goes with dataset.split=column")
+        for key in ("keep_negatives", "negatives_kept"):
+            sampling.check_share(key, getattr(self, key))
+        require(self.split_seed >= 0, f"dataset.split_seed must not be negative, got {self.split_seed}")
 
     @property
     def spark_escape(self) -> str | None:
@@ -99,7 +105,7 @@ class Table:
             files=files,
             data_dir=data_dir,
             vocabulary=self.vocabulary,
-            split=self.splitter(files, there),
+            split=self.counted(self.splitter(files, there)),
             origin="raw files",
             memory=memory,
             left_out=found.left_out,
@@ -122,7 +128,8 @@ class Table:
         """The column of the label. UserError if there is none, or a setting names a column that is not there."""
         clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
         require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
-        check_columns(there.columns, clicks, self.fields or {}, self.only, self.ignore, self.split_column)
+        roles = {"label": clicks, "split_column": self.split_column, "weight": self.weight}
+        check_columns(there.columns, roles, self.fields or {}, self.only, self.ignore)
         return clicks
 
     def judge(self, there: pl.DataFrame, clicks: str) -> Judge:
@@ -150,20 +157,31 @@ class Table:
         types[clicks] = pl.String if words else pl.Float64
         if self.split in ("time", "column") and self.split_column is not None:
             types[self.split_column] = there.schema[self.split_column]  # it splits by what is written, in a field too
+        if self.weight is not None:
+            types[self.weight] = pl.Float64
         kept = [self.split_column] if self.split == "column" and self.split_column is not None else []
         return Recipe(
             name=self.name,
             version=2,
-            protocol=f"click = {clicks}" + (f" >= {self.label_from:g}" if self.label_from is not None else ""),
+            protocol=f"click = {clicks}"
+            + (f" >= {self.label_from:g}" if self.label_from is not None else "")
+            + (f"; rows weigh {self.weight}" if self.weight is not None else "")
+            + (f"; the log has {self.negatives_kept:g} of its negatives" if self.negatives_kept is not None else ""),
             form=replace(form, columns=types, kept=kept),
             label=Label(clicks, at_least=self.label_from, words=words),
             fields=fields,
+            weight=self.weight,
+            negatives_kept=self.negatives_kept,
         )
+
+    def counted(self, split: Splitter) -> Splitter:
+        """``split`` without the training rows that the settings leave out."""
+        return sampling.counted(split, self.keep_negatives, self.split_seed, weighted=self.weight is not None)
 
     def used(self, there: pl.DataFrame, clicks: str) -> list[str]:
         """The columns that become fields."""
         given = self.fields or {}
-        left_out = {clicks, self.split_column, *self.ignore} - set(given)
+        left_out = {clicks, self.split_column, self.weight, *self.ignore} - set(given)
         used = [name for name in there.columns if name not in left_out and (self.only is None or name in self.only)]
         return [name for name in used if name in given or not name.startswith("(unnamed ")]
 
@@ -224,20 +242,26 @@ def types_of(names: Iterable[str], files: Sequence[Path], there: pl.DataFrame) -
 
 def check_columns(
     there: Sequence[str],
-    label: str,
+    roles: Mapping[str, str | None],
     fields: Mapping[str, Any],
     only: Sequence[str] | None,
     ignore: Sequence[str],
-    split_column: str | None,
 ) -> None:
-    """UserError for a setting that names a column that is not there, or one in two roles that exclude each other."""
-    known = dict.fromkeys(there)
-    named = {"label": [label], "fields": fields, "only": only or [], "ignore": ignore}
-    for key, names in {**named, "split_column": [] if split_column is None else [split_column]}.items():
+    """UserError for a setting that names a column that is not there, or one in two roles that exclude each other.
+
+    ``roles`` are the columns that a setting names alone: label, split_column, weight; None where it names none.
+    """
+    known, label = dict.fromkeys(there), roles["label"]
+    alone = {key: [name] for key, name in roles.items() if name is not None}
+    for key, names in {**alone, "fields": fields, "only": only or [], "ignore": ignore}.items():
         for name in names:
             require_known(name, known, f"dataset.{key}: no column {name!r}")
-    require(label != split_column, f"dataset.split_column: {label} is the label")
+    for key, column in roles.items():
+        require(key == "label" or column != label, f"dataset.{key}: {label} is the label")
     require(label not in fields, f"dataset.fields: {label} is the label; as a field it would give the answer away")
+    weight = roles["weight"]
+    require(weight is None or weight not in fields, f"dataset.fields: {weight} is the weight, which is no field")
+    require(weight is None or weight != roles["split_column"], f"dataset.weight: the split goes by {weight}")
     for name in fields:
         require(name not in ignore, f"dataset.ignore leaves out {name}, which dataset.fields describes")
         require(only is None or name in only, f"dataset.only leaves out {name}, which dataset.fields describes")
