@@ -1,7 +1,7 @@
 """Ids, numbers and bags of ids to vectors, by look-ups in the only embedding tables of the package."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -26,7 +26,29 @@ class Bag:
     pooling: Literal["mean", "sum"]
 
 
+@dataclass(frozen=True)
+class History(Bag):
+    """A bag whose members have an order, the last one last.
+
+    With ``same_as`` they are ids of that field (its number among the fields, of ``size`` ids): both read the same rows
+    of the embedding table. A linear term has weights of their own for them.
+    """
+
+    same_as: int | None = None
+
+
 FieldSize = int | Number | Bag  # a field of ids is the number of its ids, id 0 included
+
+
+def owner_of(field: int, size: FieldSize) -> int:
+    """The field whose rows of the table ``field`` reads: its own, or those of the field that a history goes by."""
+    same_as = getattr(size, "same_as", None)
+    return field if same_as is None else same_as
+
+
+def without_sharing(size: FieldSize) -> FieldSize:
+    """The same field with rows of its own."""
+    return replace(size, same_as=None) if isinstance(size, History) else size
 
 
 class FieldEmbedding(nn.Module):
@@ -46,17 +68,20 @@ class FieldEmbedding(nn.Module):
     def __init__(self, field_sizes: Sequence[FieldSize], embedding_dim: int) -> None:
         super().__init__()
         self.fields = len(field_sizes)
-        # Rows of the table that belong to each field.
-        self.field_sizes = [size if isinstance(size, int) else getattr(size, "size", 1) for size in field_sizes]
+        owner = [owner_of(f, size) for f, size in enumerate(field_sizes)]
+        # Rows of the table that belong to each field: none where they are another field's.
+        rows = [size if isinstance(size, int) else getattr(size, "size", 1) for size in field_sizes]
+        self.field_sizes = [count if owner[f] == f else 0 for f, count in enumerate(rows)]
         self.only_ids = all(isinstance(size, int) for size in field_sizes)
         self.table = nn.Embedding(sum(self.field_sizes), embedding_dim)
-        for rows in self.rows_by_field():
-            nn.init.xavier_uniform_(rows)
+        for own in self.rows_by_field():
+            if len(own):
+                nn.init.xavier_uniform_(own)
         columns = [getattr(size, "length", 1) for size in field_sizes]
         field = torch.tensor([f for f, count in enumerate(columns) for _ in range(count)])
         number = torch.tensor([isinstance(size, Number) for size in field_sizes])
         mean = torch.tensor([isinstance(size, Bag) and size.pooling == "mean" for size in field_sizes])
-        first_row = torch.tensor([0, *self.field_sizes[:-1]]).cumsum(0)
+        first_row = torch.tensor([0, *self.field_sizes[:-1]]).cumsum(0)[torch.tensor(owner)]
         for name, value in {
             "first_row": first_row[field],
             "field": field,
@@ -84,13 +109,17 @@ class FieldEmbedding(nn.Module):
             return self.lookup(x + self.first_row)
         x = x.int()
         # Below, x.shape[0] and not len(x): an exported graph takes any number of rows.
-        members = (x >= 0).to(self.table.weight.dtype)  # 0 after the last member of a bag
+        rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
+        vectors = self.lookup(rows)  # [B, C, D]
+        vectors = vectors * self.pooling_weights(x, vectors).unsqueeze(2)
+        return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+
+    def pooling_weights(self, x: Int[Tensor, "B C"], vectors: Float[Tensor, "B C D"]) -> Float[Tensor, "B C"]:
+        """What the vector of each column counts in its field: 1, a number, 1 / members, or 0 after the last member."""
+        members = (x >= 0).to(self.table.weight.dtype)
         weight = torch.where(self.is_number, x.view(torch.float32).to(members.dtype), members)
         count = members.new_zeros(x.shape[0], self.fields).index_add(1, self.field, members)
-        weight = weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
-        rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
-        vectors = self.lookup(rows) * weight.unsqueeze(2)  # [B, C, D]
-        return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+        return weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
 
     def planes(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "F D B"]:
         """The same vectors with the batch last, where matrix products over fields are fastest."""
@@ -108,7 +137,7 @@ class FieldLinear(nn.Module):
 
     def __init__(self, field_sizes: Sequence[FieldSize]) -> None:
         super().__init__()
-        self.weights = FieldEmbedding(field_sizes, 1)
+        self.weights = FieldEmbedding([*map(without_sharing, field_sizes)], 1)
         self.bias = nn.Parameter(torch.zeros(()))
         for weight in self.weights.parameters():
             nn.init.zeros_(weight)

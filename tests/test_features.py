@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet.features import Bag, FieldEmbedding, Number
+from eulernet.features import Bag, FieldEmbedding, FieldLinear, History, Number
 
 kinds = st.integers(1, 6) | st.just(Number()) | st.builds(
     Bag, size=st.integers(1, 5), length=st.integers(1, 4), pooling=st.sampled_from(["mean", "sum"])
@@ -77,3 +77,18 @@ def test_a_table_has_a_row_for_each_id_and_one_for_a_number():
 def test_an_empty_bag_is_the_zero_vector(pooling):
     embedding = FieldEmbedding([Bag(5, 2, pooling)], 3)
     assert embedding(torch.tensor([[-1, -1]], dtype=torch.int32)).tolist() == [[[0.0, 0.0, 0.0]]]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_history_reads_the_rows_of_the_field_that_it_is_the_same_as(pooling):
+    """The field may come after it; a linear term has weights of its own for both."""
+    sizes = [History(6, 3, pooling, same_as=2), 4, 6, History(5, 2, pooling)]
+    embedding = FieldEmbedding(sizes, 3)
+    assert [len(rows) for rows in embedding.rows_by_field()] == [0, 4, 6, 5]
+    assert FieldLinear(sizes).weights.table.weight.shape == (21, 1)
+    x = torch.tensor([[5, 0, -1, 3, 2, 4, -1], [-1, -1, -1, 0, 5, 1, 3]], dtype=torch.int32)
+    weight = embedding.table.weight
+    members = weight[[4 + 5, 4 + 0]]
+    pooled = members.mean(0) if pooling == "mean" else members.sum(0)
+    torch.testing.assert_close(embedding(x)[0, [0, 2]], torch.stack([pooled, weight[4 + 2]]))
+    assert not embedding(x)[1, 0].any()

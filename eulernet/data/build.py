@@ -23,11 +23,12 @@ import numpy as np
 import polars as pl
 
 from eulernet import memory as process
-from eulernet.data import disk, kinds, store
+from eulernet.data import disk, histories, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.find import require_distinct
+from eulernet.data.histories import Histories
 from eulernet.data.inference import Misjudged
-from eulernet.data.kinds import Coder, Field
+from eulernet.data.kinds import CategoryCoder, Coder, Field, HashedCoder, History
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
 from eulernet.data.sampling import said_of_rows, weights_in
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 VOCABULARIES = {"all": "every row", "train": "training rows only"}
 SMALL = 1 << 24  # bytes of typed rows that are counted in memory
+IDS_AT_ONCE = 1 << 24  # of rows that a thread encodes
 THREADS = pl.thread_pool_size()
 
 
@@ -81,7 +83,9 @@ def build(
                 misjudged.store = folder
                 raise
         require_unchanged(files, before)
-        fitted, missing, zeros, split_rows = fit_and_encode(recipe, split, vocabulary, in_files, new, seconds)
+        fitted, missing, zeros, split_rows = fit_and_encode(
+            recipe, split, vocabulary, in_files, new, int(memory * 2**30), seconds
+        )
         shares = [gone / sum(in_files) for gone in missing]
         meta = store.seal(
             new,
@@ -91,7 +95,7 @@ def build(
         )
         rows_of = dict(zip(sums, in_files, strict=True))
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
-    ids = sum(field["size"] for field in meta["fields"])
+    ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
     log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{sum(in_files):,}", f"{ids:,}", folder)
     return folder
 
@@ -108,7 +112,7 @@ def said_of(
             {**kinds.describe(coder), **field.raw.describe(), "missing": gone}
             for coder, field, gone in zip(fitted, recipe.fields, missing, strict=True)
         ],
-        "raw": describe_raw(recipe.form, recipe.label),
+        "raw": describe_raw(recipe.scored_form, recipe.label),
         **said_of_rows(recipe.weight, recipe.negatives_kept, split),
     }
 
@@ -120,8 +124,14 @@ def require_unchanged(files: Sequence[Path], before: Sequence[os.stat_result]) -
 
 
 def fit_and_encode(
-    recipe: Recipe, split: Splitter, vocabulary: str, in_files: Sequence[int], new: Path, seconds: dict[str, float]
-) -> tuple[list[Coder], tuple[int, ...], np.ndarray, dict[str, list[int] | str]]:
+    recipe: Recipe,
+    split: Splitter,
+    vocabulary: str,
+    in_files: Sequence[int],
+    new: Path,
+    memory: int,
+    seconds: dict[str, float],
+) -> tuple[list[Coder], list[int], np.ndarray, dict[str, list[int] | str]]:
     """The second and the third pass over the typed rows in ``new``, which are deleted after that.
 
     Returns the coder of each field, in how many rows it is missing, in how many it has id 0; and the split.
@@ -134,15 +144,21 @@ def fit_and_encode(
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
             fitted = count(recipe.fields, counted.collect() if small else counted, rows)
-            absent = typed.select(pl.col(f"f{i}").null_count() for i in range(len(fitted)))
-            missing = absent.collect(engine="streaming").row(0)
+            absent = typed.select(pl.col(key).null_count() for key in recipe.read_fields)
+            missing = absent.collect(engine="streaming").row(0, named=True)
+        made = {}
+        if recipe.logs:
+            with timed(seconds, "histories"):
+                made = compute(recipe, fitted, rows, new, memory)
+        gone = [missing[f"f{i}"] if f"f{i}" in missing else made[c.name].empty(rows) for i, c in enumerate(fitted)]
         with timed(seconds, "encode"):
-            zeros = encode(fitted, rows, new, weighted=WEIGHT in typed.collect_schema())
+            zeros = encode(fitted, made, rows, new, weighted=WEIGHT in typed.collect_schema())
         split_rows = store.write_split(new, {part: cutting.result()[part] for part in split.parts}, rows)
-    shutil.rmtree(new / "typed")
+    for folder in ("typed", *(f"history {i}" for i in range(len(made)))):
+        shutil.rmtree(new / folder)
     (new / "training").unlink(missing_ok=True)
     kinds.write(fitted, new)
-    return fitted, missing, zeros, split_rows
+    return fitted, gone, zeros, split_rows
 
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
@@ -159,7 +175,7 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
     with disk.progress("reading", " rows") as bar:
         for piece, rows in in_order(type_piece, pieces, threads=THREADS, ahead=THREADS):
             if seen == 0:
-                state_space(new, int(rows / piece.done), rows, len(recipe.fields))
+                state_space(new, int(rows / piece.done), rows, [getattr(one, "length", 1) for one in recipe.fields])
             in_files[piece.index] += rows
             seen += rows
             bar.total = int(seen / piece.done)
@@ -173,23 +189,24 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
 
 def type_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, where: Callable[[int], str]) -> pl.DataFrame:
     """Labels, weights, typed values and what the split goes by. UserError, with ``where``, for a wrong row."""
-    values = {f"f{i}": value for i, value in enumerate(recipe.values())}
-    names = {f"f{i}": f"field {field.name}" for i, field in enumerate(recipe.fields)}
+    values = dict(zip(recipe.read_fields, recipe.values(), strict=True))
+    names = {key: f"field {field.name}" for key, field in recipe.read_fields.items()}
     typed = evaluate(frame, values, names, where)
     check_sizes(typed, names, where)
+    logs = [log.typed(frame, name, where) for name, log in recipe.logs.items()]
     keys = evaluate(frame, {} if split.key is None else {KEY: split.key}, {KEY: "the split"}, where)
     if split.check is not None:
         split.check(frame, keys[KEY], where)
     counts = [clicks(frame, recipe.label, where).alias(LABEL)]
     if recipe.weight is not None:
         counts.append(weights_in(frame, recipe.weight, where))
-    return pl.concat([pl.DataFrame(counts), typed, keys], how="horizontal")
+    return pl.concat([pl.DataFrame(counts), typed, *logs, keys], how="horizontal")
 
 
-def state_space(new: Path, rows: int, read: int, fields: int) -> None:
+def state_space(new: Path, rows: int, read: int, lengths: Sequence[int | None]) -> None:
     """Say how much disk a large dataset takes before it does; UserError if there is not as much."""
     typed = (new / "typed" / f"{0:08}.arrow").stat().st_size / read
-    kept = rows * (4 * fields + 1)
+    kept = rows * (4 * sum(length or 1 for length in lengths) + 1)
     needed, free = kept + int(rows * typed), shutil.disk_usage(new).free
     if needed > 1e9:
         log.info(
@@ -214,18 +231,58 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
 
 def count(fields: Sequence[Field], typed: pl.LazyFrame | pl.DataFrame, rows: int) -> list[Coder]:
     """The second pass: the coder of every field, from the rows that ids come from; a frame is read faster."""
-    fitted = []
+    fitted: dict[str, Coder] = {}
     with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
-            if isinstance(typed, pl.DataFrame):
-                fitted.append(field.fit(pl.LazyFrame({"value": typed[f"f{i}"]}), "in-memory"))
-            else:
-                fitted.append(field.fit(typed.select(value=f"f{i}"), "streaming"))
+            if getattr(field, "same_as", None) is None:
+                if isinstance(typed, pl.DataFrame):
+                    fitted[field.name] = field.fit(pl.LazyFrame({"value": typed[f"f{i}"]}), "in-memory")
+                else:
+                    fitted[field.name] = field.fit(typed.select(value=f"f{i}"), "streaming")
             bar.update(rows)
-    return fitted
+    for field in fields:
+        if isinstance(field, History) and field.same_as is not None:
+            members = fitted[field.same_as]
+            assert isinstance(members, CategoryCoder | HashedCoder)
+            fitted[field.name] = field.share(members)
+    return [fitted[field.name] for field in fields]
 
 
-def encode(fitted: Sequence[Coder], rows: int, new: Path, *, weighted: bool = False) -> np.ndarray:
+def compute(recipe: Recipe, fitted: Sequence[Coder], rows: int, new: Path, memory: int) -> dict[str, Histories]:
+    """The lists of the histories that are computed, by field, from the typed rows in ``new``."""
+    made: dict[str, Histories] = {}
+    for coder in fitted:
+        if coder.name in recipe.logs:
+            logs = (log_of(recipe, fitted, coder.name, typed, first) for first, typed in typed_parts(new))
+            folder = new / f"history {len(made)}"
+            made[coder.name] = histories.out_of_core(logs, rows, coder.columns, folder, memory // 4)
+    return made
+
+
+def log_of(recipe: Recipe, fitted: Sequence[Coder], name: str, typed: pl.DataFrame, first: int) -> np.ndarray:
+    """What the history ``name`` takes from typed rows, the first of which is row ``first``."""
+    place = {field.name: i for i, field in enumerate(recipe.fields)}
+    field = recipe.fields[place[name]]
+    assert isinstance(field, History)
+    assert field.log is not None
+    of = place[field.log.of]
+    ids, values = fitted[of].encode(typed[f"f{of}"]), typed[f"f{of}"]
+    listed = values.is_not_null() & (typed[LABEL] == 1) if field.log.clicked else values.is_not_null()
+    return histories.rows_of(typed, name, np.where(listed.to_numpy(), ids, -1), first)
+
+
+def typed_parts(new: Path) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The typed rows in ``new``, with the number of the first of each part."""
+    first = 0
+    for part in parts_of(new):
+        typed = pl.scan_ipc(part, glob=False).collect()
+        yield first, typed
+        first += len(typed)
+
+
+def encode(
+    fitted: Sequence[Coder], made: Mapping[str, Histories], rows: int, new: Path, *, weighted: bool = False
+) -> np.ndarray:
     """The third pass: x.npy, y.npy and, where rows have weights, weight.npy, in the order of the files.
 
     Returns how many rows have id 0, field by field.
@@ -239,10 +296,11 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path, *, weighted: bool = Fa
     shapes |= {"weight.npy": (np.float32, (rows,))} if weighted else {}
     disk.require_space(new, rows * (4 * columns + 1 + 4 * weighted))
     zeros, written = np.zeros(len(fitted), dtype=np.int64), 0
+    values = [f"f{i}" for i, coder in enumerate(fitted) if coder.name not in made]
 
-    def encode_part(part: Path) -> tuple[list[np.ndarray], list[int]]:
-        typed = pl.scan_ipc(part, glob=False).collect()
-        ids, id_0 = kinds.encode(fitted, typed.select(f"f{i}" for i in range(len(fitted))))
+    def encode_some(some: tuple[int, pl.DataFrame]) -> tuple[list[np.ndarray], list[int]]:
+        first, typed = some
+        ids, id_0 = kinds.encode(fitted, typed.select(values), histories.fillers(made, first))
         return [ids, *(typed[name].to_numpy() for name in marks)], id_0
 
     with ExitStack() as opened, disk.progress("encoding", " rows", rows) as bar:
@@ -250,7 +308,8 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path, *, weighted: bool = Fa
         for file, (dtype, shape) in zip(files, shapes.values(), strict=True):
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-        for arrays, id_0 in in_order(encode_part, parts_of(new), threads=THREADS, ahead=THREADS):
+        some = slices(typed_parts(new), max(IDS_AT_ONCE // columns, 1))
+        for arrays, id_0 in in_order(encode_some, some, threads=THREADS, ahead=THREADS):
             for file, array in zip(files, arrays, strict=True):
                 array.tofile(file)
             zeros += id_0
@@ -258,6 +317,13 @@ def encode(fitted: Sequence[Coder], rows: int, new: Path, *, weighted: bool = Fa
             bar.update(len(arrays[0]))
     assert written == rows
     return zeros
+
+
+def slices(parts: Iterator[tuple[int, pl.DataFrame]], most: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The same rows, at most so many at once: a history may make a row far larger than its text."""
+    for first, typed in parts:
+        for start in range(0, len(typed), most):
+            yield first + start, typed[start : start + most]
 
 
 def parts_of(new: Path) -> list[Path]:

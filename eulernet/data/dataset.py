@@ -18,7 +18,7 @@ from eulernet.data import store
 from eulernet.data.sampling import correction
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError
-from eulernet.features import Bag, FieldSize, Number
+from eulernet.features import Bag, FieldSize, History, Number
 
 SMALL = 1 << 30  # bytes of a store that is simply read into memory
 READERS = 8  # threads that gather batches from a file: on a cold disk each waits for its own pages
@@ -235,13 +235,18 @@ def columns_of(meta: Mapping[str, Any]) -> int:
 
 
 def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:
-    """What a model needs to know of each field: the number of its ids, or that it is a number or a bag."""
+    """What a model needs to know of each field: the number of its ids, or that it is a number, a bag or a history."""
     sizes: list[FieldSize] = []
+    names = [field["name"] for field in meta["fields"]]
     for field in meta["fields"]:
         if field["kind"] == "number":
             sizes.append(Number())
         elif field["kind"] == "bag":
             sizes.append(Bag(field["size"], field["length"], field["pooling"]))
+        elif field["kind"] == "history":
+            same_as = field.get("same_as")
+            same_as = None if same_as is None else names.index(same_as)
+            sizes.append(History(field["size"], field["length"], field["pooling"], same_as))
         else:
             sizes.append(field["size"])
     return sizes

@@ -13,8 +13,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from eulernet.data import disk, kinds, store
-from eulernet.data.build import VOCABULARIES, count, said_of, type_rows
+from eulernet.data import disk, histories, kinds, store
+from eulernet.data.build import VOCABULARIES, count, log_of, said_of, type_rows
 from eulernet.data.columns import conform
 from eulernet.data.dataset import Dataset, splits_of
 from eulernet.data.kinds import Coder
@@ -111,18 +111,25 @@ def build_in_memory(
     typed = pl.concat([typed_rows(recipe, split, frame, name) for name, frame in frames.items()])
     in_frames = [len(frame) for frame in frames.values()]
     found = split.cut(Rows(len(typed), in_frames, typed.lazy()))
-    cut, values = {part: found[part] for part in split.parts}, typed.select(f"f{i}" for i in range(len(recipe.fields)))
+    cut, values = {part: found[part] for part in split.parts}, typed.select(list(recipe.read_fields))
     if coders is None:
         counted = values if vocabulary == "all" else rows_of(values, cut["train"])
         require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
         coders = count(recipe.fields, counted, len(counted))
-    x, y = kinds.encode(coders, values)[0], typed[LABEL].to_numpy()
+    made = {
+        coder.name: histories.in_memory(log_of(recipe, coders, coder.name, typed, 0), coder.columns)
+        for coder in coders
+        if coder.name in recipe.logs
+    }
+    x, y = kinds.encode(coders, values, histories.fillers(made, 0))[0], typed[LABEL].to_numpy()
+    missing = values.null_count().row(0, named=True)
+    gone = [missing.get(f"f{i}", made[c.name].empty(len(typed)) if c.name in made else 0) for i, c in enumerate(coders)]
     weights = typed[WEIGHT].to_numpy() if recipe.weight is not None else None
     meta = store.describe(
         y,
         cut,
         weights=weights,
-        **said_of(recipe, coders, [gone / len(typed) for gone in values.null_count().row(0)], vocabulary, split),
+        **said_of(recipe, coders, [count / len(typed) for count in gone], vocabulary, split),
         split={part: list(rows) if isinstance(rows, tuple) else f"{part}.npy" for part, rows in cut.items()},
         source={"origin": "a frame", "files": {}},
     )
@@ -130,8 +137,8 @@ def build_in_memory(
     sum_ = hashlib.sha256(typed.rechunk().write_ipc(None).getbuffer()).hexdigest()
     folder = data_dir / recipe.name / store.digest({**described, "frames": [in_frames, sum_]})
     weight = None if weights is None else torch.tensor(weights)
-    made = InMemory(folder, meta, {}, torch.from_numpy(x), torch.tensor(y), cut, tuple(coders), weight)
-    return made.to(torch.device("cpu"))
+    data = InMemory(folder, meta, {}, torch.from_numpy(x), torch.tensor(y), cut, tuple(coders), weight)
+    return data.to(torch.device("cpu"))
 
 
 def typed_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, name: str) -> pl.DataFrame:

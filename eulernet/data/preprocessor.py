@@ -34,6 +34,7 @@ class Preprocessor:
     meta: Mapping[str, Any]
     coders: tuple[Coder, ...]
     values: Mapping[str, pl.Expr]  # what each coder takes, by f0, f1, ...
+    lists: Mapping[str, Mapping[str, pl.Expr]]  # the same of a column that holds lists, not text with a separator
     form: Format
     label: Label
     columns: Mapping[str, Dtype]  # that fields come from
@@ -52,12 +53,16 @@ class Preprocessor:
     def of(cls, meta: Mapping[str, Any], coders: Sequence[Coder]) -> "Preprocessor":
         """What ``meta``, a dataset's, describes, with the coder of each field."""
         (form, label), fields, values = raw_of(meta["raw"]), meta["fields"], {}
+        lists: dict[str, dict[str, pl.Expr]] = {}
         for i, field in enumerate(fields):
             source = Raw(field["column"], field["transform"], field.get("separator"))
             values[f"f{i}"] = value_of(source, kinds.value_kind(field))
+            if source.separator is not None:
+                value = value_of(replace(source, separator=None), kinds.value_kind(field))
+                lists.setdefault(source.column, {})[f"f{i}"] = value
         columns = {field["column"]: form.columns[field["column"]] for field in fields}
-        needed = {field["column"] for field in fields if not field["missing"]}
-        return cls(meta, tuple(coders), values, form, label, columns, frozenset(set(columns) - needed))
+        needed = {field["column"] for field in fields if not field["missing"] or field.get("computed")}
+        return cls(meta, tuple(coders), values, lists, form, label, columns, frozenset(set(columns) - needed))
 
     def write(self, folder: Path) -> None:
         """Put meta.json and the vocabularies into a new ``folder``, for ``open``."""
@@ -74,12 +79,17 @@ class Preprocessor:
         return [
             {
                 "name": name,
-                "type": "text" if dtype == pl.String else "a list" if isinstance(dtype, pl.List) else kind_of(dtype),
+                "type": self.type_of(name, dtype),
                 "required": name not in self.optional,
                 "fields": [field["name"] for field in self.meta["fields"] if field["column"] == name],
             }
             for name, dtype in self.columns.items()
         ]
+
+    def type_of(self, name: str, dtype: Dtype) -> str:
+        if isinstance(dtype, pl.List) or name in self.lists:
+            return f"a list{' or text' * (name in self.lists)}"
+        return "text" if dtype == pl.String else kind_of(dtype)
 
     def require_columns(self, there: Collection[str], what: str) -> None:
         """UserError unless ``there`` are all columns that each row must have."""
@@ -127,8 +137,10 @@ class Preprocessor:
         self.require_columns(there, f"{file}, line 1")
         for name in (*keep, *needed):
             require_known(name, there, f"{file}: no column {name!r}")
-        wanted = [*(name for name in self.columns if name in there), *needed]
-        return replace(form, columns={name: types[name] for name in wanted}, kept=keep)
+        wanted = {name: types[name] for name in (*(name for name in self.columns if name in there), *needed)}
+        if raw.is_columnar(file):
+            wanted |= {name: types[name] for name in self.lists if isinstance(types.get(name), pl.List)}
+        return replace(form, columns=wanted, kept=keep)
 
     def names_without_header(self, file: Path, cells: int) -> list[str]:
         """The columns of a file without a header, by how many there are: those of training, or all but the label."""
@@ -152,9 +164,11 @@ class Preprocessor:
         there = frame.schema
         if absent := [name for name in self.columns if name not in there]:
             frame = frame.with_columns(pl.lit(None, dtype=self.columns[name]).alias(name) for name in absent)
-        frame = conform(frame, self.columns, self.form.missing, where, "rows")
+        listed = {name: there[name] for name in self.lists if isinstance(there.get(name), pl.List)}
+        values = {**self.values, **{key: one for name in listed for key, one in self.lists[name].items()}}
+        frame = conform(frame, {**self.columns, **listed}, self.form.missing, where, "rows")
         names = {key: f"field {coder.name}" for key, coder in zip(self.values, self.coders, strict=True)}
-        typed = evaluate(frame, self.values, names, where)
+        typed = evaluate(frame, values, names, where)
         check_sizes(typed, names, where)
         return kinds.encode(self.coders, typed)[0]
 

@@ -1,7 +1,7 @@
 """A dataset as a value: where its rows, its fields and its label come from. ``build`` turns it into a store."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from eulernet.data import raw as source
 from eulernet.data.columns import describe_raw
+from eulernet.data.histories import LogKeys
 from eulernet.data.kinds import Field
 from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
@@ -36,25 +37,39 @@ class Recipe:
     verify: bool = True  # whether other numbers are an error
     weight: str | None = None  # the raw column that says how much a row counts
     negatives_kept: float | None = None  # the share of rows that are no click which the log still has
+    logs: Mapping[str, LogKeys] = field(default_factory=dict)  # of the histories that are computed
 
     def __post_init__(self) -> None:
         require(bool(self.fields), f"{self.name}: there is no field to learn from")
-        for field in self.fields:
-            count = getattr(field, "min_count", 1)
-            require(count >= 1, f"{field.name}: min_count must be at least 1, got {count}")
+        for one in self.fields:
+            count = getattr(one, "min_count", 1)
+            require(count >= 1, f"{one.name}: min_count must be at least 1, got {count}")
 
     def pieces(self, files: Sequence[Path], memory: int) -> Iterator[Piece]:
         return source.read(files, self.form, memory) if self.scan is None else self.scan(files, memory)
 
+    @property
+    def read_fields(self) -> dict[str, Field]:
+        """The fields, as f0, f1, ..., but for those that are computed from the log."""
+        return {f"f{i}": one for i, one in enumerate(self.fields) if getattr(one, "log", None) is None}
+
     def values(self) -> list[pl.Expr]:
-        """What the coder of each field takes, from a raw row."""
-        return [value_of(field.raw, field.of) for field in self.fields]
+        """What the coder of each of ``read_fields`` takes, from a raw row."""
+        return [value_of(one.raw, one.of) for one in self.read_fields.values()]
+
+    @property
+    def scored_form(self) -> Format:
+        """What a row to score looks like: it brings the lists that are computed for training."""
+        lists = dict.fromkeys(self.logs, pl.String)
+        return replace(self.form, columns={**self.form.columns, **lists}) if lists else self.form
 
     def describe(self) -> dict[str, Any]:
         """All that the encoded rows depend on, beside the raw files and the split, as plain values."""
-        fields: list[tuple[str, dict[str, Any]]] = [(type(field).__name__, dict(vars(field))) for field in self.fields]
-        for field, (_, said) in zip(self.fields, fields, strict=True):
-            said["raw"] = field.raw.describe()
+        fields: list[tuple[str, dict[str, Any]]] = [(type(one).__name__, dict(vars(one))) for one in self.fields]
+        for one, (_, said) in zip(self.fields, fields, strict=True):
+            said["raw"] = one.raw.describe()
+            if said.get("log"):
+                said["log"] = asdict(said["log"])
             for newer in ("scaling", "as_text"):  # this is part of every digest: they are left out where unset
                 if said.get(newer, "") is None:
                     del said[newer]

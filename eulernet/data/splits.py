@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from eulernet.data.times import Check
 from eulernet.errors import UserError, choose, require
 
 PARTS = ("train", "valid", "test")
@@ -17,7 +18,6 @@ Cut = dict[str, tuple[int, int] | np.ndarray]  # a part is a range of rows, or r
 CHUNK = 1 << 20
 EIGHTY = (0.8, 0.1, 0.1)  # the shares of the published splits
 KEY, LABEL, WEIGHT = "key", "label", "weight"  # columns of typed rows: Splitter.key, what a row counts for
-Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
 
 
 @dataclass(frozen=True)

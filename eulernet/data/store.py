@@ -80,9 +80,9 @@ def describe(
 ) -> dict[str, Any]:
     """What meta.json says of rows with labels ``y``; ``members`` are the rows of each part: numbers, or first and end.
 
-    A field is its ``name``, its ``kind`` (category, number or bag), the ``size`` of its part of the embedding table,
-    the raw ``column`` that it comes from and what encodes that; ``raw`` describes raw rows. Raises UserError for a
-    split that is empty or has one class only, among the rows that have a weight above 0.
+    A field is its ``name``, its ``kind`` (category, number, bag or history), the ``size`` of its part of the embedding
+    table, the raw ``column`` that it comes from and what encodes that; ``raw`` describes raw rows. Raises UserError for
+    a split that is empty or has one class only, among the rows that have a weight above 0.
     """
     clicks, rows = {}, {}
     for part, where in members.items():
@@ -128,7 +128,7 @@ def summarise(
     rows = meta["rows"]
     fields = {}
     for field, absent, zero in zip(meta["fields"], missing, zeros, strict=True):
-        rare = zero if field["kind"] in ("number", "bag") else zero - absent
+        rare = zero if field["kind"] in ("number", "bag", "history") else zero - absent
         ids = None if field["kind"] == "number" else field["size"] - 1
         fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": absent / rows, "rare": int(rare) / rows}
     splits = {
@@ -165,8 +165,8 @@ def read_meta(folder: Path, again: str | None = None) -> dict[str, Any]:
     missing = {"name", "protocol", "rows", "fields", "split", "rows_in", "clicks", "source", "raw"} - meta.keys()
     require(not missing, f"store {folder}: meta.json lacks {', '.join(sorted(missing))}; {again}")
     for field in meta["fields"]:
-        file = vocabulary_file(field["name"])
-        known = field["kind"] not in ("category", "bag") or "edges" in field or (folder / file).is_file()
+        file, without = vocabulary_file(field.get("same_as", field["name"])), {"edges", "buckets"} & field.keys()
+        known = field["kind"] not in ("category", "bag", "history") or without or (folder / file).is_file()
         require(known, f"store {folder}: no {file}; {again}")
     return meta
 

@@ -36,8 +36,11 @@ def is_zoned(text: pl.Series) -> bool:
     return bool(first.any())
 
 
-def check_moments(column: str) -> Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]:
-    """Complains about the first row whose key is null, with what is written there."""
+Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
+
+
+def check_moments(column: str, who: str = "split=time") -> Check:
+    """Complains about the first row whose key is null, with what is written there; ``who`` wants it."""
 
     def check(frame: pl.DataFrame, keys: pl.Series, where: Callable[[int], str]) -> None:
         if keys.null_count():
@@ -47,6 +50,6 @@ def check_moments(column: str) -> Callable[[pl.DataFrame, pl.Series, Callable[[i
             form = (
                 "a number, or a time as others of the column: 2026-01-31 10:00:59, all with an offset (+01:00) or none"
             )
-            raise UserError(f"{where(row)}: {column} {what}; split=time wants {form}")
+            raise UserError(f"{where(row)}: {column} {what}; {who} wants {form}")
 
     return check

@@ -142,7 +142,7 @@ def fields_of(prepare: Preprocessor) -> list[dict[str, Any]]:
         {"name": field["name"], "kind": kinds.kind_of(field), **coder.settings()}
         | {key: field[key] for key in ("column", "transform", "separator") if key in field}
         | {"required": field["column"] not in prepare.optional}
-        | ({"spelling": asdict(vocabulary.spelling)} if (vocabulary := coder.vocabulary) is not None else {})
+        | ({"spelling": asdict(known.spelling)} if (known := getattr(coder, "members", coder).vocabulary) else {})
         for field, coder in zip(prepare.meta["fields"], prepare.coders, strict=True)
     ]
 

@@ -74,13 +74,14 @@ def columns_of(field, row):
     if value is None or (isinstance(value, str) and value in ("", *RAW["missing"])):
         value = None
     elif value == value:  # NaN is not
-        value = TYPES.get(RAW["columns"][field["column"]], whole)(value, field)
+        listed = "separator" in field and isinstance(value, list | tuple)
+        value = value if listed else TYPES.get(RAW["columns"][field["column"]], whole)(value, field)
     if value is not None and value == value:
-        value = value.split(field["separator"]) if "separator" in field else value
+        value = value.split(field["separator"]) if "separator" in field and not listed else value
         value = TRANSFORMS[field["transform"]](value)
     else:
         value = None
-    return KINDS[field["kind"]](field, value, IDS.get(field["name"]))
+    return KINDS[field["kind"]](field, value, IDS.get(field.get("same_as", field["name"])))
 
 
 def whole(value, field):

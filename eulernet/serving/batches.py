@@ -96,9 +96,10 @@ def answer(predictor: Predictor, bodies: Sequence[bytes], most_rows: int) -> lis
     encoded: dict[int, Answer] = {}  # and, in the end, scored; bodies without rows are in none of them
     alike: dict[tuple[tuple[str, pl.DataType], ...], list[tuple[int, pl.DataFrame]]] = {}
     columns = predictor.preprocessor.columns
+    lists = {column["name"] for column in predictor.fields if column["type"].startswith("a list")}
     for i, body in enumerate(bodies):
         try:
-            rows = read_rows(body, columns, most_rows)
+            rows = read_rows(body, columns, most_rows, lists)
             frame = predictor.frame(rows)
         except Exception as error:
             encoded[i] = error

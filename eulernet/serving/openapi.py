@@ -94,6 +94,9 @@ def answer(what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 def schema_of(column: Mapping[str, Any]) -> dict[str, Any]:
     """A raw column; null is a missing value, of one that may miss."""
     schema: dict[str, Any] = {"type": TYPES.get(column["type"], "string")}
+    if column["type"].startswith("a list"):
+        several = {"type": "array", "items": {}}
+        schema = {"oneOf": [several, schema]} if column["type"].endswith("or text") else several
     if column["fields"] != [column["name"]]:
         schema["description"] = f"makes {', '.join(column['fields'])}"
     return schema if column["required"] else {**schema, "nullable": True}
@@ -108,7 +111,10 @@ def example_row(predictor: Predictor) -> dict[str, Any] | None:
     plain: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "string": "a"}
     row = {}
     for column in predictor.fields:
-        kind, value = schema_of(column)["type"], known.get(column["name"])
+        kind, value = schema_of(column).get("type", "array"), known.get(column["name"])
+        if kind == "array":
+            row[column["name"]] = ["a" if value is None else value]
+            continue
         fits = isinstance(value, str) if kind == "string" else type(value) is type(plain[kind])
         row[column["name"]] = value if fits else plain[kind]
     try:

@@ -8,7 +8,8 @@ from typing import Any
 
 from eulernet.errors import UserError, nearest
 
-Row = dict[str, str | int | float | bool | None]
+Value = str | int | float | bool | None
+Row = dict[str, Value | list[Value]]
 SMALLEST, LARGEST = -(2**63), 2**64 - 1  # integers that a data set can hold
 LONGEST = 500  # characters of an error's message, which quotes the request
 
@@ -21,8 +22,10 @@ class Refused(Exception):
         self.status = status
 
 
-def read_rows(body: bytes, columns: Collection[str], most: int) -> list[Row]:
+def read_rows(body: bytes, columns: Collection[str], most: int, lists: Collection[str] = ()) -> list[Row]:
     """The rows of ``body``: one or a list of objects, whose names are ``columns`` and whose values are simple.
+
+    Those named in ``lists`` may be lists of simple values.
 
     Refused with 400 for what is not JSON, 413 for too many rows; UserError for rows that cannot be.
     """
@@ -44,8 +47,10 @@ def read_rows(body: bytes, columns: Collection[str], most: int) -> list[Row]:
             name = next(name for name in row if name not in known)[:100]
             raise UserError(f"row {i}: unknown field {json.dumps(name)}; {nearest(name, columns)}")
         for name, value in row.items():
-            if type(value) is not str and (wrong := wrong_value(value)):
-                raise UserError(f"row {i}: {name} is {wrong}")
+            members = value if type(value) is list and name in lists else (value,)
+            for member in members:
+                if type(member) is not str and (wrong := wrong_value(member)):
+                    raise UserError(f"row {i}: {name} {'is' if members is not value else 'has'} {wrong}")
     return rows
 
 

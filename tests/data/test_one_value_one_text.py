@@ -2,7 +2,6 @@
 
 import datetime
 import decimal
-import importlib.util
 import json
 from dataclasses import asdict
 from io import StringIO
@@ -13,9 +12,9 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tables import DEFAULTS, exported, prepared
 
 from eulernet.data import kinds
-from eulernet.data.dataset import Dataset
 from eulernet.data.frames import frame_of, series
 from eulernet.data.in_memory import table_in_memory
 from eulernet.data.kinds.hashed import HashedCoder, hashed
@@ -23,40 +22,7 @@ from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sets.table import Table
 from eulernet.data.spelling import WORDS, Spelling, respelled, text_of, written
 from eulernet.errors import UserError
-from eulernet.exporting.bundle import encoder, fields_of, vocabularies_of
 from eulernet.python.frames import to_polars
-
-DEFAULTS = dict(
-    label="click", label_from=None, fields=None, only=None, ignore=[], min_count=1, missing=["NA", "nan"], columns=None,
-    separator=None, quote='"', escape=None, vocabulary="all", split="chronological", split_column=None,
-    split_values=None, split_seed=1, ratios=[0.8, 0.1, 0.1],
-)  # fmt: skip
-
-
-def prepared(frame, folder, kind=None, *, form="parquet", **changes):
-    """What turns rows into ids, and the ids of the rows of ``frame``, which is in a file twenty times over."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = pl.concat([frame] * 20)
-    rows = rows.with_columns(click=pl.int_range(len(rows)) % 2)
-    file = folder / f"log.{form}"
-    rows.write_parquet(file) if form == "parquet" else rows.write_csv(file)
-    fields = {"k": kind} if kind else None
-    store = Table(**{**DEFAULTS, "fields": fields, **changes})([file], folder / "data", 2.0)
-    ids = Dataset.open(store)
-    return Preprocessor.open(store), np.load(ids.folder / "x.npy")[: len(frame)]
-
-
-def exported(prepare, folder):
-    """The module that an exported folder has to encode rows with."""
-    folder.mkdir()
-    about = {"raw": prepare.meta["raw"], "fields": fields_of(prepare)}
-    (folder / "fields.json").write_text(json.dumps(about))
-    (folder / "vocabularies.json").write_text(json.dumps(vocabularies_of(prepare)))
-    (folder / "encode.py").write_text(encoder())
-    spec = importlib.util.spec_from_file_location("encode", folder / "encode.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def ids_of(prepare, values):
@@ -389,6 +355,7 @@ KINDS_TRIED = {
     "quantiles": [1.5, 2.5],
     "log_square": [1, 70],
     "bag": ["a|b", "b"],
+    "history": ["a|b", "b"],
 }
 
 

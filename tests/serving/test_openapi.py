@@ -43,11 +43,12 @@ def test_openapi_describes_the_columns_of_this_model(port, predictor):
     assert (status, headers["content-type"]) == (200, "application/json")
     api = json.loads(text)
     row = api["components"]["schemas"]["Row"]
-    kinds = {name: schema["type"] for name, schema in row["properties"].items()}
+    kinds = {name: schema.get("type") for name, schema in row["properties"].items()}
     assert kinds == {
         "user": "string", "city": "string", "store": "string", "price": "number", "age": "number",
-        "visits": "integer", "tags": "string",
+        "visits": "integer", "tags": None,
     }  # fmt: skip
+    assert row["properties"]["tags"]["oneOf"] == [{"type": "array", "items": {}}, {"type": "string"}]
     assert row["required"] == ["user", "store", "age"]
     assert {name for name, schema in row["properties"].items() if schema.get("nullable")} == {
         "city", "price", "visits", "tags",
@@ -58,6 +59,8 @@ def test_openapi_describes_the_columns_of_this_model(port, predictor):
     for path, methods in api["paths"].items():
         assert fetch(port, path, "[]" if "post" in methods else None, **JSON)[0] == 200
     assert ask(port, row["example"]) == (200, {"probabilities": predictor.predict([row["example"]]).tolist()})
+    lists = [{**row["example"], "tags": tags} for tags in (["t1", "t2"], "t1|t2")]
+    assert ask(port, lists[0]) == ask(port, lists[1]) == (200, {"probabilities": predictor.predict(lists[:1]).tolist()})
 
 
 def test_docs_are_a_page_whose_files_the_server_has_itself(port):

@@ -19,21 +19,22 @@ import polars as pl
 from eulernet.data.kinds.bag import Bag, BagCoder, bag
 from eulernet.data.kinds.category import Category, CategoryCoder, category
 from eulernet.data.kinds.hashed import Hashed, HashedCoder, hashed
+from eulernet.data.kinds.history import History, HistoryCoder, Log, history
 from eulernet.data.kinds.number import SCALINGS, Number, NumberCoder, number
 from eulernet.data.kinds.quantiles import QuantileCoder, Quantiles, quantiles
 from eulernet.data.store import vocabulary_file
 from eulernet.data.values import Raw
-from eulernet.errors import choose, require, require_known
+from eulernet.errors import UserError, choose, require, require_known
 
 __all__ = [
-    "KINDS", "Bag", "BagCoder", "Category", "CategoryCoder", "Coder", "Field", "Hashed", "HashedCoder", "Number",
-    "NumberCoder", "QuantileCoder", "Quantiles",
+    "KINDS", "Bag", "BagCoder", "Category", "CategoryCoder", "Coder", "Field", "Hashed", "HashedCoder", "History",
+    "HistoryCoder", "Log", "Number", "NumberCoder", "QuantileCoder", "Quantiles",
 ]  # fmt: skip
 
 AT_ONCE = 64  # files of vocabularies that are written at once
 
-Field = Category | Hashed | Quantiles | Number | Bag
-Coder = CategoryCoder | HashedCoder | QuantileCoder | NumberCoder | BagCoder
+Field = Category | Hashed | Quantiles | Number | Bag | History
+Coder = CategoryCoder | HashedCoder | QuantileCoder | NumberCoder | BagCoder | HistoryCoder
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ KINDS = {
     "number": Kind(Number, number, pl.Float64),
     "log_square": Kind(Category, category, pl.Int64, "log_square"),
     "bag": Kind(Bag, bag, transform="members"),
+    "history": Kind(History, history, transform="members"),
 }
 
 
@@ -70,6 +72,11 @@ POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scaling": (lambda value: value in SCALINGS, " or ".join(SCALINGS)),
     "separator": (lambda value: isinstance(value, str) and value != "", "what stands between two members"),
     "pooling": (lambda value: value in ("mean", "sum"), "mean or sum"),
+    "same_as": (lambda value: isinstance(value, str), "the name of a field of the kind category or hash"),
+    "by": (lambda value: isinstance(value, str), "the column that says whose row it is, as user_id"),
+    "of": (lambda value: isinstance(value, str), "the name of a field of the kind category or hash, as item_id"),
+    "order": (lambda value: isinstance(value, str), "a column of times or numbers"),
+    "clicked": (lambda value: type(value) is bool, "true or false"),
 }
 
 
@@ -107,7 +114,21 @@ def make_field(name: str, settings: Mapping[str, Any], dtype: pl.DataType | type
     raw = Raw(name, kind.transform, None if isinstance(dtype, pl.List) else separator)
     if kind.field is Category and kind.reads is None and dtype.is_integer():
         own["as_text"] = True
+    if kind.field is History:
+        made = {key: own.pop(key) for key in ("by", "of", "order", "clicked")}
+        own["log"] = None if made["by"] is None else Log(**made)
+        own["same_as"] = made["of"] or own["same_as"]
     return kind.field(name=name, raw=raw, **own)
+
+
+def check_sharing(fields: Sequence[Field]) -> None:
+    """UserError for a history that is to have the ids of a field that there is not, or that has none to share."""
+    ids = {one.name: one for one in fields if isinstance(one, Category | Hashed) and one.raw.transform == "as_is"}
+    for one in fields:
+        if isinstance(one, History) and one.same_as is not None and one.same_as not in ids:
+            setting = "same_as" if one.log is None else "of"
+            what = f"{one.same_as!r} is no field of the kind category or hash ({', '.join(ids) or 'there is none'})"
+            raise UserError(f"dataset.fields.{one.name}.{setting}: {what}")
 
 
 def kind_of(described: Mapping[str, Any]) -> str:
@@ -120,12 +141,21 @@ def value_kind(described: Mapping[str, Any]) -> str:
     return choose(KINDS, kind_of(described), "kind of field").field.of
 
 
-def encode(coders: Sequence[Coder], typed: pl.DataFrame) -> tuple[np.ndarray, list[int]]:
-    """The columns of ``typed``, one a coder, encoded: int32 [rows, columns], and in how many rows each has id 0."""
+def encode(
+    coders: Sequence[Coder], typed: pl.DataFrame, computed: Mapping[str, Callable[[np.ndarray], None]] | None = None
+) -> tuple[np.ndarray, list[int]]:
+    """The columns of ``typed``, one a coder, encoded: int32 [rows, columns], and in how many rows each has id 0.
+
+    ``computed`` fills in the ids [rows, columns] of fields that have no column there.
+    """
     out, first, zeros = np.empty((len(typed), sum(coder.columns for coder in coders)), dtype=np.int32), 0, []
-    for coder, values in zip(coders, typed, strict=True):
-        codes = coder.encode(values)
-        out[:, first : first + coder.columns] = codes.reshape(len(typed), coder.columns)
+    columns = iter(typed)
+    for coder in coders:
+        codes = out[:, first : first + coder.columns]
+        if computed and coder.name in computed:
+            computed[coder.name](codes)
+        else:
+            codes[:] = coder.encode(next(columns)).reshape(codes.shape)
         if coder.kind != "number":  # one table for all fields: an id too large would read a neighbour's row
             assert codes.max(initial=0) < coder.settings()["size"]
         zero = codes == 0

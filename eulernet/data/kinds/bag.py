@@ -1,6 +1,6 @@
 """Bags: several values at once, whose embeddings are pooled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +16,16 @@ from eulernet.errors import require
 LONGEST = 256  # members of a bag whose length is not given: each takes a column of every row
 
 
+def ids_of_lists(lists: pl.Series, columns: int, ids_of: Callable[[pl.Series], np.ndarray]) -> np.ndarray:
+    """int32 [rows, columns]: what ``ids_of`` makes of the members of each list, at most ``columns``, and then -1."""
+    counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ids = np.full((len(counts), columns), -1, dtype=np.int32)
+    ids[row, place] = ids_of(lists.filter(pl.Series(counts > 0)).explode())
+    return ids
+
+
 @dataclass(frozen=True)
 class BagCoder:
     """Ids as for a category, of the first ``columns`` members, then -1; their vectors are pooled by ``pooling``."""
@@ -27,13 +37,7 @@ class BagCoder:
     pooling: Literal["mean", "sum"]
 
     def encode(self, values: pl.Series) -> np.ndarray:
-        kept = values.list.head(self.columns)
-        counts = kept.list.len().fill_null(0).to_numpy().astype(np.int64)
-        row = np.repeat(np.arange(len(counts)), counts)
-        place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        ids = np.full((len(counts), self.columns), -1, dtype=np.int32)
-        ids[row, place] = self.vocabulary.ids(kept.filter(pl.Series(counts > 0)).explode())
-        return ids
+        return ids_of_lists(values.list.head(self.columns), self.columns, self.vocabulary.ids)
 
     def settings(self) -> dict[str, Any]:
         return {"size": len(self.vocabulary) + 1, "length": self.columns, "pooling": self.pooling}

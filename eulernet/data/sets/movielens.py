@@ -12,7 +12,8 @@ import polars as pl
 
 from eulernet.data import download
 from eulernet.data.build import build
-from eulernet.data.kinds import Category
+from eulernet.data.histories import LogKeys
+from eulernet.data.kinds import Category, Field, History, Log
 from eulernet.data.lines import Dtype, Format
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
@@ -28,7 +29,8 @@ COLUMNS: dict[str, Dtype] = {
     **dict.fromkeys(("gender", "occupation", "zip_code"), pl.String),
     "rating": pl.Int64,
 }
-BY_TIME = by_time("timestamp", pl.col("timestamp").cast(pl.Float64), EIGHTY)
+TIME = pl.col("timestamp").cast(pl.Float64)
+BY_TIME = by_time("timestamp", TIME, EIGHTY)
 LABEL = Label("rating", at_least=4, without=3)
 ONE_M = ("ratings.dat", "users.dat", "movies.dat")
 HUNDRED_K = ("u.data", "u.user", "u.item")
@@ -39,40 +41,65 @@ ROWS_100K = "5d9d601d8b9ffff8e20924091e262b283c72029f68883de4a4a2e9b91360f83b"
 
 
 def make_movielens_1m(
-    raw: Sequence[Path], data_dir: Path, memory: float, *, min_count: int, vocabulary: str, split: str, split_seed: int
+    raw: Sequence[Path],
+    data_dir: Path,
+    memory: float,
+    *,
+    min_count: int,
+    vocabulary: str,
+    split: str,
+    split_seed: int,
+    history: int | None = None,  # configurations of older runs do not say
 ) -> Path:
     """The store of MovieLens-1M, from the folder ``raw`` or from GroupLens."""
     folder, origin = _folder(raw, data_dir / "raw" / "ml-1m"), "raw folder"
     if not raw:
         origin = download.fetch([download.ML_1M], folder)
     files = _find(folder, ONE_M)
-    recipe = _recipe("movielens_1m", scan_1m, min_count)
+    recipe = _recipe("movielens_1m", scan_1m, min_count, history)
     cut = published(split, split_seed, time=BY_TIME)
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
 def make_movielens_100k(
-    raw: Sequence[Path], data_dir: Path, memory: float, *, min_count: int, vocabulary: str, split: str, split_seed: int
+    raw: Sequence[Path],
+    data_dir: Path,
+    memory: float,
+    *,
+    min_count: int,
+    vocabulary: str,
+    split: str,
+    split_seed: int,
+    history: int | None = None,  # configurations of older runs do not say
 ) -> Path:
     """The store of MovieLens-100K, from the folder ``raw``, from GroupLens, or from the recbole wheel on PyPI."""
     folder, origin = _folder(raw, data_dir / "raw" / "ml-100k"), "raw folder"
     if not raw:
         origin = download.fetch([download.ML_100K, download.ML_100K_IN_RECBOLE], folder, _check_100k)
     files = _find(folder, HUNDRED_K, ATOMIC)
-    recipe = _recipe("movielens_100k", scan_100k, min_count)
+    recipe = _recipe("movielens_100k", scan_100k, min_count, history)
     cut = published(split, split_seed, time=BY_TIME)
     return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
 
-def _recipe(name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count: int) -> Recipe:
+def _recipe(
+    name: str, scan: Callable[[Sequence[Path]], pl.DataFrame], min_count: int, length: int | None = None
+) -> Recipe:
+    """With ``length`` each row also has the last so many movies that its user had rated before, of those kept."""
+    fields: list[Field] = [Category(field, Raw(field), min_count) for field in FIELDS]
+    if length is not None:
+        require(length >= 1, f"dataset.history={length}: give how many earlier movies of a user are kept, from 1")
+        log = Log(by="user_id", of="item_id", order="timestamp")
+        fields.append(History("history", Raw("history", "members", "|"), min_count, length, "mean", "item_id", log))
     return Recipe(
         name=name,
         version=3,
         protocol=f"EulerNet paper: rating 3 dropped, click = rating >= 4; id 0 below {min_count} rows",
         form=Format(COLUMNS, ",", header=True, quote='"'),
         label=LABEL,
-        fields=[Category(field, Raw(field), min_count) for field in FIELDS],
+        fields=fields,
         scan=lambda files, _: iter([Piece(lambda: LABEL.rows(scan(files)), str, 0, 1.0)]),
+        logs={"history": LogKeys(pl.col("user_id"), TIME)} if length is not None else {},
     )
 
 

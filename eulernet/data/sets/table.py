@@ -22,6 +22,7 @@ from eulernet.data.find import find
 from eulernet.data.inference import Judge, Misjudged, common
 from eulernet.data.lines import KEPT, Dtype, Format
 from eulernet.data.recipe import Recipe
+from eulernet.data.sets import logs
 from eulernet.data.splits import PARTS, Splitter
 from eulernet.data.times import check_moments, is_zoned, moment
 from eulernet.data.values import TRUTH, Label
@@ -129,8 +130,18 @@ class Table:
         clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
         require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
         roles = {"label": clicks, "split_column": self.split_column, "weight": self.weight}
-        check_columns(there.columns, roles, self.fields or {}, self.only, self.ignore)
+        given, computed = self.fields or {}, self.computed
+        read = {name: given for name, given in given.items() if name not in computed}
+        check_columns(there.columns, roles, read, self.only, self.ignore)
+        for name, log in computed.items():
+            logs.check(name, log, there.columns, self.split)
         return clicks
+
+    @property
+    def computed(self) -> dict[str, Mapping[str, Any]]:
+        """The settings of the histories that no column holds: they are computed from the log."""
+        given = (self.fields or {}).items()
+        return {name: own for name, own in given if isinstance(own, Mapping) and own.keys() & {"by", "of", "order"}}
 
     def judge(self, there: pl.DataFrame, clicks: str) -> Judge:
         """What the rows ``there`` show of the columns whose kind is not said."""
@@ -150,15 +161,21 @@ class Table:
     ) -> Recipe:
         """``there`` are the first rows of the files, ``inferred`` the kinds of the fields that are not described."""
         described = self.described(there, clicks, inferred)
-        seen = types_of(described, files, there)
-        types = {name: kinds.dtype_of(own["kind"], common(seen[name])) for name, own in described.items()}
-        fields = [kinds.make_field(name, settings, types[name]) for name, settings in described.items()]
+        seen = types_of((name for name in described if name not in self.computed), files, there)
+        types = {
+            name: kinds.dtype_of(own["kind"], common(seen[name])) for name, own in described.items() if name in seen
+        }
+        fields = [kinds.make_field(name, settings, types.get(name, pl.String)) for name, settings in described.items()]
+        kinds.check_sharing(fields)
         words = self.label_from is None and says_truth(there[clicks])
         types[clicks] = pl.String if words else pl.Float64
         if self.split in ("time", "column") and self.split_column is not None:
             types[self.split_column] = there.schema[self.split_column]  # it splits by what is written, in a field too
         if self.weight is not None:
             types[self.weight] = pl.Float64
+        for log in self.computed.values():
+            types.setdefault(log["by"], kinds.dtype_of("category", there.schema[log["by"]]))
+            types[log["order"]] = there.schema[log["order"]]
         kept = [self.split_column] if self.split == "column" and self.split_column is not None else []
         return Recipe(
             name=self.name,
@@ -172,6 +189,9 @@ class Table:
             fields=fields,
             weight=self.weight,
             negatives_kept=self.negatives_kept,
+            logs={
+                name: logs.keys(name, log, types, time_key(there[log["order"]])) for name, log in self.computed.items()
+            },
         )
 
     def counted(self, split: Splitter) -> Splitter:
@@ -181,15 +201,16 @@ class Table:
     def used(self, there: pl.DataFrame, clicks: str) -> list[str]:
         """The columns that become fields."""
         given = self.fields or {}
-        left_out = {clicks, self.split_column, self.weight, *self.ignore} - set(given)
+        orders = [log["order"] for log in self.computed.values()]
+        left_out = {clicks, self.split_column, self.weight, *orders, *self.ignore} - set(given)
         used = [name for name in there.columns if name not in left_out and (self.only is None or name in self.only)]
         return [name for name in used if name in given or not name.startswith("(unnamed ")]
 
     def described(self, there: pl.DataFrame, clicks: str, inferred: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """The settings of each field, given or inferred, which is shown."""
         given, described = self.fields or {}, {}
-        for name in self.used(there, clicks):
-            dtype = there[name].dtype
+        for name in (*self.used(there, clicks), *self.computed):
+            dtype = there.schema.get(name, pl.String())
             odd = name not in given and dtype.is_nested() and not isinstance(dtype, pl.List)
             require(not odd, f"column {name} holds {dtype}: leave it out with dataset.ignore=[{name}]")
             described[name] = settings = kinds.settings_of(name, given.get(name) or inferred.get(name, "bag"))
