@@ -84,8 +84,25 @@ def mlp(model: nn.Module, a: Tensor) -> Tensor:
     for at in range(0, len(steps), 4):
         layer, norm, activation, _ = steps[at : at + 4]
         a = normalise(norm, affine(layer, a))
-        a = relu(a) if isinstance(activation, nn.ReLU) else activation(a)
+        a = LEARNED.get(type(activation).__name__, activation_itself)(activation, a)
     return a
+
+
+def dice(activation: nn.Module, a: Tensor) -> Tensor:
+    moments = activation.standardise
+    p = [sigmoid((a[k] - moments.running_mean[k]) / torch.sqrt(moments.running_var[k] + 1e-8)) for k in range(len(a))]
+    return torch.stack([p[k] * a[k] + (1 - p[k]) * activation.alpha[k] * a[k] for k in range(len(a))])
+
+
+def prelu(activation: nn.Module, a: Tensor) -> Tensor:
+    return torch.stack([a[k] if a[k] > 0 else activation.weight[k] * a[k] for k in range(len(a))])
+
+
+def activation_itself(activation: nn.Module, a: Tensor) -> Tensor:
+    return activation(a)
+
+
+LEARNED = {"ReLU": lambda _, a: relu(a), "Dice": dice, "PReLU": prelu}
 
 
 def logit_mlp(model: nn.Module, a: Tensor) -> Tensor:
@@ -155,6 +172,25 @@ def pnn(m, x, e):
 
 def dnn(m, x, e):
     return logit_mlp(m.deep, e.flatten())
+
+
+def attended(embedding: nn.Module, x: Tensor, e: Tensor) -> Tensor:
+    """e [F, D] with the vector of each history that has a target added up member by member."""
+    vectors = list(e)
+    for unit, (start, stop, target) in zip(
+        getattr(embedding, "units", ()), getattr(embedding, "attended", ()), strict=True
+    ):
+        t, total = embedding.table.weight[embedding.first_row[target] + x[target]], 0 * e[0]
+        for c in range(start, stop):
+            if x[c] >= 0:
+                member = embedding.table.weight[embedding.first_row[target] + x[c]]
+                total = total + logit_mlp(unit.mlp, torch.cat([t, member, t - member, t * member])) * member
+        vectors[embedding.field[start]] = total
+    return torch.stack(vectors)
+
+
+def din(m, x, e):
+    return logit_mlp(m.deep, attended(m.embedding, x, e).flatten())
 
 
 def wide_deep(m, x, e):
@@ -452,6 +488,7 @@ TWINS = {
     "DCN": dcn,
     "DCNv2": dcnv2,
     "DLRM": dlrm,
+    "DIN": din,
     "DNN": dnn,
     "DeepFM": deepfm,
     "DeepIM": deepim,

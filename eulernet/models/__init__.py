@@ -14,6 +14,7 @@ from eulernet.models.dcn import DCN
 from eulernet.models.dcnv2 import DCNv2
 from eulernet.models.deepfm import DeepFM
 from eulernet.models.deepim import DeepIM
+from eulernet.models.din import DIN
 from eulernet.models.dlrm import DLRM
 from eulernet.models.dnn import DNN
 from eulernet.models.edcn import EDCN
@@ -50,6 +51,7 @@ MODELS: dict[str, type[CTRModel]] = {
     "dcnv2": DCNv2,
     "deepfm": DeepFM,
     "deepim": DeepIM,
+    "din": DIN,
     "dlrm": DLRM,
     "dnn": DNN,
     "edcn": EDCN,

@@ -1,17 +1,20 @@
 """EulerNet (Tian et al., "EulerNet: Adaptive Feature Interaction Learning via Euler's Formula", SIGIR 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.errors import require, require_count, require_rate
+from eulernet.errors import choose, require, require_count, require_counts, require_rate
 from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.layers.euler import EulerInteractionLayer, Init, Without
 from eulernet.layers.head import Head
+from eulernet.layers.mlp import ACTIVATIONS
 from eulernet.layers.planes import euler_stack
+from eulernet.layers.pooling import attentive
 from eulernet.models.base import CTRModel
 
 
@@ -22,6 +25,8 @@ class EulerNet(CTRModel):
     * ``init``: starting weights of the published variant ``sigir``, ``fuxictr`` or ``recbole``.
     * ``without``: the part that an ablation takes away from every layer: ``explicit``, ``implicit``, ``modulus``
       (phases alone) or ``phase`` (moduli alone); ``nothing`` is the model.
+    * ``history``: how a history (``features.History``) becomes one vector: ``mean``, as its field says, or
+      ``attention``, by an activation unit with layers of ``attention_units`` (layers/pooling.py).
     * ``norm_penalty``: weight of RecBole's penalty, the sum of unsquared L2 norms of all weights but the
       embeddings. The other variants decay their weights in the optimizer (``train.weight_decay``,
       ``train.embedding_l2``, ``train.net_l2``).
@@ -41,6 +46,9 @@ class EulerNet(CTRModel):
         init: Init,
         without: Without,
         norm_penalty: float,
+        history: str = "mean",  # configurations of older runs do not say
+        attention_units: Sequence[int] = (),
+        attention_activation: str = "dice",
     ) -> None:
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
@@ -50,12 +58,19 @@ class EulerNet(CTRModel):
         )
         require_rate(drop_explicit, "drop_explicit")
         require_rate(drop_implicit, "drop_implicit")
+        require_counts(attention_units, "attention_units")
         require(norm_penalty >= 0, f"model.norm_penalty must not be negative, got {norm_penalty}")
         fields = len(field_sizes)
         widths = [fields, *([fields] if orders is None else orders)]
         self.norm_penalty = norm_penalty
         self.fused = without == "nothing"  # if false, layer by layer as the formulas read: the same, more slowly
-        self.embedding = FieldEmbedding(field_sizes, embedding_dim)  # e: the phase of each feature
+        makers: dict[str, Callable[[Sequence[FieldSize], int], FieldEmbedding]] = {
+            "mean": FieldEmbedding,
+            "attention": partial(attentive, attention_units=attention_units, attention_activation=attention_activation),
+        }
+        make = choose(makers, history, "model.history")
+        choose(ACTIVATIONS, attention_activation, "model.attention_activation")
+        self.embedding = make(field_sizes, embedding_dim)  # e: the phase of each feature
         self.modulus = nn.Parameter(torch.ones(fields, 1))  # mu, one per field
         self.layers = nn.ModuleList(
             EulerInteractionLayer(
@@ -101,5 +116,5 @@ class EulerNet(CTRModel):
         """RecBole's: norm_penalty times the sum of the L2 norms of mu and of each layer and head weight."""
         if self.norm_penalty == 0:
             return 0.0
-        weights = [w for name, w in self.named_parameters() if not name.startswith("embedding.")]
+        weights = [w for name, w in self.named_parameters() if not name.startswith("embedding.table.")]
         return self.norm_penalty * torch.stack([torch.linalg.vector_norm(w) for w in weights]).sum()

@@ -51,7 +51,7 @@ def factorized_block(
     """Factorized layers, each with norm, activation and dropout, and the weights that make one number of them."""
     block = nn.Sequential()
     for n, m in pairwise([n_in, *hidden_units]):
-        block.extend([FactorizedLayer(n, m, residual), NORMS[norm](m), ACTIVATIONS[activation](), Dropout(dropout)])
+        block.extend([FactorizedLayer(n, m, residual), NORMS[norm](m), ACTIVATIONS[activation](m), Dropout(dropout)])
     return block.append(Head([n_in, *hidden_units][-1], 1))
 
 

@@ -109,7 +109,7 @@ def example_row(predictor: Predictor) -> dict[str, Any] | None:
         if coder.vocabulary:
             known.setdefault(field["column"], coder.vocabulary.values[0])
     plain: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "string": "a"}
-    row = {}
+    row: dict[str, Any] = {}
     for column in predictor.fields:
         kind, value = schema_of(column).get("type", "array"), known.get(column["name"])
         if kind == "array":

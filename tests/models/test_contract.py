@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from eulernet import models
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
-from eulernet.features import Bag, Number
+from eulernet.features import Bag, History, Number
 from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
@@ -60,13 +60,15 @@ def test_every_weight_gets_a_gradient(preset):
     assert all(w.grad.isfinite().all() for w in model.parameters())
 
 
-def test_takes_numbers_and_bags_like_any_field(preset):
+def test_takes_numbers_bags_and_histories_like_any_field(preset):
     """A model sees vectors: a number that is 0 and an empty bag are zero vectors, and every weight still learns."""
-    sizes = [11, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7]
-    ids, y = make_rows([11, 4, 4, 5, 5, 5, 7])
+    sizes = [11, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7, History(7, 3, "mean", same_as=4)]
+    ids, y = make_rows([11, 4, 4, 5, 5, 5, 7, 7, 7, 7])
     numbers = torch.randn(len(ids), 1).view(torch.int32)
     ids[::3, 2] = -1
     ids[1::3, 1:3] = -1
+    ids[::4, 8:] = -1
+    ids[1::4, 7:] = -1
     x = torch.cat([ids[:, :1], numbers, ids[:, 1:]], dim=1)
     model = make_model(preset, sizes)
     model.calculate_loss(x, y).backward()

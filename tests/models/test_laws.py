@@ -186,6 +186,11 @@ LAWS = [
         + (5 + 1) * 7 + 3 * 2 * DIM + mlp(7 * DIM, 8, 3, 1),
     ),
     ("dlrm", dict(embedding_dim=DIM, **MLP), TABLE + mlp(PAIRS, 8, 3, 1)),
+    (
+        "din",  # its histories: tests/models/test_din.py
+        dict(embedding_dim=DIM, attention_units=[4], attention_activation="dice", **MLP | dict(activation="dice")),
+        TABLE + mlp(FLAT, 8, 3, 1) + 8 + 3,
+    ),
 ]  # fmt: skip
 CASES = pytest.mark.parametrize(
     ("name", "settings", "weights"), LAWS, ids=[f"{law[0]}-{i}" for i, law in enumerate(LAWS)]
