@@ -11,12 +11,12 @@ from eulernet.errors import require, require_known
 def main(given: dict[str, Any]) -> None:
     """Measure a run on a split of its store or on labelled raw rows; evaluation.json keeps what was found."""
     require(bool(given["run"]), "run=: give the folder of a finished run")
-    for key, least in {"resamples": 0, "seed": 0, "batch_size": 1}.items():
+    for key, least in {"resamples": 0, "seed": 0, "batch_size": 1, "permutations": 1}.items():
         whole = type(given[key]) is int and given[key] >= least
         require(whole, f"{key}={given[key]}: should be a whole number from {least}")
     from eulernet.data.splits import PARTS
     from eulernet.runs.calibrate import calibrate
-    from eulernet.runs.evaluate import evaluate, of_files, of_split
+    from eulernet.runs.evaluate import evaluate, importance_of, of_files, of_split
     from eulernet.runs.portable import is_archive
     from eulernet.runs.predictor import Predictor
     from eulernet.runs.run import Run
@@ -25,6 +25,11 @@ def main(given: dict[str, Any]) -> None:
     path, device = Path(str(given["run"])).expanduser(), pick_device(str(given["device"]))
     packed = path.is_file() and is_archive(path)
     require(not packed, f"run={path}: what is found is written into the folder of the run; unpack it first")
+    wanted = given["importance"]
+    right = type(wanted) is bool or (type(wanted) is int and wanted >= 2)
+    require(right, f"importance={wanted}: give true, false or at most how many rows it takes")
+    require(not wanted or given["input"] is None, "importance= goes with split=; leave input= out")
+    require(bool(wanted) or not given["importance_groups"], "importance_groups= goes with importance=true")
     run, group = Run(path), None if given["group"] is None else str(given["group"])
     if given["calibrate"] is not None:
         print(calibrate(run, str(given["calibrate"]), given["data_dir"], device, given["batch_size"]))
@@ -38,8 +43,12 @@ def main(given: dict[str, Any]) -> None:
         paths = [Path(str(file)).expanduser() for file in files]
         rows = of_files(Predictor.load(path, device), paths, group, given["batch_size"])
     predictions = None if given["predictions"] is None else Path(str(given["predictions"])).expanduser()
+    worth = None
+    if wanted:
+        how = {"most": None if wanted is True else wanted, "repeats": given["permutations"], "seed": given["seed"]}
+        worth = importance_of(rows, run, given["importance_groups"] or {}, **how)
     asked = {"group": group, "resamples": given["resamples"], "seed": given["seed"], "predictions": predictions}
-    print(evaluate(rows, run, what, **asked))
+    print(evaluate(rows, run, what, importance=worth, **asked))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from test_commands import assert_refused, files
 
+import eulernet
 from eulernet import Predictor
 from eulernet.data import output
 from eulernet.errors import UserError
@@ -192,9 +193,38 @@ def test_a_split_and_its_raw_rows_are_measured_alike(run_command, copy_of_run, t
     assert Predictor.load(copy_of_run).report["evaluation"] == found
 
 
+def test_what_each_field_is_worth_is_that_of_the_rows_themselves(run_command, copy_of_run, trained):
+    """On a split by the command, on raw rows by Python: the ids of a field are permuted, of a bag together."""
+    groups = "importance_groups={where: [city, store]}"
+    ended = run_command("evaluate", f"run={copy_of_run}", "importance=true", groups, "permutations=2", "resamples=0")
+    assert ended.code == 0, ended.err
+    fields = [field["name"] for field in trained.data.meta["fields"]]
+    assert (
+        f"{len(fields) + 1} fields and groups, 2 permutations each: {1 + 2 * (len(fields) + 1)} scorings" in ended.out
+    )
+    one = json.loads((copy_of_run / "evaluation.json").read_text())["test"]["importance"]
+    assert list(one["fields"]) == [*fields, "where"]
+    assert "order" in one["fields"]["city"]
+    assert "order" not in one["fields"]["where"]
+    assert ended.out.index("permuted") < ended.out.index("where ") < ended.out.index("auc=")
+    rows = eulernet.load(copy_of_run).importance(
+        trained.test()[0], {"where": ["city", "store"]}, permutations=2, seed=2022
+    )
+    for name, line in rows.iterrows():
+        assert line["auc"] == pytest.approx(one["fields"][name]["auc"]["value"], abs=1e-6)
+        assert line["logloss_high"] == pytest.approx(one["fields"][name]["logloss"]["high"], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (["importance=1"], "importance=1: give true, false or at most how many rows"),
+        (["importance=true", "input=rows.csv"], "importance= goes with split="),
+        (["importance=true", "permutations=0"], "permutations=0: should be a whole number from 1"),
+        (["importance_groups={a: [city]}"], "importance_groups= goes with importance=true"),
+        (["importance=true", "importance_groups={a: [citi]}"], "no field 'citi'; did you mean 'city'"),
+        (["importance=true", "importance_groups={city: [user]}"], "importance_groups.city: a field is called so"),
+        (["importance=true", "importance_groups={a: city}"], "importance_groups.a: give a list of fields"),
         (["split=tset"], "unknown split 'tset'"),
         (["group=usr"], "no such field; did you mean 'user'"),
         (["data_dir=elsewhere"], "there is no store elsewhere/table/"),

@@ -234,6 +234,13 @@ def columns_of(meta: Mapping[str, Any]) -> int:
     return sum(field.get("length", 1) for field in meta["fields"])
 
 
+def places_in(meta: Mapping[str, Any]) -> dict[str, slice]:
+    """Which columns of x each field has, by its name."""
+    lengths = {field["name"]: field.get("length", 1) for field in meta["fields"]}
+    ends = np.cumsum(list(lengths.values())).tolist()
+    return {name: slice(end - n, end) for (name, n), end in zip(lengths.items(), ends, strict=True)}
+
+
 def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:
     """What a model needs to know of each field: the number of its ids, or that it is a number, a bag or a history."""
     sizes: list[FieldSize] = []

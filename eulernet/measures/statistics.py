@@ -54,43 +54,74 @@ def t_test(difference: float, variances: Sequence[tuple[float, float]]) -> Compa
     return _by_student(difference, total**0.5, total**2 / parts if parts else np.inf)
 
 
-def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shares(labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What each click counts among the clicks, and each other row among the others: two arrays that sum to 1.
+
+    UserError unless two rows of each class count.
+    """
+    clicked = np.asarray(labels) == 1
+    weight = np.ones(len(clicked)) if weights is None else np.asarray(weights, dtype=np.float64)
+    clicks, others = (int(np.count_nonzero(weight[side])) for side in (clicked, ~clicked))
+    require(clicks >= 2 and others >= 2, f"comparing AUCs takes 2 rows of each class: {clicks} clicks, {others} others")
+    of_clicks, of_others = weight[clicked], weight[~clicked]
+    return of_clicks / of_clicks.sum(), of_others / of_others.sum()
+
+
+def placements(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's components of an AUC: the share of others that each click is above, of clicks that each other is below.
 
-    Ties count one half; the mean of either is the AUC. From midranks, in O(n log n): Sun and Xu, "Fast Implementation
-    of DeLong's Algorithm", IEEE Signal Processing Letters 2014. UserError unless each class has two rows.
+    Ties count one half; the mean of either, by ``shares``, is the AUC. In O(n log n), as by Sun and Xu, "Fast
+    Implementation of DeLong's Algorithm", IEEE Signal Processing Letters 2014. UserError unless two rows of each class
+    count.
     """
-    from scipy.stats import rankdata
-
-    clicked = np.asarray(labels) == 1
-    clicks, others = int(clicked.sum()), int((~clicked).sum())
-    require(clicks >= 2 and others >= 2, f"comparing AUCs takes 2 rows of each class: {clicks} clicks, {others} others")
+    clicked, (click, other) = np.asarray(labels) == 1, shares(labels, weights)
     require(bool(np.isfinite(scores).all()), "comparing AUCs takes finite scores")
-    ranks = rankdata(scores)
-    of_clicks = (ranks[clicked] - rankdata(scores[clicked])) / others
-    of_others = 1 - (ranks[~clicked] - rankdata(scores[~clicked])) / clicks
-    return of_clicks, of_others
+    of_clicks = _share_below(scores[clicked], scores[~clicked], other)
+    return of_clicks, 1 - _share_below(scores[~clicked], scores[clicked], click)
 
 
-def auc_interval(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+def _share_below(values: np.ndarray, scores: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The ``share`` of those ``scores`` that are below each of ``values``, and half of those that equal it."""
+    order = np.argsort(scores, kind="stable")
+    ordered, below = scores[order], np.append(0.0, np.cumsum(share[order]))
+    return (below[np.searchsorted(ordered, values)] + below[np.searchsorted(ordered, values, side="right")]) / 2
+
+
+def auc_interval(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
     """The 95 % interval of one AUC over other test rows, by DeLong's variance, kept within 0 and 1."""
-    of_clicks, of_others = placements(labels, scores)
-    interval = _by_student(float(of_clicks.mean()), _spread(of_clicks, of_others), np.inf)
+    interval = _by_student(*auc_and_error(placements(labels, scores, weights), shares(labels, weights)), np.inf)
     return max(0.0, interval.low), min(1.0, interval.high)
 
 
-def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
+def auc_and_error(placed: Sequence[np.ndarray], share: Sequence[np.ndarray]) -> tuple[float, float]:
+    """An AUC, or a difference of AUCs, from its placements, and its standard error over rows."""
+    variance = sum(float(covariances(*pair)[0, 0]) for pair in zip(placed, share, strict=True))
+    return float(placed[0] @ share[0]), variance**0.5
+
+
+def covariances(values: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Those, [S, S], of the means over rows of ``values`` [S, rows], a row counting by its ``share`` of them all."""
+    values, rows = np.atleast_2d(values), int(np.count_nonzero(share))
+    centred = (values - (values @ share)[:, None]) * share
+    return centred @ centred.T * (rows / (rows - 1))
+
+
+def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray, weights: np.ndarray | None = None) -> Comparison:
     """Test of equal AUCs of two sets of scores for the same rows (DeLong, DeLong and Clarke-Pearson, Biometrics 1988).
 
     The variance of the difference comes from the differences of the two sets' placements, so that what the sets have in
-    common cancels. Scores may be logits or probabilities: only their order counts.
+    common cancels. Scores may be logits or probabilities: only their order counts. Rows count by ``weights``.
     """
     _require_pairs(a, b, labels)
-    of_clicks, of_others = (x - y for x, y in zip(placements(labels, a), placements(labels, b), strict=True))
-    return _by_student(float(of_clicks.mean()), _spread(of_clicks, of_others), np.inf)
+    pairs = zip(placements(labels, a, weights), placements(labels, b, weights), strict=True)
+    return _by_student(*auc_and_error([x - y for x, y in pairs], shares(labels, weights)), np.inf)
 
 
-def delong_over_seeds(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
+def delong_over_seeds(
+    labels: np.ndarray, a: np.ndarray, b: np.ndarray, weights: np.ndarray | None = None
+) -> Comparison:
     """Test of equal mean AUCs of two models over other seeds and other rows; a and b [S, rows], a row each seed.
 
     The variance of the mean difference d of S pairs of seeds is s^2 / S + max(c, 0): s^2 the variance of d over the
@@ -102,12 +133,13 @@ def delong_over_seeds(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Compa
     require(a.shape == b.shape and a.shape[1] == len(labels), "the two models need scores of the same seeds and rows")
     seeds = len(a)
     require(seeds >= 2, "a test over seeds needs at least two seeds of each model")
-    parts = [[x - y for x, y in zip(placements(labels, *of), placements(labels, *other), strict=True)]
-             for of, other in zip(a[:, None], b[:, None], strict=True)]  # fmt: skip
+    parts = [[x - y for x, y in zip(placements(labels, of, weights), placements(labels, other, weights), strict=True)]
+             for of, other in zip(a, b, strict=True)]  # fmt: skip
     of_clicks, of_others = (np.array(part) for part in zip(*parts, strict=True))
-    covariances = np.cov(of_clicks) / of_clicks.shape[1] + np.cov(of_others) / of_others.shape[1]
-    common = max(float(covariances.sum() - np.trace(covariances)) / (seeds * (seeds - 1)), 0.0)
-    differences = of_clicks.mean(axis=1)
+    click, other = shares(labels, weights)
+    over_rows = covariances(of_clicks, click) + covariances(of_others, other)
+    common = max(float(over_rows.sum() - np.trace(over_rows)) / (seeds * (seeds - 1)), 0.0)
+    differences = of_clicks @ click
     mean, within = float(differences.mean()), float(differences.var(ddof=1))
     freedom = (seeds - 1) * ((within + seeds * common) / within) ** 2 if within else np.inf
     return _by_student(mean, (within / seeds + common) ** 0.5, freedom)
@@ -201,11 +233,6 @@ def _by_student(difference: float, spread: float, freedom: float) -> Comparison:
     return Comparison(
         difference, difference - reach, difference + reach, float(2 * t.sf(abs(difference) / spread, freedom))
     )
-
-
-def _spread(of_clicks: np.ndarray, of_others: np.ndarray) -> float:
-    """The standard error of an AUC or of a difference of AUCs, from its placements."""
-    return float(of_clicks.var(ddof=1) / len(of_clicks) + of_others.var(ddof=1) / len(of_others)) ** 0.5
 
 
 def _require_pairs(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, *labels: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import weakref
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from eulernet.data.dataset import places_in
 from eulernet.data.frames import frame_of
 from eulernet.errors import UserError, require, require_known
 from eulernet.files import replacing
@@ -17,6 +19,7 @@ from eulernet.measures.metrics import sigmoid
 from eulernet.models.base import CTRModel
 from eulernet.python.frames import is_frame, to_polars
 from eulernet.runs.evaluate import of_files
+from eulernet.runs.importance import importance
 from eulernet.runs.predictor import BATCH, Predictor
 from eulernet.runs.run import Run as FinishedRun
 from eulernet.training.checkpoint import CHECKPOINTS, LAST
@@ -97,6 +100,36 @@ class Run:
             labels, logits, groups, weights = found.labels, found.logits, found.groups, found.weights
         metrics = evaluation(labels, logits, groups, weights, resamples=0, seed=0)["metrics"]
         return {name: value["value"] for name, value in metrics.items()}
+
+    def importance(
+        self, rows: Any, groups: Mapping[str, Sequence[str]] | None = None, *, permutations: int = 3, seed: int = 0
+    ) -> "pd.DataFrame":
+        """What each field is worth on labelled rows: how AUC and logloss change with its values dealt out anew.
+
+        A pandas frame, a line a field and one for each of ``groups``, as {"user": ["user_id", "age"]}, whose fields are
+        dealt out together: auc, logloss and their 95 % intervals over rows and permutations; for EulerNet the mean
+        absolute order of the field beside it. The field whose loss costs most AUC comes first.
+
+        >>> run.importance(test_rows).head(3)
+        """
+        import pandas as pd
+
+        require(is_frame(rows), f"rows are given as {type(rows).__name__}; give a frame")
+        given = to_polars(rows)
+        labels, _, _, weights = self._labelled(given, None)
+        meta = self.predictor.preprocessor.meta
+        columns = self.predictor.encode(given), labels, weights, places_in(meta)
+        found = importance(self._run, self.predictor.score, *columns, groups, repeats=permutations, seed=seed)
+        lines = {
+            name: {
+                f"{measure}{end}": one[measure][key]
+                for measure in ("auc", "logloss")
+                for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+            }
+            | {key: one[key] for key in ("order",) if key in one}
+            for name, one in found["fields"].items()
+        }
+        return pd.DataFrame.from_dict(lines, orient="index").sort_values("auc", kind="stable")
 
     def _labelled(self, rows: pl.DataFrame, group: str | None) -> tuple[np.ndarray, np.ndarray, Any, Any]:
         """Labels, logits, groups or None, weights or None."""

@@ -62,14 +62,14 @@ def build(
             require_known(user, fields, f"user={user}: no such field")
         user = user or user_field(scored)
     title = f"{base_name(run)} on {run.dataset}"
-    return page(title, *single(run, scored, user, resamples, importance, device), made_by=made_by), 1
+    return page(title, *single(run, scored, user, resamples, importance), made_by=made_by), 1
 
 
 def score_all(
     runs: Sequence[Run], data_dir: Path | None, device: torch.device
 ) -> tuple[dict[str, StoreScores], dict[str, list[str]]]:
     """Labels and logits by store, and by store why runs of it could not be scored."""
-    labels: dict[str, np.ndarray] = {}
+    marks: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     logits: dict[str, dict[Path, np.ndarray]] = defaultdict(dict)
     unscored: dict[str, list[str]] = defaultdict(list)
     for run in runs:
@@ -78,5 +78,5 @@ def score_all(
         except UserError as error:
             unscored[run.store].append(str(error))
         else:
-            labels[run.store], logits[run.store][run.folder] = scored.labels, scored.logits
-    return {store: StoreScores(labels[store], logits[store]) for store in labels}, unscored
+            marks[run.store], logits[run.store][run.folder] = (scored.labels, scored.weights), scored.logits
+    return {store: StoreScores(of[0], logits[store], of[1]) for store, of in marks.items()}, unscored

@@ -20,10 +20,11 @@ from eulernet.runs.run import Run
 
 @dataclass(frozen=True)
 class StoreScores:
-    """Labels of the test rows of one store, and the logits of the runs that could be scored."""
+    """Labels and weights of the test rows of one store, and the logits of the runs that could be scored."""
 
     labels: np.ndarray
     logits: Mapping[Path, np.ndarray]
+    weights: np.ndarray | None = None
 
 
 def comparison(found: Sequence[Setting], scores: StoreScores | None, output: Path) -> Html:
@@ -150,9 +151,9 @@ def over_rows_test(a: Setting, b: Setting, scores: StoreScores | None) -> Compar
     if scores is None or not pairs:
         return None
     ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
-    return (
-        delong(scores.labels, ours[0], theirs[0]) if len(pairs) == 1 else delong_over_seeds(scores.labels, ours, theirs)
-    )
+    if len(pairs) == 1:
+        return delong(scores.labels, ours[0], theirs[0], scores.weights)
+    return delong_over_seeds(scores.labels, ours, theirs, scores.weights)
 
 
 def adjusted(tests: Sequence[Comparison | None]) -> list[float | None]:

@@ -52,46 +52,46 @@ def mark_best(plot: Plot, best: int) -> None:
     plot.line([(best, plot.y[0]), (best, plot.y[1])], "dashed mute")
 
 
-def roc(labels: np.ndarray, series: Series) -> Html:
+def roc(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     plot = Plot("ROC curve", (0, 1), (0, 1), "share of other rows that score as high")
     plot.line([(0, 0), (1, 1)], "dashed mute")
     for style, name, logits in series:
-        points = roc_points(labels, logits)
+        points = roc_points(labels, logits, weights)
         if len(series) == 1:
             plot.area(points, style)
         plot.line(points, style, name)
     return plot.svg()
 
 
-def precision_recall(labels: np.ndarray, series: Series) -> Html:
+def precision_recall(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     """Share of clicks among the rows that score highest, against the share of all clicks that these rows hold."""
     plot = Plot("Precision by recall", (0, 1), (0, 1), "share of all clicks that is found")
-    rate = float(np.mean(labels))
+    rate = float(np.average(labels, weights=weights))
     plot.line([(0, rate), (1, rate)], "dashed mute")
     for style, name, logits in series:
-        clicks, rows = ranked(labels, logits)
+        clicks, rows = ranked(labels, logits, weights)
         shown = spaced(clicks[1:] / clicks[-1])
         plot.line([(clicks[i + 1] / clicks[-1], clicks[i + 1] / rows[i + 1]) for i in shown], style, name)
     return plot.svg()
 
 
-def gains(labels: np.ndarray, series: Series) -> Html:
+def gains(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     """Share of all clicks among the rows that score highest, against the share of these rows."""
     plot = Plot("Clicks found by rows shown", (0, 1), (0, 1), "share of rows, the highest scores first")
     plot.line([(0, 0), (1, 1)], "dashed mute")
     for style, name, logits in series:
-        clicks, rows = ranked(labels, logits)
+        clicks, rows = ranked(labels, logits, weights)
         shown = spaced(rows / rows[-1])
         points = [(rows[i] / rows[-1], clicks[i] / clicks[-1]) for i in shown]
         plot.line(points, style, name)
     return plot.svg()
 
 
-def lift(labels: np.ndarray, series: Series) -> Html:
+def lift(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     """How many times the click rate of all rows the rows have that score highest, against the share of these rows."""
     curves = []
     for style, name, logits in series:
-        clicks, rows = ranked(labels, logits)
+        clicks, rows = ranked(labels, logits, weights)
         share = rows[1:] / rows[-1]
         shown = [i for i in spaced(share) if share[i] >= 0.01]
         curves.append((style, name, [(share[i], clicks[i + 1] / clicks[-1] / share[i]) for i in shown]))
@@ -103,11 +103,12 @@ def lift(labels: np.ndarray, series: Series) -> Html:
     return plot.svg()
 
 
-def ranked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranked(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Clicks and rows that score at least as high as each distinct score, from the highest down; 0 and 0 before."""
     order = np.argsort(scores, kind="stable")[::-1]
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    return np.append(0, np.cumsum(labels[order])[last]), np.append(0, last + 1)
+    weight = np.ones(len(order)) if weights is None else weights[order]
+    return np.append(0, np.cumsum(weight * labels[order])[last]), np.append(0, np.cumsum(weight)[last])
 
 
 def spaced(values: np.ndarray, most: int = 200) -> list[int]:
@@ -116,18 +117,20 @@ def spaced(values: np.ndarray, most: int = 200) -> list[int]:
     return np.unique(np.minimum(wanted, len(values) - 1)).tolist()
 
 
-def roc_points(labels: np.ndarray, scores: np.ndarray, most: int = 200) -> list[tuple[float, float]]:
+def roc_points(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None, most: int = 200
+) -> list[tuple[float, float]]:
     """(false, true positive rate) from the highest score down: about ``most`` points, evenly along the curve."""
-    clicks, rows = ranked(labels, scores)
+    clicks, rows = ranked(labels, scores, weights)
     others = rows - clicks
     x, y = others / others[-1], clicks / clicks[-1]
     wanted = np.unique(np.searchsorted(x + y, np.linspace(0, 2, most + 1)))
     return list(zip(x[wanted].tolist(), y[wanted].tolist(), strict=True))
 
 
-def reliability(labels: np.ndarray, series: Series) -> Html:
+def reliability(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     """Actual against predicted click rate, in bins of equally many rows, with Wilson's 95 % intervals."""
-    tables = [(style, name, calibration_table(labels, sigmoid(logits))) for style, name, logits in series]
+    tables = [(style, name, calibration_table(labels, sigmoid(logits), weights)) for style, name, logits in series]
     top = min(1.0, 1.04 * max(max(line["high"], line["predicted"]) for *_, table in tables for line in table))
     plot = Plot("Actual against predicted click rate", (0, top), (0, top), "predicted click rate")
     plot.line([(0, 0), (top, top)], "dashed mute")
@@ -140,9 +143,9 @@ def reliability(labels: np.ndarray, series: Series) -> Html:
     return plot.svg()
 
 
-def calibration_gaps(labels: np.ndarray, series: Series) -> Html:
+def calibration_gaps(labels: np.ndarray, series: Series, weights: np.ndarray | None = None) -> Html:
     """Actual minus predicted click rate by predicted click rate, with intervals where there is one series."""
-    tables = [(style, name, calibration_table(labels, sigmoid(logits))) for style, name, logits in series]
+    tables = [(style, name, calibration_table(labels, sigmoid(logits), weights)) for style, name, logits in series]
     ends = ("low", "high") if len(series) == 1 else ("actual", "actual")
     heights = [line[end] - line["predicted"] for *_, table in tables for line in table for end in ends]
     right = 1.02 * max(line["predicted"] for *_, table in tables for line in table)
@@ -158,14 +161,15 @@ def calibration_gaps(labels: np.ndarray, series: Series) -> Html:
     return plot.svg()
 
 
-def histograms(labels: np.ndarray, logits: np.ndarray, bins: int = 40) -> Html:
+def histograms(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None, bins: int = 40) -> Html:
     """The share of each class's rows by predicted click rate; the axis ends where next to no row is left."""
     p = sigmoid(logits)
     top = float(np.quantile(p, 0.999))
     edges = np.linspace(0, 1.0 if top > 0.5 else top, bins + 1)
-    shares = [
-        np.histogram(np.minimum(p[labels == label], edges[-1]), edges)[0] / (labels == label).sum() for label in (0, 1)
-    ]
+    weight, shares = np.ones(len(p)) if weights is None else weights, []
+    for inside in (labels == 0, labels == 1):
+        counts = np.histogram(np.minimum(p[inside], edges[-1]), edges, weights=weight[inside])[0]
+        shares.append(counts / weight[inside].sum())
     plot = Plot("Scores by class", (0, edges[-1]), (0, 1.05 * max(map(max, shares))), "predicted click rate")
     for style, name, share in zip(("c2", "c1"), ("others", "clicks"), shares, strict=True):
         steps = [(edge, share[i]) for i in range(bins) for edge in edges[i : i + 2]]

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from eulernet.errors import UserError, require
+from eulernet.errors import UserError
 from eulernet.reporting.charts import Plot, heat_map, intervals, legend
 from eulernet.reporting.html import Html, tag
 from eulernet.reporting.page import figure, figures, left_out, section, table
 from eulernet.reporting.slices import by_value, per_user
 from eulernet.runs.groups import flatten
+from eulernet.runs.importance import orders_of
 from eulernet.runs.run import Run, Scores
-from eulernet.training.checkpoint import WEIGHTS
 
 VALUES = 6  # of each field, in the slices
 
@@ -60,14 +59,12 @@ def users(scored: Scores, field: str, measured: dict[str, Any]) -> Html:
 
 def orders(run: Run) -> Html:
     """Heat maps of the learned order vectors, of a model that has them."""
-    asked = run.report["config"]["model"]
-    alone = asked.get("without") != "explicit" and asked.get("embeddings", 1) == 1
-    if run.report["model"] != "eulernet" or not alone:
-        return Html()
     try:
-        layers = learned_orders(run)
+        layers = orders_of(run)
     except UserError as error:
         return left_out("Learned orders", f"they are in the weights, and {error}")
+    if not layers:
+        return Html()
     rows: Sequence[str] = list(run.report["dataset"]["field_sizes"])
     maps = []
     for number, values in enumerate(layers, 1):
@@ -82,18 +79,6 @@ def orders(run: Run) -> Html:
         legend(("below", "negative"), ("above", "positive")),
         *maps,
     )
-
-
-def learned_orders(run: Run) -> list[np.ndarray]:
-    """The order vectors [N, M] of each layer in the run's best weights; none where there are no such layers."""
-    file = run.folder / WEIGHTS
-    require(file.is_file(), f"there is no {file}")
-    try:
-        with safe_open(file, framework="np") as weights:
-            names = sorted(name for name in weights.keys() if name.endswith(".orders"))  # noqa: SIM118
-            return [weights.get_tensor(name) for name in sorted(names, key=len)]
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from None
 
 
 def settings(run: Run) -> Html:

@@ -1,65 +1,50 @@
-"""Permutation importance (Breiman, 2001; Fisher et al., 2019): what AUC is lost when a field's values are mixed up."""
+"""The section on what the fields are worth: AUC and logloss with the values of a field dealt out anew."""
 
-import numpy as np
-import torch
-
-from eulernet.measures.metrics import auc
-from eulernet.models.base import CTRModel
+from eulernet.errors import UserError
 from eulernet.reporting.charts import intervals
-from eulernet.reporting.html import Html
-from eulernet.reporting.page import figure, section
+from eulernet.reporting.html import Html, scroll, tag
+from eulernet.reporting.page import figure, section, table
+from eulernet.runs.importance import importance as measured
 from eulernet.runs.run import Run, Scores
-from eulernet.runs.weights import load_model
-from eulernet.training.checkpoint import WEIGHTS
 
-REPEATS, BATCH = 3, 8192
+REPEATS = 3
 
 
-def permutation_importance(
-    model: CTRModel, x: np.ndarray, labels: np.ndarray, columns: list[slice], seed: int, repeats: int = REPEATS
-) -> tuple[float, np.ndarray]:
-    """The AUC of ``x`` [rows, C], and how much of it is lost, [fields, repeats], with a field's ``columns`` permuted.
-
-    It costs 1 + fields * repeats scorings of the rows; all fields see the same permutations.
-    """
-
-    @torch.inference_mode()
-    def ranked(ids: np.ndarray) -> float:
-        device = next(model.parameters()).device
-        parts = [model(part.to(device)).double().cpu().numpy() for part in torch.from_numpy(ids).split(BATCH)]
-        return auc(labels, np.concatenate(parts))
-
-    draw, whole = np.random.default_rng(seed), ranked(x)
-    orders = [draw.permutation(len(x)) for _ in range(repeats)]
-    lost = np.empty((len(columns), repeats))
-    for i, place in enumerate(columns):
-        for j, order in enumerate(orders):
-            mixed = x.copy()
-            mixed[:, place] = x[order][:, place]
-            lost[i, j] = whole - ranked(mixed)
-    return whole, lost
-
-
-def importance(run: Run, scored: Scores, rows: int, device: torch.device) -> Html:
+def importance(run: Run, scored: Scores, rows: int) -> Html:
     """The fields by what they are worth to the model, on at most ``rows`` test rows; empty where there are none."""
-    chosen = np.random.default_rng(0).permutation(len(scored.labels))[:rows]
-    if not 0 < scored.labels[chosen].sum() < len(chosen):
+    columns = scored.x, scored.labels, scored.weights, scored.places
+    try:
+        found = measured(run, scored.score, *columns, most=rows, repeats=REPEATS, seed=0)
+    except UserError:  # of one class, or next to it
         return Html()
-    lengths = [entry.get("length", 1) for entry in scored.data.meta["fields"]]
-    ends = np.cumsum(lengths).tolist()
-    places = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-    model = load_model(run.folder / WEIGHTS, run.config["model"], scored.data.field_sizes).to(device)
-    whole, lost = permutation_importance(model, scored.x[chosen], scored.labels[chosen], places, seed=0)
-    order = np.argsort(-lost.mean(axis=1), kind="stable").tolist()
-    fields = scored.data.fields
-    shown = [(fields[i], f"{lost[i].mean():.4f}", lost[i].tolist(), lost[i].min(), lost[i].max()) for i in order]
-    top = max(float(lost.max()), 0.001)
-    what = "AUC lost"
-    drawn = intervals(what, shown, (min(float(lost.min()), 0.0), top), 0.0, x_name=what, names=16)
-    about = (
-        f"What AUC is lost when the values of one field are dealt out anew among {len(chosen):,} test rows (AUC "
-        f"{whole:.4f}), {REPEATS} times with fixed seeds: {1 + len(fields) * REPEATS} scorings of these rows. Fields "
-        "that say the same share their worth."
+    fields = sorted(found["fields"].items(), key=lambda item: item[1]["auc"]["value"])
+    ends = [(name, one["auc"]) for name, one in fields]
+    shown = [(name, f"{-of['value']:.4f}", [-v for v in of["each"]], -of["high"], -of["low"]) for name, of in ends]
+    top = max(0.001, *(high for *_, high in shown))
+    drawn = intervals(
+        "AUC lost", shown, (min(0.0, *(low for *_, low, _ in shown)), top), 0.0, x_name="AUC lost", names=16
     )
-    reading = "A dot is one permutation; the number is their mean."
-    return section("What the fields are worth", about, figure("Permutation importance", reading, drawn, wide=True))
+    about = (
+        f"What is lost when the values of one field are dealt out anew among {found['rows']:,} test rows (AUC "
+        f"{found['auc']:.4f}, logloss {found['logloss']:.4f}), {REPEATS} times with fixed seeds: "
+        f"{1 + len(fields) * REPEATS} scorings of these rows. Fields that say the same share their worth."
+    )
+    reading = "A dot is one permutation, the number their mean; bars are 95 % intervals over rows and permutations."
+    ordered = any("order" in one for _, one in fields)
+    heads = ("field", "AUC lost", "logloss gained", *(["mean |order|"] if ordered else []))
+    lines = [
+        (name, f"{-one['auc']['value']:.5f}", f"{one['logloss']['value']:.5f}")
+        + ((f"{one['order']:.3f}",) if ordered else ())
+        for name, one in fields
+    ]
+    words = "Of EulerNet's orders those of the first layer." if ordered else "From the field that is worth most down."
+    return section(
+        "What the fields are worth",
+        about,
+        figure("Permutation importance", reading, drawn, wide=True),
+        tag(
+            "details",
+            tag("summary", "As a table"),
+            figure("Worth", words, scroll("Worth", table(heads, lines, wide=True))),
+        ),
+    )

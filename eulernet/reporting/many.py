@@ -99,8 +99,8 @@ def ranking(found: Sequence[Setting], scores: StoreScores, styles: Mapping[str, 
         "A line is the first seed of a setting.",
         names,
         figures(
-            figure("ROC curve", found_of, curves.roc(scores.labels, first)),
-            figure(rate, gaps, curves.calibration_gaps(scores.labels, first)),
+            figure("ROC curve", found_of, curves.roc(scores.labels, first, scores.weights)),
+            figure(rate, gaps, curves.calibration_gaps(scores.labels, first, scores.weights)),
         ),
     )
 

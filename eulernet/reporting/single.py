@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from eulernet.measures.calibration import before_and_after, calibrated
 from eulernet.measures.evaluation import evaluation
@@ -20,9 +19,7 @@ from eulernet.runs.run import Run, Scores
 from eulernet.training.history import monitor_of
 
 
-def single(
-    run: Run, scored: Scores | str, user: str | None, resamples: int, rows: int, device: torch.device
-) -> list[Html]:
+def single(run: Run, scored: Scores | str, user: str | None, resamples: int, rows: int) -> list[Html]:
     """The parts of the page. ``scored`` is the reason where the test rows could not be scored.
 
     ``rows`` of them measure what each field is worth.
@@ -43,12 +40,12 @@ def single(
         )
     else:
         groups = None if user is None else scored.column(user)[:, 0]
-        measured = evaluation(scored.labels, scored.logits, groups, resamples=resamples, seed=0)
+        measured = evaluation(scored.labels, scored.logits, groups, scored.weights, resamples=resamples, seed=0)
         parts += [tiles(*outcome(run, measured)), intervals_note(resamples), differs(run, measured)]
         parts += [learning(run), ranking(scored, measured)]
         parts += [calibration(scored, measured, read_calibration(run.folder)), slices(scored, measured)]
         parts.append(users(scored, user, measured) if user else Html())
-        parts.append(importance(run, scored, rows, device) if rows else Html())
+        parts.append(importance(run, scored, rows) if rows else Html())
     return [*parts, orders(run), settings(run)]
 
 
@@ -109,34 +106,34 @@ def ranking(scored: Scores, measured: dict[str, Any]) -> Html:
         "Ranking",
         f"Of a click and another row drawn at random, the click scores higher {auc:.2%} of the time.",
         figures(
-            figure(f"ROC curve, AUC {auc:.5f}", reading, curves.roc(scored.labels, one)),
+            figure(f"ROC curve, AUC {auc:.5f}", reading, curves.roc(scored.labels, one, scored.weights)),
             figure(
                 "Scores by class",
                 "Share of the rows of each class; the less they overlap, the better.",
                 legend(("c1", f"{clicks:,} clicks"), ("c2", f"{measured['rows'] - clicks:,} others")),
-                curves.histograms(scored.labels, scored.logits),
+                curves.histograms(scored.labels, scored.logits, scored.weights),
             ),
             figure(
                 f"Precision and recall, average precision {measured['metrics']['pr_auc']['value']:.4f}",
                 "Share of clicks among the rows that score highest; the dashed line is the click rate of all rows.",
-                curves.precision_recall(scored.labels, one),
+                curves.precision_recall(scored.labels, one, scored.weights),
             ),
             figure(
                 "Gain",
                 "Share of all clicks that the rows with the highest scores hold.",
-                curves.gains(scored.labels, one),
+                curves.gains(scored.labels, one, scored.weights),
             ),
             figure(
                 "Lift",
                 "How many times the click rate of all rows they have, from the first 1 % on.",
-                curves.lift(scored.labels, one),
+                curves.lift(scored.labels, one, scored.weights),
             ),
         ),
     )
 
 
 def calibration(scored: Scores, measured: dict[str, Any], calibrator: dict[str, Any] | None) -> Html:
-    metrics, rate = measured["metrics"], measured["clicks"] / measured["rows"]
+    metrics, rate = measured["metrics"], float(np.average(scored.labels, weights=scored.weights))
     error, entropy = metrics["expected_calibration_error"]["value"], metrics["normalised_entropy"]["value"]
     about = (
         f"The predicted click rate is off by {error:.4f} on average over the bins (expected calibration error). "
@@ -158,17 +155,17 @@ def calibration(scored: Scores, measured: dict[str, Any], calibrator: dict[str, 
     return section(
         "Calibration",
         about,
-        *([] if calibrator is None else [both(scored.labels, series), legend(*((s, name) for s, name, _ in series))]),
+        *([] if calibrator is None else [both(scored, series), legend(*((s, name) for s, name, _ in series))]),
         figures(
             figure(
                 "Reliability",
                 f"Actual click rate in {len(lines)} bins of equally many rows; on the dashed line it is as predicted.",
-                curves.reliability(scored.labels, series),
+                curves.reliability(scored.labels, series, scored.weights),
             ),
             figure(
                 "Actual minus predicted click rate",
                 "The same, closer: the bars are 95 % intervals (Wilson) of what was clicked.",
-                curves.calibration_gaps(scored.labels, series),
+                curves.calibration_gaps(scored.labels, series, scored.weights),
             ),
         ),
         tag(
@@ -179,9 +176,9 @@ def calibration(scored: Scores, measured: dict[str, Any], calibrator: dict[str, 
     )
 
 
-def both(labels: np.ndarray, series: curves.Series) -> Html:
+def both(scored: Scores, series: curves.Series) -> Html:
     """What calibration changes."""
-    found = before_and_after(labels, series[0][2], series[1][2])
+    found = before_and_after(scored.labels, series[0][2], series[1][2], scored.weights)
     rows = [
         (name, f"{one['auc']:.5f}", f"{one['logloss']:.5f}", f"{one['expected_calibration_error']:.5f}")
         for (_, name, _), one in zip(series, (found["before"], found["after"]), strict=True)

@@ -39,8 +39,10 @@ def by_value(scored: Scores, field: str, most: int) -> list[Slice]:
         frequent = ids[np.argsort(-counts, kind="stable")][: 4 * most].tolist()
         rows = [np.flatnonzero((column == value).any(axis=1)) for value in frequent]
         names = value_names(scored.data, field, frequent)
+    if scored.weights is not None:
+        rows = [inside[scored.weights[inside] > 0] for inside in rows]
     told = [(name, inside) for name, inside in zip(names, rows, strict=True) if _has_both(scored.labels[inside])]
-    return [_slice(name, scored.labels[inside], scored.logits[inside]) for name, inside in told[:most]]
+    return [_slice(name, scored, inside) for name, inside in told[:most]]
 
 
 def value_names(data: Dataset, field: str, ids: list[int]) -> list[str]:
@@ -53,8 +55,11 @@ def _has_both(labels: np.ndarray) -> bool:
     return 2 <= int(labels.sum()) <= len(labels) - 2
 
 
-def _slice(name: str, labels: np.ndarray, logits: np.ndarray) -> Slice:
-    return Slice(name, len(labels), float(labels.mean()), auc(labels, logits), *auc_interval(labels, logits))
+def _slice(name: str, scored: Scores, inside: np.ndarray) -> Slice:
+    labels, logits = scored.labels[inside], scored.logits[inside]
+    weights = None if scored.weights is None else scored.weights[inside]
+    rate = float(np.average(labels, weights=weights))
+    return Slice(name, len(labels), rate, auc(labels, logits, weights), *auc_interval(labels, logits, weights))
 
 
 def user_field(scored: Scores) -> str | None:
@@ -64,5 +69,5 @@ def user_field(scored: Scores) -> str | None:
 
 def per_user(scored: Scores, field: str) -> np.ndarray:
     """The AUC of each user who has both labels."""
-    aucs = RankedInGroups(scored.labels, scored.logits, scored.column(field)[:, 0]).each()[0]
+    aucs = RankedInGroups(scored.labels, scored.logits, scored.column(field)[:, 0]).each(scored.weights)[0]
     return aucs[np.isfinite(aucs)]

@@ -19,10 +19,11 @@ from eulernet.measures.evaluation import evaluation
 from eulernet.measures.metrics import sigmoid
 from eulernet.measures.table import MEASURES
 from eulernet.runs.calibrate import before_and_after_lines, read_calibration
+from eulernet.runs.importance import importance, importance_lines
 from eulernet.runs.manifest import check_manifest
 from eulernet.runs.predictor import Predictor
 from eulernet.runs.reading import EVALUATION
-from eulernet.runs.run import Run
+from eulernet.runs.run import Run, Scores
 from eulernet.training.files import write_atomically
 
 
@@ -40,14 +41,23 @@ class Labelled:
     calibrated: str | None = None  # the method, of a run that was calibrated
     raw: np.ndarray | None = None  # its logits before that, where they are known
     weights: np.ndarray | None = None
+    scores: Scores | None = None  # of a split
 
 
 def evaluate(
-    rows: Labelled, run: Run, what: str, *, group: str | None, resamples: int, seed: int, predictions: Path | None
+    rows: Labelled,
+    run: Run,
+    what: str,
+    *,
+    group: str | None,
+    resamples: int,
+    seed: int,
+    predictions: Path | None,
+    importance: Mapping[str, Any] | None = None,
 ) -> str:
     """Measure ``rows`` and keep what is found in the run's evaluation.json, under ``what``; the lines to print.
 
-    ``predictions`` is the file to write each row's probability to.
+    ``predictions`` is the file to write each row's probability to, ``importance`` what each field is worth.
     """
     if predictions is not None:
         with writer(predictions) as write:
@@ -56,14 +66,30 @@ def evaluate(
         asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "after": bar.update}
         found = evaluation(rows.labels, rows.logits, rows.groups, rows.weights, **asked)
     file = run.folder / EVALUATION
-    how = {} if rows.calibrated is None else {"calibrated": rows.calibrated}
+    how: dict[str, Any] = {} if rows.calibrated is None else {"calibrated": rows.calibrated}
+    how |= {} if importance is None else {"importance": importance}
     text = json.dumps({**run.evaluations, what: {"group": group, **how, **found}}, indent=2) + "\n"
     write_atomically(file, lambda new: new.write_text(text))
     line = f"{what}  {measures_line(found['metrics'])}  ({found['rows']:,} rows, {file})"
     lines = [calibration_lines(found["calibration"])]
     if rows.raw is not None:
         lines += before_and_after_lines(before_and_after(rows.labels, rows.raw, rows.logits, rows.weights), what)
+    lines += [] if importance is None else [importance_lines(importance)]
     return "\n".join([*lines, line])
+
+
+def importance_of(
+    rows: Labelled, run: Run, groups: Any, *, most: int | None, repeats: int, seed: int
+) -> dict[str, Any]:
+    """What each field is worth on the rows of a split, for the probabilities that ``predict`` gives."""
+    scores, calibrator = rows.scores, read_calibration(run.folder)
+    assert scores is not None
+
+    def score(x: np.ndarray) -> np.ndarray:
+        return scores.score(x) if calibrator is None else calibrated(scores.score(x), calibrator)
+
+    columns = scores.x, scores.labels, scores.weights, scores.places
+    return importance(run, score, *columns, groups, most=most, repeats=repeats, seed=seed)
 
 
 def of_split(
@@ -81,7 +107,7 @@ def of_split(
     logits = scores.logits
     if calibrator is not None:
         logits, how = calibrated(scores.logits, calibrator), (calibrator["method"], scores.logits)
-    return Labelled(scores.labels, logits, groups, scores.rows, *how, scores.weights)
+    return Labelled(scores.labels, logits, groups, scores.rows, *how, scores.weights, scores)
 
 
 def of_files(predictor: Predictor, given: Sequence[Path], group: str | None, batch_size: int) -> Labelled:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from eulernet.data.dataset import Dataset, field_sizes
+from eulernet.data.dataset import Dataset, field_sizes, places_in
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.store import read_meta
 from eulernet.errors import UserError, choose, require, require_known
@@ -183,7 +183,7 @@ class Run:
         size = batch_size or train.get("eval_batch_size", 8192)
         logits = score(model, rows, size, precision, f"{split} of {self.folder.name}").double().cpu().numpy()
         require(bool(np.isfinite(logits).all()), f"{self.folder / WEIGHTS} gives scores that are not finite")
-        return Scores(data, split, rows.labels.numpy().astype(np.int64), logits, rows.counts)
+        return Scores(data, split, rows.labels.numpy().astype(np.int64), logits, rows.counts, model)
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,15 @@ class Scores:
     labels: np.ndarray
     logits: np.ndarray
     weights: np.ndarray | None = None
+    model: CTRModel | None = None
+
+    @torch.inference_mode()
+    def score(self, x: np.ndarray, batch_size: int = 8192) -> np.ndarray:
+        """The corrected logits, float64 [rows], of other ids [rows, C], by the model that gave these."""
+        assert self.model is not None
+        device = next(self.model.parameters()).device
+        parts = [self.model(part.to(device)).double().cpu().numpy() for part in torch.from_numpy(x).split(batch_size)]
+        return np.concatenate(parts) + self.data.splits[self.split].correction
 
     @property
     def rows(self) -> np.ndarray:
@@ -213,12 +222,14 @@ class Scores:
         """[rows, C], read from the store when first asked for."""
         return np.concatenate([x.numpy() for x, *_ in self.data.splits[self.split].batches(8192)])
 
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Which columns of x a field has, by its name."""
+        return places_in(self.data.meta)
+
     def column(self, field: str) -> np.ndarray:
         """What x holds for a field: [rows, 1], for a bag [rows, length]."""
-        lengths = [entry.get("length", 1) for entry in self.data.meta["fields"]]
-        place = self.data.fields.index(field)
-        start = sum(lengths[:place])
-        return self.x[:, start : start + lengths[place]]
+        return self.x[:, self.places[field]]
 
 
 def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
