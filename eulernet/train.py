@@ -4,6 +4,7 @@ Under torchrun rank 0 is that program, and the other ranks take part in its trai
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydra.types import RunMode
 
 from eulernet.cli import command
 from eulernet.cli.folders import discard_unless_started
-from eulernet.cli.resume import MAY_CHANGE, saved_config
+from eulernet.cli.resume import MAY_CHANGE, naming, saved_config, started_config
 from eulernet.errors import UserError
 from eulernet.files import short
 
@@ -21,6 +22,7 @@ STARTED = ("last.ckpt", "config.yaml", "report.json")  # a folder with one of th
 
 def main() -> None:
     """The program, in one process or as torchrun starts it, in several."""
+    sys.argv[1:] = naming(sys.argv[1:])
     if "WORLD_SIZE" in os.environ:
         from eulernet.runs.train import take_part
 
@@ -41,7 +43,9 @@ def command_line(given: dict[str, Any]) -> float:
         try:
             if given["resume"] is not None:
                 given = saved_config(given, overrides, MAY_CHANGE, run)
-            elif any((run / name).exists() for name in STARTED):
+            elif given["start_from"] is not None:
+                given = started_config(given, overrides)
+            if given["resume"] is None and any((run / name).exists() for name in STARTED):
                 raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
             if job.mode == RunMode.MULTIRUN:
                 given["device"] = device_of_job(str(given["device"]), job.job.num)

@@ -1,4 +1,4 @@
-"""The configuration of a run, or of a search, that goes on."""
+"""The configuration of a run, or of a search, that goes on, and of a run that starts from another."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,3 +45,57 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
             old, new = old[part], new[part]
         old[last] = new[last]
     return saved
+
+
+# Of the dataset: what the fields are, and what probabilities mean.
+FIXED = ("label", "label_from", "fields", "only", "ignore", "weight", "keep_negatives", "negatives_kept")
+
+
+def naming(argv: Sequence[str]) -> list[str]:
+    """``argv`` with the dataset and the model of the run that it starts from, so that keys of that model are known."""
+    given = dict(word.partition("=")[::2] for word in argv)
+    file = Path(given.get("start_from", "")).expanduser() / "config.yaml"
+    if "start_from" not in given or not file.is_file():
+        return list(argv)
+    old, choices = read_config(file), []
+    for group in ("dataset", "model"):
+        if group not in given and isinstance(section := old.get(group), dict):
+            choices.append(f"{group}={section.get('name')}")
+    return [*argv, *choices]
+
+
+def started_config(cfg: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """What the run ``cfg["start_from"]`` was trained with, and from ``cfg`` what ``overrides`` change, and ``raw``.
+
+    UserError for another dataset or model, and for a change of what the fields are.
+    """
+    folder = str(cfg["start_from"])
+    require(folder.strip() != "", "start_from=: give the folder of a finished run")
+    start = f"start_from={folder}"
+    require(Path(folder).expanduser().is_dir(), f"{start}: no such folder; give that of a finished run")
+    old = read_config(Path(folder).expanduser() / "config.yaml")
+    require({"dataset", "model", "train"} <= old.keys(), f"{start}: its config.yaml lacks dataset, model or train")
+    for group in ("dataset", "model"):
+        there, here = old[group].get("name"), cfg[group]["name"]
+        require(there == here, f"{start} is a run of {group}={there}, and {group}={here} is asked for; leave that out")
+    sections = {name: {**cfg[name], **old[name]} for name in ("dataset", "train")}
+    new = {**cfg, **old, **sections, "raw": cfg["raw"], "resume": None, "start_from": folder}
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        require(key not in ("tuned", "wrap"), f"{start} keeps the settings of that run: leave out {key}=")
+        if key == "train":
+            new["train"] = cfg["train"]
+        if key == "seed":
+            new["seed"], new["train"]["shuffle_seed"] = cfg["seed"], cfg["train"]["shuffle_seed"]
+        if "." not in key:
+            new[key] = new[key] if key in ("dataset", "model", "train", "start_from") else cfg[key]
+            continue
+        *path, last = key.split(".")
+        to, of = new, cfg
+        for part in path:
+            to, of = to[part], of[part]
+        found = last == "label" and to.get(last) is None  # whether it is the same one is seen when rows are read
+        kept = path != ["dataset"] or last not in FIXED or found or to.get(last) == of[last]
+        require(kept, f"{start} keeps {key} as that run has it: leave it out")
+        to[last] = of[last]
+    return new

@@ -26,16 +26,19 @@ from eulernet import memory as process
 from eulernet.data import disk, histories, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.find import require_distinct
+from eulernet.data.growth import DAY, with_days
 from eulernet.data.histories import Histories
 from eulernet.data.inference import Misjudged
-from eulernet.data.kinds import CategoryCoder, Coder, Field, HashedCoder, History
+from eulernet.data.kinds import CategoryCoder, Coder, HashedCoder, History
+from eulernet.data.kinds.vocabulary import Engine
+from eulernet.data.lines import KEPT
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
 from eulernet.data.sampling import said_of_rows, weights_in
 from eulernet.data.splits import KEY, LABEL, WEIGHT, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.data.values import check_sizes, clicks, evaluate
-from eulernet.errors import choose, require
+from eulernet.errors import UserError, choose, require
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +108,8 @@ def said_of(
 ) -> dict[str, Any]:
     """What meta.json says of any rows of ``recipe``; ``missing`` is the share of rows that lack each field."""
     described = ", ".join(f"{key} {value}" for key, value in split.describe.items())
+    if recipe.growth is not None:  # a column that earlier rows lacked may be missing in those to come, too
+        missing = np.maximum(missing, [field["missing"] for field in recipe.growth.earlier.meta["fields"]]).tolist()
     return {
         "name": recipe.name,
         "protocol": f"{recipe.protocol}; ids from {VOCABULARIES[vocabulary]}; {described}",
@@ -143,7 +148,7 @@ def fit_and_encode(
         cutting = beside.submit(split.cut, Rows(rows, in_files, typed))
         with timed(seconds, "count"):
             counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
-            fitted = count(recipe.fields, counted.collect() if small else counted, rows)
+            fitted = count(recipe, counted.collect() if small else counted, rows)
             absent = typed.select(pl.col(key).null_count() for key in recipe.read_fields)
             missing = absent.collect(engine="streaming").row(0, named=True)
         made = {}
@@ -200,7 +205,18 @@ def type_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, where: Calla
     counts = [clicks(frame, recipe.label, where).alias(LABEL)]
     if recipe.weight is not None:
         counts.append(weights_in(frame, recipe.weight, where))
-    return pl.concat([pl.DataFrame(counts), typed, *logs, keys], how="horizontal")
+    days = pl.DataFrame() if recipe.day is None else days_of(frame, *recipe.day, where)
+    return pl.concat([pl.DataFrame(counts), typed, *logs, keys, days], how="horizontal")
+
+
+def days_of(frame: pl.DataFrame, column: str, day: pl.Expr, where: Callable[[int], str]) -> pl.DataFrame:
+    """The date of each row. UserError for a row without one."""
+    days = evaluate(frame, {DAY: day}, {DAY: f"the date in {column}"}, where)
+    if days[DAY].null_count():
+        row = int(days[DAY].is_null().arg_max() or 0)
+        value = frame[KEPT + column][row]
+        raise UserError(f"{where(row)}: {column} is {value!r}; it should be a date, as dataset.retire_by has to be")
+    return days
 
 
 def state_space(new: Path, rows: int, read: int, lengths: Sequence[int | None]) -> None:
@@ -229,16 +245,23 @@ def training_rows(typed: pl.LazyFrame, cut: Cut, rows: int, new: Path) -> pl.Laz
     return pl.concat([typed, pl.scan_ipc(new / "training", glob=False)], how="horizontal").filter("training")
 
 
-def count(fields: Sequence[Field], typed: pl.LazyFrame | pl.DataFrame, rows: int) -> list[Coder]:
+def count(recipe: Recipe, typed: pl.LazyFrame | pl.DataFrame, rows: int) -> list[Coder]:
     """The second pass: the coder of every field, from the rows that ids come from; a frame is read faster."""
     fitted: dict[str, Coder] = {}
+    days, fields = [] if recipe.day is None else [DAY], recipe.fields
+    engine: Engine = "in-memory" if isinstance(typed, pl.DataFrame) else "streaming"
     with disk.progress("counting", " values", rows * len(fields)) as bar:
         for i, field in enumerate(fields):
             if getattr(field, "same_as", None) is None:
                 if isinstance(typed, pl.DataFrame):
-                    fitted[field.name] = field.fit(pl.LazyFrame({"value": typed[f"f{i}"]}), "in-memory")
+                    values = pl.LazyFrame({"value": typed[f"f{i}"], **{day: typed[day] for day in days}})
                 else:
-                    fitted[field.name] = field.fit(typed.select(value=f"f{i}"), "streaming")
+                    values = typed.select(pl.col(f"f{i}").alias("value"), *days)
+                if recipe.growth is not None:
+                    fitted[field.name] = recipe.growth.fit(i, field, values, engine)
+                else:
+                    coder = field.fit(values, engine)
+                    fitted[field.name] = with_days(coder, values) if days else coder
             bar.update(rows)
     for field in fields:
         if isinstance(field, History) and field.same_as is not None:

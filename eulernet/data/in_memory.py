@@ -17,9 +17,11 @@ from eulernet.data import disk, histories, kinds, store
 from eulernet.data.build import VOCABULARIES, count, log_of, said_of, type_rows
 from eulernet.data.columns import conform
 from eulernet.data.dataset import Dataset, splits_of
+from eulernet.data.growth import Growth, NothingNew
 from eulernet.data.kinds import Coder
 from eulernet.data.lines import KEPT, Format
 from eulernet.data.recipe import Recipe
+from eulernet.data.sets.later import later
 from eulernet.data.sets.table import Table
 from eulernet.data.splits import LABEL, WEIGHT, Cut, Rows, Splitter, by_file, with_test
 from eulernet.errors import choose, require, require_known
@@ -68,17 +70,27 @@ class InMemory(Dataset):
 
 
 def table_in_memory(
-    table: Table, frames: Mapping[str, pl.DataFrame], data_dir: Path, coders: Sequence[Coder] | None = None
+    table: Table, frames: Mapping[str, pl.DataFrame], data_dir: Path, growth: Growth | None = None
 ) -> InMemory:
     """The dataset of the frames train, and maybe valid and test; a part that is not given is split off train.
 
-    ``data_dir`` is where its store would lie, ``coders`` as in ``build_in_memory``. UserError as for files.
+    ``data_dir`` is where its store would lie, ``growth`` what encoded the rows of the run that goes on with these.
+    UserError as for files.
     """
+    if growth is not None and len(frames["train"]) == 0:
+        raise NothingNew("train: no rows")
     for name, frame in frames.items():
         require(len(frame) > 0, f"{name}: the frame has no rows")
-    there = frames["train"]
-    clicks, form = table.clicks_of(there), Format({}, ",", header=True, quote=table.quote, missing=tuple(table.missing))
-    recipe = table.recipe(form, there, clicks, [], table.judge(there, clicks).guess)
+    there, prefix = frames["train"], "" if growth is None else KEPT
+    if growth is None:
+        form = Format({}, ",", header=True, quote=table.quote, missing=tuple(table.missing))
+        clicks = table.clicks_of(there)
+        recipe = table.recipe(form, there, clicks, [], table.judge(there, clicks).guess)
+    else:
+        recipe = later(table, growth, there)
+        for name, frame in frames.items():
+            growth.earlier.require_columns(frame.schema, name)
+        frames = {name: growth.earlier.completed(frame) for name, frame in frames.items()}
     for name, frame in frames.items():
         for column in (*recipe.form.columns, *recipe.form.kept):
             require_known(column, frame.schema, f"{name}: no column {column!r}")
@@ -86,11 +98,11 @@ def table_in_memory(
         split = by_file(list(frames))
     elif "test" in frames:
         shares = [share / sum(table.ratios[:2]) for share in table.ratios[:2]]
-        split = with_test(replace(table, ratios=[*shares, 0.0]).splitter([], there))
+        split = with_test(replace(table, ratios=[*shares, 0.0]).splitter([], there, prefix))
     else:
-        split = table.splitter([], there)
+        split = table.splitter([], there, prefix)
     split = table.counted(split)
-    return build_in_memory(recipe, frames, data_dir, vocabulary=table.vocabulary, split=split, coders=coders)
+    return build_in_memory(recipe, frames, data_dir, vocabulary=table.vocabulary, split=split)
 
 
 def build_in_memory(
@@ -100,22 +112,19 @@ def build_in_memory(
     *,
     vocabulary: str,
     split: Splitter,
-    coders: Sequence[Coder] | None = None,
 ) -> InMemory:
     """The dataset of ``recipe`` over the raw rows of ``frames``, which ``split`` takes for files one after the other.
 
-    Messages call a frame by its name. ``coders`` are those of an earlier dataset, where ids are to stay what they
-    were. UserError for what is wrong in the frames, with the row.
+    Messages call a frame by its name. UserError for what is wrong in the frames, with the row.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
     typed = pl.concat([typed_rows(recipe, split, frame, name) for name, frame in frames.items()])
     in_frames = [len(frame) for frame in frames.values()]
     found = split.cut(Rows(len(typed), in_frames, typed.lazy()))
     cut, values = {part: found[part] for part in split.parts}, typed.select(list(recipe.read_fields))
-    if coders is None:
-        counted = values if vocabulary == "all" else rows_of(values, cut["train"])
-        require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
-        coders = count(recipe.fields, counted, len(counted))
+    counted = typed if vocabulary == "all" else rows_of(typed, cut["train"])
+    require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
+    coders = count(recipe, counted, len(counted))
     made = {
         coder.name: histories.in_memory(log_of(recipe, coders, coder.name, typed, 0), coder.columns)
         for coder in coders

@@ -4,7 +4,9 @@ from inspect import isclass
 from pathlib import Path
 from typing import Any
 
+from eulernet.data.growth import Growth
 from eulernet.data.sets import DATASETS
+from eulernet.data.sets.table import Table
 from eulernet.errors import choose, require
 from eulernet.memory import keep_freed_memory
 from eulernet.settings import construct
@@ -12,8 +14,11 @@ from eulernet.settings import construct
 SHOWN = 20  # files in the closing table
 
 
-def prepare(cfg: dict[str, Any]) -> Path:
-    """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed."""
+def prepare(cfg: dict[str, Any], growth: Growth | None = None) -> Path:
+    """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed.
+
+    ``growth`` is what encoded the rows of the run that goes on with these.
+    """
     keep_freed_memory()
     settings = dict(cfg["dataset"])
     make = choose(DATASETS, str(settings.pop("name", None)), "dataset")
@@ -24,9 +29,11 @@ def prepare(cfg: dict[str, Any]) -> Path:
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
     memory = cfg["memory"]
     require(isinstance(memory, int | float) and 0.25 <= memory < 2**20, f"memory={memory}: give GiB, at least 0.25")
+    a_table = isclass(make) and issubclass(make, Table)
+    require(growth is None or a_table, f"start_from goes with dataset=table; dataset={cfg['dataset']['name']} is whole")
     if isclass(make):
         maker: Any = construct(make, settings, "dataset")
-        return maker(raw, data_dir, float(memory))
+        return maker(raw, data_dir, float(memory), *([] if growth is None else [growth]))
     return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
 
 

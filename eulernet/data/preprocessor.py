@@ -161,9 +161,7 @@ class Preprocessor:
         that cannot be.
         """
         self.require_columns(frame.schema, "rows")
-        there = frame.schema
-        if absent := [name for name in self.columns if name not in there]:
-            frame = frame.with_columns(pl.lit(None, dtype=self.columns[name]).alias(name) for name in absent)
+        there, frame = frame.schema, self.completed(frame)
         listed = {name: there[name] for name in self.lists if isinstance(there.get(name), pl.List)}
         values = {**self.values, **{key: one for name in listed for key, one in self.lists[name].items()}}
         frame = conform(frame, {**self.columns, **listed}, self.form.missing, where, "rows")
@@ -193,6 +191,11 @@ class Preprocessor:
             return None
         frame = conform(frame, {self.weight: pl.Float64}, self.form.missing, where, "rows")
         return weights_in(frame, self.weight, where).cast(pl.Float64).to_numpy()
+
+    def completed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """``frame`` with the columns that it may lack, and lacks: nothing in any row."""
+        absent = [name for name in self.columns if name not in frame.schema]
+        return frame.with_columns(pl.lit(None, dtype=self.columns[name]).alias(name) for name in absent)
 
     def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""

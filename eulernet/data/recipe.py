@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,6 +15,9 @@ from eulernet.data.lines import Format
 from eulernet.data.raw import Piece
 from eulernet.data.values import Label, value_of
 from eulernet.errors import require
+
+if TYPE_CHECKING:
+    from eulernet.data.growth import Growth
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Recipe:
     weight: str | None = None  # the raw column that says how much a row counts
     negatives_kept: float | None = None  # the share of rows that are no click which the log still has
     logs: Mapping[str, LogKeys] = field(default_factory=dict)  # of the histories that are computed
+    growth: "Growth | None" = None  # of the run that goes on with these rows
+    # A column, and the date of a raw row that it gives, where vocabularies are to know when a value was seen.
+    day: tuple[str, pl.Expr] | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.fields), f"{self.name}: there is no field to learn from")
@@ -75,5 +81,6 @@ class Recipe:
                     del said[newer]
         own: dict[str, Any] = {"name": self.name, "version": self.version, "protocol": self.protocol}
         counts = {"weight": self.weight, "negatives_kept": self.negatives_kept}  # left out where unset, too
-        own |= {key: value for key, value in counts.items() if value is not None}
+        later = {"growth": self.growth and self.growth.describe(), "day": self.day and self.day[0]}
+        own |= {key: value for key, value in {**counts, **later}.items() if value is not None}
         return {**own, "raw": describe_raw(self.form, self.label), "fields": fields}

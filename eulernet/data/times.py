@@ -6,6 +6,8 @@ import polars as pl
 
 from eulernet.errors import UserError
 
+MICROS_A_DAY = 86_400_000_000
+MILLISECONDS = 1e11  # a number of seconds as large as that is in the year 5138
 WRITTEN = r"^(\d{4}-\d{2}-\d{2})(?:[ T](\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?)?$"
 
 
@@ -39,13 +41,48 @@ def is_zoned(text: pl.Series) -> bool:
 Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw rows, their keys, where a row is
 
 
-def check_moments(column: str, who: str = "split=time") -> Check:
+def micros_of(values: pl.Series) -> pl.Expr:
+    """Microseconds since 1970 of the column whose first values are ``values``; null where it says no time.
+
+    Numbers are seconds since 1970, or milliseconds where the first ones are that large.
+    """
+    key = time_key(values)
+    if values.dtype.is_temporal():
+        return key.dt.timestamp("us")
+    if values.dtype == pl.String and not reads_as(values, pl.Float64):
+        return key
+    first = values.drop_nulls().cast(pl.Float64, strict=False).max()
+    scale = 1_000 if isinstance(first, float) and first > MILLISECONDS else 1_000_000
+    return (key.cast(pl.Float64) * scale).round().cast(pl.Int64)
+
+
+def reads_as(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> bool:
+    """Whether all words are numbers."""
+    return values.str.strip_chars().cast(dtype, strict=False).null_count() == values.null_count()
+
+
+def time_key(values: pl.Series) -> pl.Expr:
+    """What a split by time compares: numbers, dates, or text that ``moment`` reads; null, which is refused, for others.
+
+    ``values`` are the first of the column; the split goes by what is written, whatever kind of field it is.
+    """
+    column = pl.col(values.name)
+    if values.dtype.is_float():
+        return column.fill_nan(None)
+    if values.dtype != pl.String:
+        return column
+    if reads_as(values, pl.Float64):
+        return column.str.strip_chars().cast(pl.Float64, strict=False)
+    return moment(column, zoned=is_zoned(values))
+
+
+def check_moments(column: str, who: str = "split=time", prefix: str = "") -> Check:
     """Complains about the first row whose key is null, with what is written there; ``who`` wants it."""
 
     def check(frame: pl.DataFrame, keys: pl.Series, where: Callable[[int], str]) -> None:
         if keys.null_count():
             row = int(keys.is_null().arg_max() or 0)
-            value = frame[column][row]
+            value = frame[prefix + column][row]
             what = "is missing" if value is None else f"is {str(value)!r}"
             form = (
                 "a number, or a time as others of the column: 2026-01-31 10:00:59, all with an offset (+01:00) or none"

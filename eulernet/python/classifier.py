@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from eulernet.data.growth import Growth, kept_ids
 from eulernet.data.in_memory import InMemory, table_in_memory
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sets.table import Table
@@ -21,6 +22,7 @@ from eulernet.python.frames import categories, is_frame, to_polars
 from eulernet.python.settings import Settings, configuration
 from eulernet.runs.predictor import Predictor
 from eulernet.settings import construct
+from eulernet.training.growth import grow_weights
 from eulernet.training.job import set_up
 from eulernet.training.loop import fit
 
@@ -39,7 +41,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
     ``batch_size`` are settings of training, ``train={"weight_decay": 1e-6}`` and ``overrides`` any others. None leaves
     what ``conf/train/table.yaml`` says. A stratified share ``validation_fraction`` of the rows chooses the best epoch,
     unless ``fit`` is given an ``eval_set``; a class with a single row is validated on the rows of training.
-    ``warm_start=True`` goes on from the weights and the ids of the call of ``fit`` before.
+    ``warm_start=True`` goes on from the weights and the ids of the call of ``fit`` before; new values get new ids.
 
     >>> cross_val_score(CTRClassifier("deepfm"), frame.drop(columns="click"), frame["click"], scoring="roc_auc")
     """
@@ -103,12 +105,14 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         cfg = self._configuration(categories(X), seed, weighted=weighted)
         order = None if valid is not None else self._held_out(labels, random)
         data = self._data(
-            cfg, rows, labels, weight, valid, order, None if first else self.predictor_.preprocessor.coders
+            cfg, rows, labels, weight, valid, order, None if first else Growth(self.predictor_.preprocessor, "memory")
         )
         with own_random_numbers(), showing(self.verbose):
             job = set_up(cfg, data)
             if not first:
-                job.model.load_state_dict(self.predictor_.model.state_dict())
+                before = self.predictor_.preprocessor.coders
+                kept = [kept_ids(old, new) for old, new in zip(before, data.coders, strict=True)]
+                grow_weights(self.predictor_.model, job.model, kept)
             history, _ = fit(job.model, job.data, job.config, job.device, None, identity={})
         self.n_iter_, self.history_ = len(history), [vars(epoch) for epoch in history]
         # In float64 the score of a row does not depend on the rows beside it.
@@ -175,7 +179,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def _data(
         self, cfg: dict[str, Any], rows: pl.DataFrame, labels: np.ndarray, weight: np.ndarray | None,
-        valid: Part | None, held_out: np.ndarray | None, coders: Any,
+        valid: Part | None, held_out: np.ndarray | None, growth: Growth | None,
     ) -> InMemory:  # fmt: skip
         def of(which: np.ndarray) -> Part:
             return rows.filter(which), labels[which], None if weight is None else weight[which]
@@ -190,7 +194,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         parts = {
             part: framed(*given, weighted=weighted) for part, given in {"train": of(train), "valid": valid}.items()
         }
-        return table_in_memory(table, parts, MEMORY, coders)
+        return table_in_memory(table, parts, MEMORY, growth)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, float64 [rows]: above 0 the second of ``classes_`` is likelier."""

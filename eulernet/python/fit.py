@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from eulernet.cli.resume import naming, started_config
+from eulernet.data.growth import NothingNew
 from eulernet.data.in_memory import InMemory, table_in_memory
 from eulernet.data.sets.table import LABELS, Table
 from eulernet.errors import UserError, require
@@ -18,7 +20,7 @@ from eulernet.python.frames import categories, is_frame, to_polars
 from eulernet.python.run import Run
 from eulernet.python.settings import Settings, configuration
 from eulernet.runs.run import STORES
-from eulernet.runs.train import finish
+from eulernet.runs.train import finish, parent_of, repeat
 from eulernet.runs.train import train as train_run
 from eulernet.settings import construct
 from eulernet.training.checkpoint import LAST
@@ -28,7 +30,7 @@ from eulernet.training.files import locked_run
 def fit(
     data: Any,
     label: str | None = None,
-    model: Settings = "eulernet",
+    model: Settings | None = None,
     *,
     valid: Any = None,
     test: Any = None,
@@ -42,6 +44,7 @@ def fit(
     seed: int | None = None,
     device: str | None = None,
     run: str | Path | None = None,
+    start_from: str | Path | Run | None = None,
     verbose: bool = True,
 ) -> Run:
     """Train a model on a log of clicks, and return its finished run: the weights of the best epoch, its figures.
@@ -50,15 +53,17 @@ def fit(
     of them, or a list of paths. ``label`` names the column with 0 and 1; None looks for one called click, label, ...
     Every other column is a field: its kind is inferred and shown, or said in ``fields``, as {"price": "number"}
     (``conf/dataset/table.yaml`` has the kinds and their settings). The column ``weight`` says how much a row counts.
-
     ``valid`` and ``test`` are frames of their own; what is not given is split off ``data``: at random, or as ``split``
     says ("time" with ``split_column``, "chronological", "column"). ``test=False`` makes no test split.
 
-    ``model`` is one of ``list_models()``, or {"name": "deepfm", "dropout": 0.2}. ``train={"lr": 1e-3}``,
+    ``model`` is one of ``list_models()``, None eulernet, or {"name": "deepfm", "dropout": 0.2}. ``train={"lr": 1e-3}``,
     ``dataset={"min_count": 2}`` and ``overrides=["train.lr=1e-3"]`` set whatever the command takes, by its keys; with
     the same settings and rows the weights are those of the command, to the bit. ``run`` is a new folder for the run;
     None makes a temporary one, which goes with the object (``run.save(path)`` keeps it). A store of files goes to
     ``data_dir``, as the command's does. ``verbose`` shows the epochs where nobody listens to the logger "eulernet".
+
+    ``start_from`` is a finished run, or its folder: this one goes on with its settings, weights and ids on new rows,
+    whose new values get ids of their own. Without a row nothing changes.
 
     Ctrl-C after an epoch ends training: the best weights so far are tested and returned. UserError, a ValueError, for
     a column, a key, a kind or a value that cannot be.
@@ -67,26 +72,32 @@ def fit(
     >>> run.predict_proba(new_rows)[:, 1]
     """
     framed = is_frame(data)
+    parent = start_from.folder if isinstance(start_from, Run) else start_from
     require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
     about = {"label": label, "weight": weight, "split": split, "split_column": split_column, "fields": fields}
-    values: dict[str, Any] = {f"dataset.{key}": value for key, value in about.items()}
+    values: dict[str, Any] = {"seed": seed, "device": device} | {f"dataset.{key}": one for key, one in about.items()}
     if not framed:
         values["raw"] = paths(data)
         require(valid is None and test in (None, False), "valid= and test= go with a frame; files are split by split=")
-    values |= {"seed": seed, "device": device}
-    cfg, typed = configuration({"dataset": dataset, "model": model, "train": train}, values, overrides)
+    sections = {**named({"dataset": dataset, "model": model}, parent), "train": train}
+    cfg, typed = configuration(sections, {**values, "start_from": parent}, overrides)
+    cfg = cfg if parent is None else started_config(cfg, typed)
     if test is False:
         cfg["dataset"]["ratios"] = without_test(cfg["dataset"].get("ratios"))
     with run_folder(run) as folder, showing(verbose), own_random_numbers():
-        rows = in_memory(cfg, {"train": data, "valid": valid, "test": test}, folder) if framed else None
-        if rows is not None:
-            rows.write()
-        run_to_its_end(cfg, folder, typed, rows)
+        run_to_its_end(cfg, folder, typed, {"train": data, "valid": valid, "test": test} if framed else None)
         return Run(folder, temporary=run is None)
 
 
-def run_to_its_end(cfg: dict[str, Any], folder: Path, typed: list[str], rows: InMemory | None) -> None:
-    """Train; a Ctrl-C after the first epoch is the last one's end."""
+def run_to_its_end(cfg: dict[str, Any], folder: Path, typed: list[str], frames: dict[str, Any] | None) -> None:
+    """Train on the ``frames``, or the files of ``cfg``; a Ctrl-C after the first epoch is the last one's end."""
+    try:
+        rows = None if frames is None else in_memory(cfg, frames, folder)
+    except NothingNew:
+        repeat(cfg, folder, typed)
+        return
+    if rows is not None:
+        rows.write()
     try:
         train_run(cfg, folder, typed, data=rows)
     except KeyboardInterrupt:
@@ -94,6 +105,17 @@ def run_to_its_end(cfg: dict[str, Any], folder: Path, typed: list[str], rows: In
             finish(cfg, folder, typed, rows)
         except UserError:  # no epoch has ended
             raise KeyboardInterrupt from None
+
+
+def named(sections: Mapping[str, Settings | None], parent: str | Path | None) -> dict[str, Settings]:
+    """Each of the ``sections`` with a name: that of ``parent``, if the run starts from one, where it has none."""
+    names = {"dataset": "table", "model": "eulernet"}
+    if parent is not None:
+        names |= dict(word.split("=") for word in naming([f"start_from={parent}"])[1:])
+    return {
+        key: given if isinstance(given, str) else {"name": names[key], **(given or {})}
+        for key, given in sections.items()
+    }
 
 
 def paths(data: Any) -> list[str]:
@@ -118,10 +140,12 @@ def in_memory(cfg: dict[str, Any], given: Mapping[str, Any], folder: Path) -> In
         wrong = f"{part}: give a frame, got a {type(frame).__name__}"
         require(frame is None or (frame is False and part == "test") or is_frame(frame), wrong)
     frames = {part: to_polars(frame) for part, frame in given.items() if is_frame(frame)}
-    cfg["dataset"] = with_categories(cfg["dataset"], categories(given["train"]))
+    parent = parent_of(cfg)
+    if parent is None:
+        cfg["dataset"] = with_categories(cfg["dataset"], categories(given["train"]))
     table = construct(Table, {key: value for key, value in cfg["dataset"].items() if key != "name"}, "dataset")
     require(table.split != "files", "dataset.split=files goes with files; give the frames valid= and test=")
-    return table_in_memory(table, frames, folder / STORES)
+    return table_in_memory(table, frames, folder / STORES, None if parent is None else parent.growth())
 
 
 ALONE = ("label", "split_column", "weight")  # settings of a table that name a column which is no field

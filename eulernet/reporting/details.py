@@ -8,7 +8,7 @@ import numpy as np
 
 from eulernet.errors import UserError
 from eulernet.reporting.charts import Plot, heat_map, intervals, legend
-from eulernet.reporting.html import Html, tag
+from eulernet.reporting.html import Html, scroll, tag
 from eulernet.reporting.page import figure, figures, left_out, section, table
 from eulernet.reporting.slices import by_value, per_user
 from eulernet.runs.groups import flatten
@@ -79,6 +79,20 @@ def orders(run: Run) -> Html:
         legend(("below", "negative"), ("above", "positive")),
         *maps,
     )
+
+
+def ancestry(run: Run) -> Html:
+    """The runs that this one goes on from, and what was new in its rows."""
+    if not (chain := run.report.get("ancestry")):
+        return Html()
+    rows = [(one["run"], one["store"], f"{one['rows']:,}", one["weights"][:16]) for one in chain]
+    new = ", ".join(f"{name} {one['new']:,}" for name, one in run.report["grown"].items())
+    retired = sum(one["retired"] for one in run.report["grown"].values())
+    more = f" New values here: {new}." if new else " No value was new here."
+    about = "Training went on from the last of these runs, each of which went on from the one before it."
+    drawn = table(("run", "dataset and digest of its rows", "training rows", "digest of its weights"), rows)
+    last = f" {retired:,} that were not seen for long gave their rows away." if retired else ""
+    return section("Ancestry", about + more + last, scroll("Ancestry", drawn))
 
 
 def settings(run: Run) -> Html:

@@ -9,7 +9,7 @@ from eulernet.measures.evaluation import evaluation
 from eulernet.measures.table import MEASURES
 from eulernet.reporting import curves
 from eulernet.reporting.charts import legend
-from eulernet.reporting.details import orders, settings, slices, users
+from eulernet.reporting.details import ancestry, orders, settings, slices, users
 from eulernet.reporting.html import Html, scroll, tag
 from eulernet.reporting.importance import importance
 from eulernet.reporting.page import figure, figures, header, left_out, section, table, tiles
@@ -46,7 +46,7 @@ def single(run: Run, scored: Scores | str, user: str | None, resamples: int, row
         parts += [calibration(scored, measured, read_calibration(run.folder)), slices(scored, measured)]
         parts.append(users(scored, user, measured) if user else Html())
         parts.append(importance(run, scored, rows) if rows else Html())
-    return [*parts, orders(run), settings(run)]
+    return [*parts, orders(run), ancestry(run), settings(run)]
 
 
 def outcome(run: Run, measured: dict[str, Any] | None) -> list[tuple[str, str, str]]:

@@ -40,7 +40,7 @@ predictor.predict(rows)  # a pandas or polars frame, a list of dictionaries, or 
 ## Model
 
 {settings}
-{measured(config, report)}
+{measured(config, report)}{ancestry(report)}
 ## Intended use
 
 Ranking and click probabilities for rows that come from where the training rows came from. Values that training did not
@@ -53,6 +53,17 @@ know, or knew too rarely, share one id a field; a missing value is treated as tr
 * Clicks say what people were shown as much as what they like; nothing here corrects for that, or for groups of people
   that the data treats unequally.
 """
+
+
+def ancestry(report: Mapping[str, Any] | None) -> str:
+    """The section of the card on the runs that this one goes on from, the first of all first."""
+    if not (chain := (report or {}).get("ancestry")):
+        return ""
+    lines = [f"* rows {one['store']} ({one['rows']:,} of training), weights {one['weights'][:16]}" for one in chain]
+    about = (
+        "Training went on from the weights of earlier runs, and so from what their rows taught; the first run first:"
+    )
+    return "\n## Ancestry\n\n" + about + "\n\n" + "\n".join(lines) + "\n"
 
 
 def measured(config: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:

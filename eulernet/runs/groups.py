@@ -17,7 +17,11 @@ INCIDENTAL = (
     *machine_keys(), "seed", "resume", "train.shuffle_seed", "logger", "train.keep_checkpoints", "train.rank_timeout",
     "reference",
 )  # fmt: skip
-YOUNGER = {"train.monitor": "auc"}  # settings that older runs lack, and what these did
+# Settings that older runs lack, and what these did.
+YOUNGER = {
+    "train.monitor": "auc", "start_from": None, "dataset.retire_after": None, "dataset.retire_by": None,
+    "dataset.rescale": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

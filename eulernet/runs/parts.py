@@ -59,8 +59,11 @@ def check_vocabularies(folder: Path) -> None:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
         value = schema.get("value")
+        days = schema.pop("seen", pl.Date()) == pl.Date
         fits = set(schema) == {"value", "id"} and value is not None and (value == pl.String or value.is_integer())
-        require(fits and schema["id"] == pl.Int32, f"{file} is damaged: it should hold a value and an id a row")
+        require(
+            fits and days and schema["id"] == pl.Int32, f"{file} is damaged: it should hold a value and an id a row"
+        )
 
 
 def check_columns(sizes: list[FieldSize], folder: Path) -> list[FieldSize]:

@@ -80,6 +80,8 @@ class Predictor:
                 (folder / CALIBRATION).write_text(json.dumps(plain(self.calibration), indent=1) + "\n")
             if self.report is not None:
                 report = {key: value for key, value in self.report.items() if key not in ("config", "overrides")}
+                if "ancestry" in report:
+                    report["ancestry"] = [{**one, "run": Path(one["run"]).name} for one in report["ancestry"]]
                 (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
             (folder / "README.md").write_text(card(config, self.preprocessor.meta, self.report))
             write_manifest(folder)

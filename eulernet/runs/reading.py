@@ -48,6 +48,11 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_ancestor(value: Any) -> bool:
+    words = all(isinstance(value.get(key), str) for key in ("run", "weights", "store")) if _is_mapping(value) else False
+    return words and _is_count(value.get("rows"))
+
+
 # What a report must have to be shown; what stands under OPTIONAL is not in the reports of older versions.
 NEEDED: dict[str, Callable[[Any], bool]] = {
     "dataset": _is_mapping, "dataset.name": _is_name, "dataset.digest": _is_name, "dataset.rows": _are(_is_count),
@@ -61,6 +66,7 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "dataset.field_sizes": _are(_is_count), "dataset.protocol": lambda value: isinstance(value, str | None),
     "samples_per_second": _is_number, "peak_memory_bytes": lambda value: value is None or _is_count(value),
     "auto": _is_mapping, "reference": _is_mapping,
+    "ancestry": lambda value: isinstance(value, list) and all(map(_is_ancestor, value)), "grown": _is_mapping,
     "versions": _is_mapping, "overrides": _is_words, "device": lambda value: isinstance(value, str),
 }  # fmt: skip
 ABSENT = object()

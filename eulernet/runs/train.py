@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from eulernet.data.dataset import Dataset
+from eulernet.data.growth import NothingNew
 from eulernet.distributed import launch
 from eulernet.distributed.ranks import world_size
 from eulernet.errors import UserError, require
 from eulernet.files import short, write_atomically
 from eulernet.models.lr import LR
 from eulernet.models.reference import Reference
+from eulernet.runs import start
 from eulernet.runs.manifest import write_manifest
 from eulernet.runs.run import STORES
 from eulernet.settings import dump_config, read_config
@@ -51,8 +53,11 @@ def train(
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": overrides, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
-    job = set_up(cfg, data or (None if resume is None else own_store(run)))
-    saved = None
+    try:
+        job = job_of(cfg, data or (None if resume is None else own_store(run)))
+    except NothingNew:
+        return repeat(cfg, run, overrides)
+    saved = moments = None
     if resume is not None:
         saved = load_last(run, **job.identity)
         began = {**about, **(saved.get("about") or {})}  # an older eulernet did not note all of it
@@ -60,15 +65,16 @@ def train(
             warn_of_threads(began["threads"], about["threads"])
         about |= {key: then(began[key], about[key]) for key in ("commit", "threads")}
         about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
+        about |= {key: began[key] for key in ("ancestry", "grown") if key in began}
     else:
-        job.data.copy_preprocessor(run / "preprocessor")
+        moments = begin(job, cfg, run, about)
     save_config(cfg, run)
     reset_peak_memory(job.device)
     with saying_how_to_resume(run, resume_command(run)), closing_loggers(also):
         lead(job, cfg, run, resumed=resume is not None)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,
-            identity={**job.identity, "about": about}, saved=saved, loggers=also,
+            identity={**job.identity, "about": about}, saved=saved, moments=moments, loggers=also,
         )  # fmt: skip
     asked = cfg.get("reference", True) if reference is None else reference
     beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
@@ -91,12 +97,47 @@ def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset |
 
     UserError where no epoch has ended.
     """
-    job = set_up(cfg, data or own_store(run))
+    job = job_of(cfg, data or own_store(run))
     epochs = len(load_last(run, **job.identity)["history"])
     require(epochs > 0, f"{run}: no epoch has ended")
     log.info("stopped after %d epochs: the best of them are tested", epochs)
     ended = {**cfg, "resume": str(run), "train": {**cfg["train"], "max_epochs": epochs}}
     return train(ended, run, overrides, data=job.data)
+
+
+def parent_of(cfg: dict[str, Any]) -> start.Parent | None:
+    """The run that ``cfg`` starts from. UserError if that is of another dataset or model."""
+    if cfg.get("start_from") is None:  # an older eulernet's
+        return None
+    parent = start.Parent(cfg["start_from"])
+    parent.require_same(cfg)
+    return parent
+
+
+def job_of(cfg: dict[str, Any], store: Dataset | Path | None) -> Job:
+    """What ``cfg`` describes, on ``store`` if given. NothingNew where a run starts from another without a new row."""
+    parent = parent_of(cfg)
+    return set_up(cfg, store, None if parent is None or store else parent.growth())
+
+
+def begin(job: Job, cfg: dict[str, Any], run: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+    """Give ``run`` its preprocessor, and what the run before it learned, if it starts from one: the moments."""
+    job.data.copy_preprocessor(run / "preprocessor")
+    if (parent := parent_of(cfg)) is None:
+        return None
+    moments, grown = parent.give(job, run / "preprocessor")
+    about |= {"ancestry": parent.ancestry(), "grown": grown}
+    log.info("goes on from %s: %s", parent.folder, start.line(grown))
+    return moments
+
+
+def repeat(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
+    """The run in ``run`` where there are no new rows: the one that ``cfg`` starts from. Its validation AUC."""
+    require(launch.env_world_size() == 1, f"raw={cfg['raw']}: no rows; without torchrun the run is repeated")
+    parent = parent_of(cfg)
+    assert parent is not None
+    save_config(cfg, run)
+    return parent.repeat(cfg, run, overrides)
 
 
 def own_store(run: Path) -> Path | None:
@@ -160,10 +201,15 @@ def follow() -> None:
         require(file.is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
         job = set_up({**read_config(file), "device": lead["device"]}, Path(lead["store"]))
         saved = load_last(run, **job.identity) if lead["resumed"] else None
+        parent = None if lead["resumed"] else parent_of(read_config(file))
+        moments = None if parent is None else parent.give(job, run / "preprocessor")[0]
 
         def steps() -> None:
             with saying_how_to_resume(run, resume_command(run)):
-                fit(job.model, job.data, job.config, job.device, run, identity=job.identity, saved=saved)
+                fit(
+                    job.model, job.data, job.config, job.device, run,
+                    identity=job.identity, saved=saved, moments=moments,
+                )  # fmt: skip
 
         return steps, job.device
 

@@ -226,6 +226,7 @@ def describe(predictor: Predictor, limits: Limits) -> dict[str, Any]:
         "model": predictor.config["model"],
         "dataset": {"name": meta["name"], "protocol": meta["protocol"]},
         "fields": predictor.fields,
+        "ancestry": [{**one, "run": Path(one["run"]).name} for one in (predictor.report or {}).get("ancestry", [])],
         "limits": asdict(limits),
         "eulernet": eulernet.__version__,
     }

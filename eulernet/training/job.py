@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from eulernet.data.dataset import Dataset
+from eulernet.data.growth import Growth
 from eulernet.data.prepare import prepare
 from eulernet.distributed import launch
 from eulernet.errors import require
@@ -29,10 +30,11 @@ class Job:
     identity: dict[str, str]  # by which a checkpoint is known to be of this model and this data
 
 
-def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None) -> Job:
+def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None, growth: Growth | None = None) -> Job:
     """Check the plain configuration ``cfg`` and build what it describes.
 
-    The data is ``given``, or is read from that folder if it exists; otherwise its store is found, or made.
+    The data is ``given``, or is read from that folder if it exists; otherwise its store is found, or made, of rows
+    that come after those of a run whose ids are in ``growth``.
     """
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
@@ -45,7 +47,7 @@ def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None) -> Job:
         f"train.batch_size={config.batch_size} leaves some of {ranks} processes without a row",
     )
     there = isinstance(given, Dataset) or (given is not None and given.is_dir())
-    found = given if given is not None and there else prepare(cfg)
+    found = given if given is not None and there else prepare(cfg, growth)
     data = found if isinstance(found, Dataset) else Dataset.open(found)
     config = construct(TrainConfig, resolved(cfg["train"], len(data.train)), "train")
     torch.manual_seed(seed)

@@ -57,6 +57,7 @@ def fit(
     *,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
+    moments: Mapping[str, Any] | None = None,
     loggers: Sequence[Logger] = (),
 ) -> tuple[list[Epoch], Metrics | None]:
     """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
@@ -64,17 +65,17 @@ def fit(
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
     or ``checkpoint_every`` steps; then the ``loggers`` are called. Without a ``run`` nothing is written or logged. With
     ``saved``, what ``checkpoint.load_last`` returned, it goes on from there, to the same bits as a run that was never
-    stopped. Ends with the best weights in ``model``; returns the epochs and the test metrics, None without a test
-    split. Diverged for a loss or a score that is not finite, UserError for a state of other settings.
+    stopped. ``moments`` are those of an earlier run, for a ``model`` that has its weights. Ends with the best weights
+    in ``model``; returns the epochs and the test metrics, None without a test split. Diverged for a loss or a score
+    that is not finite, UserError for a state of other settings.
     """
     config = in_one_epoch(config) if isinstance(model, Reference) else config
-    data, state = data.to(device), State(model, config, device)
+    data, state = data.to(device), State(model, config, device, moments)
     if saved is not None:
         restore(state, saved, math.ceil(len(data.train) / config.batch_size))
     checkpoints = BestInMemory() if run is None else Checkpoints(run, config.keep_checkpoints, saved)
-    if config.compile:
-        for one in {state.model, state.scored}:
-            compile_model(one, device)
+    for one in {state.model, state.scored} if config.compile else ():
+        compile_model(one, device)
     history, table = state.history, EpochTable(config, len(state.history))
 
     def best_epoch() -> int:

@@ -39,6 +39,8 @@ def write_report(
     overrides: Sequence[str],
     commit: str | None,
     threads: int | str,
+    ancestry: Sequence[dict[str, Any]] = (),
+    grown: dict[str, Any] | None = None,
     reference: Standing | None = None,
 ) -> dict[str, Any]:
     """Write report.json into ``run``, and return it."""
@@ -73,6 +75,8 @@ def write_report(
         "overrides": list(overrides),
         "config": config,
     }
+    if ancestry:
+        report |= {"ancestry": list(ancestry), "grown": grown}
     if reference is not None:
         report["reference"] = reference.plain()
     if "bayes" in data.meta and test is not None:

@@ -39,7 +39,9 @@ class State:
     its parts of the batches' losses, which add up over the ranks.
     """
 
-    def __init__(self, model: CTRModel, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: CTRModel, config: TrainConfig, device: torch.device, moments: Mapping[str, Any] | None = None
+    ) -> None:
         self.model, self.device, self.seed = model, device, config.shuffle_seed
         broadcast(model)
         self.tables = [Table(embedding) for embedding in embeddings_of(model)]
@@ -57,6 +59,8 @@ class State:
         self.shuffle = torch.Generator().manual_seed(config.shuffle_seed)  # the rows' order depends on this seed alone
         self.history: list[Epoch] = []
         self.begin_epoch()
+        if moments is not None:
+            self._take_moments(moments)
         if world_size() > 1:
             self.reseed()
 
@@ -108,6 +112,14 @@ class State:
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.losses = saved["losses"].to(self.device) * (rank() == 0)
         self._restore_random(saved["random"])
+
+    def _take_moments(self, moments: Mapping[str, Any]) -> None:
+        """Go on with the moments that ``growth.grow_moments`` made of an earlier run's, by this run's settings."""
+        groups = [
+            {**group, "steps": moments["steps"].get(group["tables"], 0)}
+            for group in self.optimizer.state_dict()["param_groups"]
+        ]
+        self.optimizer.load_state_dict(self._own_part({"state": moments["state"], "param_groups": groups}))
 
     def _own_part(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """The optimizer's state as this rank needs it: of a sharded table only the part of its rows."""

@@ -21,9 +21,13 @@ Engine = Literal["in-memory", "streaming"]  # of polars: for a few rows in memor
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The i-th of ``values``, whole numbers or text, has id i + 1, anything else id 0."""
+    """The i-th of ``values``, whole numbers or text, has id i + 1, anything else id 0.
+
+    ``seen`` is the last day each was seen, where the log has days.
+    """
 
     values: pl.Series
+    seen: pl.Series | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -101,9 +105,10 @@ class Vocabulary:
         return cls(ordered)
 
     def sink(self, file: Path) -> pl.LazyFrame:
-        """A query that writes ``file``, a Parquet file of value and id, when it is collected."""
+        """A query that writes ``file``, a Parquet file of value and id, and the last day where that is known."""
         ids = pl.int_range(1, len(self) + 1, dtype=pl.Int32, eager=True)
-        return pl.LazyFrame({"value": self.values, "id": ids}).sink_parquet(file, lazy=True)
+        days = {} if self.seen is None else {"seen": self.seen}
+        return pl.LazyFrame({"value": self.values, "id": ids, **days}).sink_parquet(file, lazy=True)
 
     @classmethod
     def read(cls, described: Mapping[str, Any], folder: Path) -> "Vocabulary":
@@ -120,7 +125,7 @@ class Vocabulary:
             require(plain, f"{file} holds {table['value'].dtype}, not text or whole numbers")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
-        return cls(table["value"])
+        return cls(table["value"], table["seen"] if "seen" in table.columns else None)
 
     def names(self, ids: list[int]) -> list[str]:
         """What ids stand for."""

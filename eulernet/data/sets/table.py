@@ -19,12 +19,14 @@ from eulernet.data import kinds, sampling, splits
 from eulernet.data import raw as source
 from eulernet.data.build import build
 from eulernet.data.find import find
+from eulernet.data.growth import Growth
 from eulernet.data.inference import Judge, Misjudged, common
 from eulernet.data.lines import KEPT, Dtype, Format
 from eulernet.data.recipe import Recipe
 from eulernet.data.sets import logs
+from eulernet.data.sets.later import later
 from eulernet.data.splits import PARTS, Splitter
-from eulernet.data.times import check_moments, is_zoned, moment
+from eulernet.data.times import MICROS_A_DAY, check_moments, micros_of, reads_as, time_key
 from eulernet.data.values import TRUTH, Label
 from eulernet.errors import UserError, choose, require, require_known
 
@@ -61,6 +63,9 @@ class Table:
     weight: str | None = None
     keep_negatives: float | None = None
     negatives_kept: float | None = None
+    retire_after: int | None = None
+    retire_by: str | None = None
+    rescale: bool = False
 
     def __post_init__(self) -> None:
         for key in ("separator", "quote", "escape"):
@@ -82,14 +87,30 @@ class Table:
         for key in ("keep_negatives", "negatives_kept"):
             sampling.check_share(key, getattr(self, key))
         require(self.split_seed >= 0, f"dataset.split_seed must not be negative, got {self.split_seed}")
+        after = self.retire_after
+        require(after is None or after >= 1, f"dataset.retire_after={after}: give days, 1 or more")
+        dated = after is None or self.days is not None
+        require(dated, f"dataset.retire_after={after} counts days: give dataset.retire_by, the column of the date")
 
     @property
     def spark_escape(self) -> str | None:
         """The escape character; none where it is the quote, as who writes a quote twice calls that."""
         return None if self.escape == self.quote else self.escape
 
-    def __call__(self, raw: Sequence[Path], data_dir: Path, memory: float) -> Path:
-        """The store of a log of clicks.
+    @property
+    def days(self) -> str | None:
+        """The column by which vocabularies know when a value was seen last."""
+        by_time = self.retire_after is not None and self.split == "time"
+        return self.retire_by or (self.split_column if by_time else None)
+
+    @property
+    def kept(self) -> list[str]:
+        """Columns that are also wanted as they are written."""
+        named = [self.split_column if self.split == "column" else None, self.days]
+        return [name for name in dict.fromkeys(named) if name is not None]
+
+    def __call__(self, raw: Sequence[Path], data_dir: Path, memory: float, growth: Growth | None = None) -> Path:
+        """The store of a log of clicks; with a ``growth`` that of a later one, whose known values keep their ids.
 
         UserError for a column that is not there, a kind or a setting that does not exist, and whatever is wrong in the
         files.
@@ -98,19 +119,23 @@ class Table:
         files = found.files
         if self.split == "files":
             files = sorted(files, key=lambda file: PARTS.index(part_of(file)))
+        if growth is not None:
+            growth.require_rows(files)
         form = self.form_of(files)
         there = source.sample(files, form, SAMPLE)
-        clicks = self.clicks_of(there)
         make = partial(
             build,
             files=files,
             data_dir=data_dir,
             vocabulary=self.vocabulary,
-            split=self.counted(self.splitter(files, there)),
+            split=self.counted(self.splitter(files, there, "" if growth is None else KEPT)),
             origin="raw files",
             memory=memory,
             left_out=found.left_out,
         )
+        if growth is not None:
+            return make(later(self, growth, there))
+        clicks = self.clicks_of(there)
         judge = self.judge(there, clicks)
         recipe = self.recipe(form, there, clicks, files, judge.guess)
         try:
@@ -129,7 +154,7 @@ class Table:
         """The column of the label. UserError if there is none, or a setting names a column that is not there."""
         clicks = self.label or next((name for name in there.columns if name.lower() in LABELS), "")
         require(clicks != "", f"dataset.label: say which column has the clicks, one of {', '.join(there.columns)}")
-        roles = {"label": clicks, "split_column": self.split_column, "weight": self.weight}
+        roles = {"label": clicks, "split_column": self.split_column, "weight": self.weight, "retire_by": self.days}
         given, computed = self.fields or {}, self.computed
         read = {name: given for name, given in given.items() if name not in computed}
         check_columns(there.columns, roles, read, self.only, self.ignore)
@@ -176,7 +201,6 @@ class Table:
         for log in self.computed.values():
             types.setdefault(log["by"], kinds.dtype_of("category", there.schema[log["by"]]))
             types[log["order"]] = there.schema[log["order"]]
-        kept = [self.split_column] if self.split == "column" and self.split_column is not None else []
         return Recipe(
             name=self.name,
             version=2,
@@ -184,7 +208,7 @@ class Table:
             + (f" >= {self.label_from:g}" if self.label_from is not None else "")
             + (f"; rows weigh {self.weight}" if self.weight is not None else "")
             + (f"; the log has {self.negatives_kept:g} of its negatives" if self.negatives_kept is not None else ""),
-            form=replace(form, columns=types, kept=kept),
+            form=replace(form, columns=types, kept=self.kept),
             label=Label(clicks, at_least=self.label_from, words=words),
             fields=fields,
             weight=self.weight,
@@ -192,17 +216,25 @@ class Table:
             logs={
                 name: logs.keys(name, log, types, time_key(there[log["order"]])) for name, log in self.computed.items()
             },
+            day=self.day(there),
         )
 
     def counted(self, split: Splitter) -> Splitter:
         """``split`` without the training rows that the settings leave out."""
         return sampling.counted(split, self.keep_negatives, self.split_seed, weighted=self.weight is not None)
 
+    def day(self, there: pl.DataFrame) -> tuple[str, pl.Expr] | None:
+        """The date of a raw row, of which ``there`` are the first; None where nobody asked for it."""
+        if self.days is None:
+            return None
+        micros = micros_of(there[self.days].alias(KEPT + self.days))
+        return self.days, (micros // MICROS_A_DAY).cast(pl.Int32).cast(pl.Date)
+
     def used(self, there: pl.DataFrame, clicks: str) -> list[str]:
         """The columns that become fields."""
         given = self.fields or {}
         orders = [log["order"] for log in self.computed.values()]
-        left_out = {clicks, self.split_column, self.weight, *orders, *self.ignore} - set(given)
+        left_out = {clicks, self.split_column, self.weight, self.days, *orders, *self.ignore} - set(given)
         used = [name for name in there.columns if name not in left_out and (self.only is None or name in self.only)]
         return [name for name in used if name in given or not name.startswith("(unnamed ")]
 
@@ -223,8 +255,11 @@ class Table:
                 settings["min_count"] = self.min_count
         return described
 
-    def splitter(self, files: Sequence[Path], there: pl.DataFrame) -> Splitter:
-        """The split that the settings describe. UserError for one that does not exist, or lacks its column."""
+    def splitter(self, files: Sequence[Path], there: pl.DataFrame, prefix: str = "") -> Splitter:
+        """The split that the settings describe. UserError for one that does not exist, or lacks its column.
+
+        A split by time reads its column under that name with a ``prefix``.
+        """
 
         def column() -> str:
             require(
@@ -236,10 +271,14 @@ class Table:
             written = pl.col(KEPT + column()).cast(pl.String).fill_null("")
             return splits.by_value(column(), self.split_values or {}, written)
 
+        def by_time() -> Splitter:
+            key = time_key(there[column()].alias(prefix + column()))
+            return splits.by_time(column(), key, self.ratios, check_moments(column(), prefix=prefix))
+
         makers: dict[str, Callable[[], Splitter]] = {
             "random": lambda: splits.random_rows(self.split_seed, self.ratios),
             "chronological": lambda: splits.chronological(self.ratios),
-            "time": lambda: splits.by_time(column(), time_key(there[column()]), self.ratios, check_moments(column())),
+            "time": by_time,
             "column": by_value,
             "files": lambda: splits.by_file([part_of(file) for file in files]),
             "paper": lambda: splits.paper(self.split_seed),
@@ -298,26 +337,6 @@ def says_truth(values: pl.Series) -> bool:
 
 def _words(values: pl.Series) -> set[str]:
     return set(values.drop_nulls().str.strip_chars().str.to_lowercase())
-
-
-def reads_as(values: pl.Series, dtype: Dtype) -> bool:
-    """Whether all words are numbers."""
-    return values.str.strip_chars().cast(dtype, strict=False).null_count() == values.null_count()
-
-
-def time_key(values: pl.Series) -> pl.Expr:
-    """What a split by time compares: numbers, dates, or text that ``moment`` reads; null, which is refused, for others.
-
-    ``values`` are the first of the column; the split goes by what is written, whatever kind of field it is.
-    """
-    column = pl.col(values.name)
-    if values.dtype.is_float():
-        return column.fill_nan(None)
-    if values.dtype != pl.String:
-        return column
-    if reads_as(values, pl.Float64):
-        return column.str.strip_chars().cast(pl.Float64, strict=False)
-    return moment(column, zoned=is_zoned(values))
 
 
 def part_of(file: Path) -> str:
