@@ -10,7 +10,7 @@ author = "the eulernet contributors"
 copyright = "the eulernet contributors, MIT licence"
 version = release = __version__
 sys.path.insert(0, str(Path(__file__).parent))
-extensions = ["model_pages", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = ["model_pages", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 highlight_language = "bash"
 exclude_patterns = ["_build", "figures/*.md"]
 
@@ -19,6 +19,8 @@ html_title = f"eulernet {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
+nb_execution_mode = "off"  # what notebooks show is in them; the slow tests run them
+nb_render_markdown_format = "myst"  # with tables
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 autodoc_member_order = "bysource"

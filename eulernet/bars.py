@@ -2,10 +2,26 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+_HIDDEN = ContextVar("hidden", default=False)
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Within it no bar appears."""
+    token = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(token)
 
 
 def bar(what: str, unit: str, total: int | None = None, *, delay: float = 0, shown: bool = True) -> "tqdm[Any]":
@@ -17,7 +33,9 @@ def bar(what: str, unit: str, total: int | None = None, *, delay: float = 0, sho
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
-    off = not shown or (None if "ipykernel" not in sys.modules else False)  # None is off but on a terminal
+    off = (
+        not shown or _HIDDEN.get() or (None if "ipykernel" not in sys.modules else False)
+    )  # None is off but on a terminal
     return tqdm(
         total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=delay, disable=off, dynamic_ncols=True
     )

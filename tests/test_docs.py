@@ -43,9 +43,11 @@ def test_commands_in_the_documents_take_these_settings(block):
 @pytest.mark.parametrize("document", ["README.md", "docs/guide/quickstart.md"])
 def test_the_output_in_the_documents_is_what_a_run_prints(document):
     shown = next(block for block in re.findall(r"```text\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL))
-    head, _, *epochs, _valid, test, run, then = shown.splitlines()
+    head, _, *epochs, valid, lr, test, run, then = shown.splitlines()
     assert head == HEADER
     assert [len(line) for line in epochs] == [len(HEADER)] * len(epochs)
+    assert re.fullmatch(r"valid auc=0\.\d{6}  logloss=0\.\d{6}", valid)
+    assert re.fullmatch(r"  lr  auc=0\.\d{6}  logloss=0\.\d{6}  \(logistic regression, 0\.\d s\)", lr)
     assert re.fullmatch(r"test  auc=0\.\d{6}  logloss=0\.\d{6}  \(best epoch \d+ of \d+\)", test)
     assert run.startswith("run   outputs/")
     assert then.startswith("next  ")

@@ -39,6 +39,7 @@ from eulernet.data.splits import KEY, LABEL, WEIGHT, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.data.values import check_sizes, clicks, evaluate
 from eulernet.errors import UserError, choose, require
+from eulernet.files import short
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def build(
         rows_of = dict(zip(sums, in_files, strict=True))
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
-    log.info("prepared %s: %s rows, %s ids (%s)", recipe.name, f"{sum(in_files):,}", f"{ids:,}", folder)
+    log.info("prepared %s: %s rows, %s ids", short(folder), f"{sum(in_files):,}", f"{ids:,}")
     return folder
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from eulernet.bars import no_bars
 from eulernet.cli.resume import naming, started_config
 from eulernet.data.growth import NothingNew
 from eulernet.data.in_memory import InMemory, table_in_memory
@@ -193,9 +194,16 @@ def own_random_numbers() -> Iterator[None]:
 
 @contextmanager
 def showing(verbose: bool) -> Iterator[None]:
-    """Within it the lines of the logger "eulernet" are printed, if nobody takes them. The root logger is left alone."""
+    """Within it the lines of the logger "eulernet" are printed, if nobody takes them. The root logger is left alone.
+
+    If not ``verbose`` they are not, and no bar appears.
+    """
     log = logging.getLogger("eulernet")
-    if not verbose or (log.hasHandlers() and log.isEnabledFor(logging.INFO)):
+    if not verbose:
+        with no_bars():
+            yield
+        return
+    if log.hasHandlers() and log.isEnabledFor(logging.INFO):
         yield
         return
     level, propagate, handler = log.level, log.propagate, logging.StreamHandler(sys.stdout)

@@ -31,7 +31,7 @@ STYLE = """
 .eulernet dl { display: flex; flex-wrap: wrap; gap: 8px; margin: 4px 0; }
 .eulernet dl > div { border: 1px solid rgba(128, 128, 128, .35); border-radius: 8px; padding: 8px 14px; }
 .eulernet dt, .eulernet small { font-size: 12px; font-weight: 400; opacity: .75; }
-.eulernet dd { margin: 0; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.eulernet dd { margin: 0 !important; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .eulernet small { display: block; }
 """
 

@@ -249,7 +249,19 @@ def signed(value: float) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """The middle left out where it is longer: what tells names apart may be at their end."""
+    """Where it is longer, keys are cut, ``embedding_dim=8`` to ``em…=8``; then the middle is left out.
+
+    What tells names apart are values, and the end.
+    """
+    words = [[*word.partition("=")] for word in text.split(" ")]
+    while (over := len(text) - longest) > 0:
+        word = max(words, key=lambda word: len(word[0]) if word[1] else 0)
+        if not word[1] or len(word[0]) < 4:
+            break
+        word[0] = (
+            word[0].rstrip("\N{HORIZONTAL ELLIPSIS}")[: max(1, len(word[0]) - over - 1)] + "\N{HORIZONTAL ELLIPSIS}"
+        )
+        text = " ".join("".join(word) for word in words)
     if len(text) <= longest:
         return text
     head = longest // 2

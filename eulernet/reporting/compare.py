@@ -34,7 +34,8 @@ def comparison(found: Sequence[Setting], scores: StoreScores | None, output: Pat
     ranks = {metric: order(found, metric) for metric in ("auc", "logloss")}
     rows = []
     for i, setting in enumerate(found):
-        cells: list[str] = [tag("td", name) for name in linked(setting, output)]
+        name, runs = linked(setting, output)
+        cells: list[str] = [tag("td", name), tag("td", runs, class_="n")]
         for metric in ("auc", "logloss"):
             best = {0: " best", 1: " second"}.get(ranks[metric].index(i), "")
             cells.append(tag("td", mean_and_deviation(setting.values("test", metric)), class_=f"n{best}"))

@@ -86,7 +86,8 @@ def train(
         log.info("%s", warning)
     if beside is not None:
         hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"
-        log.info("%s", beside.line(report["valid"], len(job.data.train), hint))
+        for line in beside.lines(report["valid"], len(job.data.train), hint):
+            log.info("%s", line)
     for line in closing(report, run):
         log.info("%s", line)
     return report["valid"]["auc"]
@@ -167,8 +168,9 @@ def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
     """Say what is trained, and have the other ranks build the same."""
     rows, weights = f"{len(job.data.train):,}", f"{sum(weight.numel() for weight in job.model.parameters()):,}"
     name, auto = cfg["model"]["name"], chosen(cfg["train"], len(job.data.train))
-    follows = "".join(f", {key} {value:g}" for key, value in auto.items())
-    log.info("%s on %s: %s training rows, %s weights, %s%s", name, job.data.name, rows, weights, job.device, follows)
+    log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, rows, weights, job.device)
+    if auto:
+        log.info("chosen for so many rows: %s", ", ".join(f"{key} {value:.4g}" for key, value in auto.items()))
     places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}
     launch.lead({**places, "resumed": resumed, "rank_timeout": job.config.rank_timeout}, job.device)
 

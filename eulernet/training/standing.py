@@ -29,12 +29,15 @@ class Standing:
     def plain(self) -> dict[str, Any]:
         return {"model": "lr", **asdict(self)}
 
-    def line(self, valid: dict[str, float], rows: int, hint: str) -> str:
+    def lines(self, valid: dict[str, float], rows: int, hint: str) -> list[str]:
         """How a run with the validation figures ``valid`` on ``rows`` training rows compares, and what to try."""
         part = f" on {self.rows:,} of the rows" if self.rows < rows else ""
-        figures = f"logistic regression{part} auc={self.auc:.6f}  logloss={self.logloss:.6f} in {self.seconds:.1f} s"
-        poor = f": this setting learned no interactions; {hint}" if valid["auc"] < self.auc + WORTH else ""
-        return f"valid auc={valid['auc']:.6f}  logloss={valid['logloss']:.6f}; {figures}{poor}"
+        about = f"(logistic regression{part}, {self.seconds:.1f} s)"
+        return [
+            f"valid auc={valid['auc']:.6f}  logloss={valid['logloss']:.6f}",
+            f"  lr  auc={self.auc:.6f}  logloss={self.logloss:.6f}  {about}",
+            *([f"note  this setting learned no interactions; {hint}"] if valid["auc"] < self.auc + WORTH else []),
+        ]
 
 
 def logistic_regression(data: Dataset) -> Standing:

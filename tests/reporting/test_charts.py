@@ -168,6 +168,24 @@ def test_epochs_are_whole_and_figures_can_be_had_as_csv():
     assert data_of(drawn) == {"one, seed 1": [(1, 0.7), (2, 0.71), (3, 0.72)]}
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("eulernet_averaged", "eulernet_averaged"),
+        ("eulernet_without_something_long", "eulernet_wi…thing_long"),
+        ("eulernet lr=0.01 embedding_dim=16", "eulernet lr=0.01 e…=16"),
+        ("fm embedding_dim=8 lr=0.003", "fm embeddi…=8 lr=0.003"),
+        ("fm lr=0.003 embedding_dim=8 weight_decay=1e-06", None),
+    ],
+)
+def test_what_a_name_is_shortened_to(text, shown):
+    short = charts.shorten(text, 22)
+    assert len(short) <= 22
+    if shown is not None:
+        assert short == shown
+    assert short.endswith(text[-3:])
+
+
 def test_importance_is_scikit_learns_where_both_permute_alike():
     """What is not used is worth nothing; a field of two columns is permuted as one."""
     draw = np.random.default_rng(5)

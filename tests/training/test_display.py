@@ -10,6 +10,7 @@ import pytest
 
 from eulernet.bars import bar
 from eulernet.cli.screen import Screen
+from eulernet.python.fit import showing
 from eulernet.training import display
 from eulernet.training.display import EpochTable, clock, closing
 from eulernet.training.history import Epoch
@@ -104,3 +105,7 @@ def test_a_bar_is_shown_in_notebooks_and_not_in_files(monkeypatch):
         assert not shown.disable
     with bar("rows", "row", 10, shown=False) as hidden:
         assert hidden.disable
+    with showing(verbose=False), bar("rows", "row", 10) as hidden:  # as fit and CTRClassifier do
+        assert hidden.disable
+    with bar("rows", "row", 10) as shown:
+        assert not shown.disable

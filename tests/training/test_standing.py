@@ -42,16 +42,18 @@ def test_a_large_set_gives_a_part_of_its_rows(data, monkeypatch):
     monkeypatch.setattr(standing, "ROWS", 1000)
     found = logistic_regression(data)
     assert found.rows == 1000
-    assert "logistic regression on 1,000 of the rows auc=" in found.line({"auc": 0.9, "logloss": 0.1}, 2400, "")
+    assert "(logistic regression on 1,000 of the rows, " in found.lines({"auc": 0.9, "logloss": 0.1}, 2400, "")[1]
 
 
 def test_what_is_said():
     found, valid = Standing(auc=0.9270, logloss=0.3, rows=100, seconds=4.0), {"auc": 0.926, "logloss": 0.31}
-    assert found.line(valid, 100, "try train=table") == (
-        "valid auc=0.926000  logloss=0.310000; logistic regression auc=0.927000  logloss=0.300000 in 4.0 s: "
-        "this setting learned no interactions; try train=table"
-    )
-    assert found.line({"auc": 0.93, "logloss": 0.31}, 100, "try").endswith("in 4.0 s")
+    lines = found.lines(valid, 100, "try train=table")
+    assert lines == [
+        "valid auc=0.926000  logloss=0.310000",
+        "  lr  auc=0.927000  logloss=0.300000  (logistic regression, 4.0 s)",
+        "note  this setting learned no interactions; try train=table",
+    ]
+    assert len(found.lines({"auc": 0.93, "logloss": 0.31}, 100, "try")) == 2
 
 
 @pytest.mark.parametrize(("more", "there"), [((), True), (("reference=false",), False), (("model=lr",), False)])
@@ -59,7 +61,7 @@ def test_a_run_ends_by_saying_where_it_stands(run_command, more, there):
     settings = [one for one in SMALL if "embedding_dim" not in one or "model=lr" not in more]
     ended = run_command("train", *settings, *more, "hydra.run.dir=run")
     assert ended.code == 0, ended.err
-    assert ("logistic regression auc=" in "\n".join(ended.out.splitlines()[-6:])) == there
+    assert ("(logistic regression, " in "\n".join(ended.out.splitlines()[-7:])) == there
     report = json.loads(Path("run/report.json").read_text())
     assert (report.get("reference", {}).get("model") == "lr") == there
 

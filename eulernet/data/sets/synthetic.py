@@ -27,6 +27,7 @@ from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.data.lines import Format
 from eulernet.data.values import Label, Raw
 from eulernet.errors import require, require_known
+from eulernet.files import short
 from eulernet.measures.metrics import auc, logloss
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ class Synthetic:
             labels, truth = self.draw(new, planted)
             bayes = self.bayes(labels, truth)
             self.seal(new, bayes)
-        log.info("prepared synthetic: %s rows, best possible test auc=%.6f logloss=%.6f (%s)",
-                 f"{self.rows:,}", bayes["test"]["auc"], bayes["test"]["logloss"], folder)  # fmt: skip
+        best = f"auc={bayes['test']['auc']:.6f}  logloss={bayes['test']['logloss']:.6f}"
+        log.info("prepared %s: %s rows\nbest possible test %s", short(folder), f"{self.rows:,}", best)
         return folder
 
     def draw(self, new: Path, planted: "Planted") -> tuple[np.ndarray, np.ndarray]:
