@@ -35,7 +35,7 @@ from eulernet.data.lines import KEPT
 from eulernet.data.raw import Piece
 from eulernet.data.recipe import Recipe
 from eulernet.data.sampling import said_of_rows, weights_in
-from eulernet.data.splits import KEY, LABEL, WEIGHT, Cut, Rows, Splitter
+from eulernet.data.splits import CHUNK, KEY, LABEL, WEIGHT, Cut, Rows, Splitter
 from eulernet.data.threads import in_order
 from eulernet.data.values import check_sizes, clicks, evaluate
 from eulernet.errors import UserError, choose, require
@@ -87,7 +87,7 @@ def build(
                 misjudged.store = folder
                 raise
         require_unchanged(files, before)
-        fitted, missing, zeros, split_rows = fit_and_encode(
+        fitted, missing, zeros, split_rows, shared = fit_and_encode(
             recipe, split, vocabulary, in_files, new, int(memory * 2**30), seconds
         )
         shares = [gone / sum(in_files) for gone in missing]
@@ -98,7 +98,7 @@ def build(
             source={"origin": origin, "files": sums},
         )
         rows_of = dict(zip(sums, in_files, strict=True))
-        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {})
+        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared)
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
     log.info("prepared %s: %s rows, %s ids", short(folder), f"{sum(in_files):,}", f"{ids:,}")
     return folder
@@ -137,10 +137,11 @@ def fit_and_encode(
     new: Path,
     memory: int,
     seconds: dict[str, float],
-) -> tuple[list[Coder], list[int], np.ndarray, dict[str, list[int] | str]]:
+) -> tuple[list[Coder], list[int], np.ndarray, dict[str, list[int] | str], dict[str, dict[str, int]]]:
     """The second and the third pass over the typed rows in ``new``, which are deleted after that.
 
-    Returns the coder of each field, in how many rows it is missing, in how many it has id 0; and the split.
+    Returns the coder of each field, in how many rows it is missing, in how many it has id 0; the split; and of hashed
+    fields what shares buckets.
     """
     rows, parts = sum(in_files), parts_of(new)
     typed, small = pl.scan_ipc(parts, glob=False), sum(part.stat().st_size for part in parts) < SMALL
@@ -160,11 +161,12 @@ def fit_and_encode(
         with timed(seconds, "encode"):
             zeros = encode(fitted, made, rows, new, weighted=WEIGHT in typed.collect_schema())
         split_rows = store.write_split(new, {part: cutting.result()[part] for part in split.parts}, rows)
+    shared = collisions(fitted, typed, new)
     for folder in ("typed", *(f"history {i}" for i in range(len(made)))):
         shutil.rmtree(new / folder)
     (new / "training").unlink(missing_ok=True)
     kinds.write(fitted, new)
-    return fitted, gone, zeros, split_rows
+    return fitted, gone, zeros, split_rows, shared
 
 
 def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memory: int) -> list[int]:
@@ -348,6 +350,30 @@ def slices(parts: Iterator[tuple[int, pl.DataFrame]], most: int) -> Iterator[tup
     for first, typed in parts:
         for start in range(0, len(typed), most):
             yield first + start, typed[start : start + most]
+
+
+def hashes_of(coder: Coder) -> HashedCoder | None:
+    """What hashes the values of a field, or those without an id of their own."""
+    if isinstance(coder, CategoryCoder):
+        return coder.hashes if coder.tail else None
+    return coder if isinstance(coder, HashedCoder) else None
+
+
+def collisions(fitted: Sequence[Coder], typed: pl.LazyFrame, new: Path) -> dict[str, dict[str, int]]:
+    """Of fields whose values are hashed, maybe the rare ones only: how many values share how many buckets."""
+    found, first = {}, 0
+    for i, coder in enumerate(fitted):
+        if (hashed := hashes_of(coder)) is not None:
+            distinct = typed.select(pl.col(f"f{i}").drop_nulls().n_unique()).collect(engine="streaming").item()
+            values = distinct - (0 if coder.vocabulary is None else len(coder.vocabulary))
+            x, seen = np.load(new / "x.npy", mmap_mode="r")[:, first], np.zeros(hashed.buckets + 1, dtype=bool)
+            for start in range(0, len(x), CHUNK):
+                ids = x[start : start + CHUNK]
+                seen[ids[ids <= hashed.buckets]] = True
+            used = int(np.count_nonzero(seen[1:]))
+            found[coder.name] = {"values": max(values, used), "buckets": hashed.buckets, "used": used}
+        first += coder.columns
+    return found
 
 
 def parts_of(new: Path) -> list[Path]:

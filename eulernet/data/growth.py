@@ -154,9 +154,10 @@ def _seen(known: Vocabulary, counts: pl.DataFrame) -> Vocabulary:
 
 
 def kept_ids(old: Coder, new: Coder) -> np.ndarray:
-    """bool [ids of ``old``]: which of its ids mean in ``new`` what they meant. Id 0, rare or missing, always does."""
+    """bool [ids of ``old``]: which of its ids mean in ``new`` what they meant. Id 0 and those of buckets always do."""
     size = old.settings()["size"]
     before, now = old.vocabulary, new.vocabulary
     if before is None or now is None:
         return np.ones(size, dtype=bool)
-    return np.concatenate([[True], (before.values == now.values[: len(before)]).to_numpy()])
+    buckets = np.ones(1 + getattr(old, "tail", 0), dtype=bool)
+    return np.concatenate([buckets, (before.values == now.values[: len(before)]).to_numpy()])

@@ -44,6 +44,8 @@ def summary_table(summary: dict[str, Any], when: str) -> str:
     for name, field in summary["fields"].items():
         ids = "" if field["ids"] is None else f"{field['ids']:,}"
         lines.append(f"{name:{width}} {field['kind']:8} {ids:>11} {field['missing']:8.2%} {field['rare']:8.2%}")
+        if "collisions" in field:
+            lines[-1] += f"  {field['hashed']:,} values hashed, {field['collisions']:.2%} into a bucket that is taken"
     lines += ["", f"{'split':{width}} {'rows':>20} {'clicks':>8}"]
     for part, split in summary["splits"].items():
         lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")

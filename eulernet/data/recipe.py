@@ -76,7 +76,11 @@ class Recipe:
             said["raw"] = one.raw.describe()
             if said.get("log"):
                 said["log"] = asdict(said["log"])
-            for newer in ("scaling", "as_text"):  # this is part of every digest: they are left out where unset
+            for newer in (
+                "scaling",
+                "as_text",
+                "buckets",
+            ):  # this is part of every digest: they are left out where unset
                 if said.get(newer, "") is None:
                     del said[newer]
         own: dict[str, Any] = {"name": self.name, "version": self.version, "protocol": self.protocol}

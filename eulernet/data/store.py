@@ -118,12 +118,14 @@ def summarise(
     seconds: Mapping[str, float],
     files: Mapping[str, int],
     left_out: Mapping[str, str],
+    shared: Mapping[str, Mapping[str, int]],
 ) -> None:
     """Write ``summary.json``: what is in a store, and what preparing took.
 
     ``missing`` and ``zeros`` count the rows of each field without a value and with id 0. A missing category has id 0
     too; what is left is rare, or unseen where ids come from training rows. ``files`` are the rows of each raw file, in
-    the order in which they were read, ``left_out`` the reason why another one was not.
+    the order in which they were read, ``left_out`` the reason why another one was not. ``shared`` are the values, the
+    buckets and the used buckets of hashed fields: a value collides that finds its bucket taken.
     """
     rows = meta["rows"]
     fields = {}
@@ -131,6 +133,8 @@ def summarise(
         rare = zero if field["kind"] in ("number", "bag", "history") else zero - absent
         ids = None if field["kind"] == "number" else field["size"] - 1
         fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": absent / rows, "rare": int(rare) / rows}
+        if (of := shared.get(field["name"])) and of["values"]:
+            fields[field["name"]] |= {"hashed": of["values"], "collisions": 1 - of["used"] / of["values"]}
     splits = {
         part: {"rows": rows_of, "click_rate": meta["clicks"][part] / rows_of}
         for part, rows_of in meta["rows_in"].items()

@@ -91,9 +91,14 @@ def settings_of(name: str, given: Any) -> dict[str, Any]:
     for key, value in given.items():
         if key != "kind":
             require_known(key, known, f"dataset.fields.{name}: no setting {key!r}")
-            possible, what = POSSIBLE[key]
-            require(possible(value), f"dataset.fields.{name}.{key}={value}: should be {what}")
+            check_setting(f"dataset.fields.{name}.{key}", key, value)
     return {**known, **given}
+
+
+def check_setting(shown: str, key: str, value: Any) -> None:
+    """UserError, which calls it ``shown``, for a setting of a field that cannot be."""
+    possible, what = POSSIBLE[key]
+    require(possible(value), f"{shown}={value}: should be {what}")
 
 
 def dtype_of(kind: str, dtype: pl.DataType) -> pl.DataType | type[pl.DataType]:

@@ -1,4 +1,4 @@
-"""Categories: each value that training saw often enough has an id of its own."""
+"""Categories: each value that training saw often enough has an id of its own; the others share one, or some buckets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,55 +8,80 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from eulernet.data.kinds.hashed import HashedCoder, hashed
 from eulernet.data.kinds.vocabulary import Engine, Vocabulary
 from eulernet.data.spelling import respelled
 from eulernet.data.values import Raw
+from eulernet.errors import require
 
 
 @dataclass(frozen=True)
 class CategoryCoder:
     kind: ClassVar[str] = "category"
     columns: ClassVar[int] = 1
+    """The i-th value has id i + ``tail``, from 1; another one its hash's bucket of 1 ... ``tail``, or 0 without any."""
+
     name: str
     vocabulary: Vocabulary
+    tail: int = 0  # before the values, so that these can become more
 
     def encode(self, values: pl.Series) -> np.ndarray:
-        return self.vocabulary.ids(values)
+        ids = self.vocabulary.ids(values)
+        if self.tail:
+            others = np.flatnonzero(ids == 0)
+            ids[ids > 0] += self.tail
+            ids[others] = self.hashes.encode(values.gather(others))
+        return ids
+
+    @property
+    def hashes(self) -> HashedCoder:
+        return HashedCoder(self.name, self.tail)
 
     def settings(self) -> dict[str, Any]:
-        return {"size": len(self.vocabulary) + 1}
+        return {"size": len(self.vocabulary) + 1 + self.tail, **({"tail": self.tail} if self.tail else {})}
 
     @classmethod
     def read(cls, described: Mapping[str, Any], folder: Path) -> "CategoryCoder":
-        return cls(described["name"], Vocabulary.read(described, folder))
+        tail = described.get("tail", 0)
+        right = type(tail) is int and 0 <= tail < described["size"]
+        require(right, f"field {described['name']} is described wrongly")
+        return cls(described["name"], Vocabulary.read({**described, "size": described["size"] - tail}, folder), tail)
 
     def names(self, ids: list[int]) -> list[str]:
-        return self.vocabulary.names(ids)
+        if not self.tail:
+            return self.vocabulary.names(ids)
+        return [self.hashes.names([i])[0] if i <= self.tail else self.vocabulary.names([i - self.tail])[0] for i in ids]
 
 
 @dataclass(frozen=True)
 class Category:
     """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0.
 
-    ``as_text``: whole numbers that occur equally often have ids in the order of their text.
+    With ``buckets`` rarer values share these, by a hash. ``as_text``: whole numbers that occur equally often have ids
+    in the order of their text.
     """
 
     coder: ClassVar[type[CategoryCoder]] = CategoryCoder
     of: ClassVar[str] = "category"  # what values.value_of makes of the raw value
-    settings: ClassVar[dict[str, Any]] = {"min_count": None}
+    settings: ClassVar[dict[str, Any]] = {"min_count": None, "buckets": None}
     name: str
     raw: Raw
     min_count: int = 1
     as_text: bool | None = None
+    buckets: int | None = None
 
     def fit(self, typed: pl.LazyFrame, engine: Engine) -> CategoryCoder:
         found = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text)
-        return CategoryCoder(self.name, found)
+        return CategoryCoder(self.name, found, self.buckets or 0)
 
 
 def id_of(field: Mapping[str, Any], value: Any, ids: Any) -> int:  # the plain twin, for exported folders
-    found = ids.get(value, 0)
-    return found if found or not isinstance(value, str) else ids.get(respelled(value, **field["spelling"]), 0)
+    found, tail = ids.get(value, 0), field.get("tail", 0)
+    if not found and isinstance(value, str):
+        found = ids.get(respelled(value, **field["spelling"]), 0)
+    if tail:
+        return found + tail if found else hashed({"buckets": tail}, value, None)[0]
+    return found
 
 
 def category(field: Mapping[str, Any], value: Any, ids: Any) -> list[Any]:  # the plain twin, for exported folders

@@ -122,7 +122,7 @@ def history(field: Mapping[str, Any], value: Any, ids: Any) -> list[Any]:  # the
             found += hashed(field, member, ids)
         elif ids and isinstance(next(iter(ids)), int):
             whole = re.sub(r"\.0*$", "", member.strip())
-            found.append(ids.get(int(whole), 0) if re.fullmatch(r"[+-]?[0-9]{1,20}", whole) else 0)
+            found.append(id_of(field, int(whole), ids) if re.fullmatch(r"[+-]?[0-9]{1,20}", whole) else 0)
         else:
             found.append(id_of(field, member, ids))
     return found + [-1] * (field["length"] - len(found))

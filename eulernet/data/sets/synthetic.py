@@ -152,7 +152,7 @@ class Synthetic:
             bayes=bayes,
         )
         none = [0] * len(self.names)
-        store.summarise(new, meta, none, none, {}, {}, {})
+        store.summarise(new, meta, none, none, {}, {}, {}, {})
 
 
 @dataclass(frozen=True)

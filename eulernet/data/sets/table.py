@@ -66,6 +66,8 @@ class Table:
     retire_after: int | None = None
     retire_by: str | None = None
     rescale: bool = False
+    unseen: str | None = None
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
         for key in ("separator", "quote", "escape"):
@@ -86,6 +88,9 @@ class Table:
         require(self.split == "column" or not self.split_values, "dataset.split_values goes with dataset.split=column")
         for key in ("keep_negatives", "negatives_kept"):
             sampling.check_share(key, getattr(self, key))
+        if self.unseen is not None:
+            choose({"hash": None}, self.unseen, "dataset.unseen")
+            kinds.check_setting("dataset.buckets", "buckets", self.buckets)
         require(self.split_seed >= 0, f"dataset.split_seed must not be negative, got {self.split_seed}")
         after = self.retire_after
         require(after is None or after >= 1, f"dataset.retire_after={after}: give days, 1 or more")
@@ -253,6 +258,13 @@ class Table:
                     log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
             if settings.get("min_count", 0) is None:
                 settings["min_count"] = self.min_count
+            if self.unseen is not None and settings["kind"] == "category" and settings["buckets"] is None:
+                settings["buckets"] = self.buckets
+            rare = settings["kind"] == "hash" or settings.get("buckets") is None or settings["min_count"] > 1
+            hint = (
+                "every value has an id, and nothing would train the buckets; give a min_count from 2, or the kind hash"
+            )
+            require(rare, f"dataset.fields.{name}: with min_count 1 {hint}")
         return described
 
     def splitter(self, files: Sequence[Path], there: pl.DataFrame, prefix: str = "") -> Splitter:
