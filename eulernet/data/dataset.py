@@ -2,7 +2,7 @@
 
 import mmap
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -16,6 +16,7 @@ from torch import Tensor
 from eulernet import memory
 from eulernet.data import store
 from eulernet.data.sampling import correction
+from eulernet.data.shuffling import BLOCK, BLOCKS, Blocks, Order, batches_of
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError
 from eulernet.features import Bag, FieldSize, History, Number
@@ -71,28 +72,58 @@ class Split:
         *,
         first: int = 0,
         share: Callable[[int], slice] = slice,
+        blocks: Blocks | None = None,
     ) -> Iterator[tuple[Tensor, ...]]:
         """Batches of at most ``size`` rows, in stored order, or in a fresh random order drawn from ``generator``.
 
         The batches before number ``first`` are left out. Of each only a share is read: of one with n rows,
         ``share(n)``, which may be none; slice(n) is all of them.
-        The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be.
+        The random order is a permutation of all rows; it is in memory (8 bytes a row), the rows need not be. With
+        ``blocks`` the rows are shuffled in windows, and the order of one window is in memory.
         """
         if generator is None and self.order is None and not self.mapped and self.weight is None:
             for x, y in zip(self.x.split(size)[first:], self.y.split(size)[first:], strict=True):
                 part = share(len(y))
                 yield x[part], y[part].float()
             return
+        batches: Iterable[Tensor]
+        if blocks is not None and generator is not None:
+            batches = self._in_blocks(size, generator, first, share, blocks)
+        else:
+            batches = self._in_order(size, generator, first, share)
+        if self.mapped:  # gathered in threads, so that the model finds the next one ready
+            yield from in_order(self.gather, batches, threads=READERS, ahead=AHEAD)
+        else:
+            yield from map(self.gather, batches)
+
+    def _in_order(
+        self, size: int, generator: torch.Generator | None, first: int, share: Callable[[int], slice]
+    ) -> list[Int[Tensor, " b"]]:
+        """The rows of each batch in stored order, or in that of one permutation."""
         if generator is None:
             order = torch.arange(len(self), device=self.y.device) if self.order is None else self.order
         else:
             order = torch.randperm(len(self), generator=generator).to(self.y.device)
             order = order if self.order is None else self.order[order]
-        batches = [batch[share(len(batch))] for batch in order.split(size)[first:]]
-        if self.mapped:  # gathered in threads, so that the model finds the next one ready
-            yield from in_order(self.gather, batches, threads=READERS, ahead=AHEAD)
-        else:
-            yield from map(self.gather, batches)
+        return [batch[share(len(batch))] for batch in order.split(size)[first:]]
+
+    def _in_blocks(
+        self, size: int, generator: torch.Generator, first: int, share: Callable[[int], slice], blocks: Blocks
+    ) -> Iterator[Int[Tensor, " b"]]:
+        """The rows of each batch, shuffled in windows."""
+        block = max(1, min(BLOCK // (self.x.shape[1] * self.x.itemsize), blocks.window // BLOCKS))
+        order = Order(len(self), block, generator)
+        for rows in batches_of(len(self), size, order, blocks, share, first, self._read_ahead):
+            yield rows.to(self.y.device) if self.order is None else self.order[rows.to(self.y.device)]
+
+    def _read_ahead(self, pieces: list[slice]) -> None:
+        """Have the system read these rows of a file, unless ``order`` scatters them."""
+        for piece in pieces if self.mapped else ():
+            first, last = piece.start, piece.stop - 1
+            if self.order is not None:
+                first, last = int(self.order[first]), int(self.order[last])
+            if 0 <= last - first < 4 * (piece.stop - piece.start):
+                memory.read_ahead(self.x[first : last + 1])
 
     def gather(self, rows: Int[Tensor, " B"]) -> tuple[Tensor, ...]:
         found = self.x.index_select(0, rows), self.y.index_select(0, rows).float()  # faster than x[rows]

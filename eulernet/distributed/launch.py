@@ -31,6 +31,11 @@ def env_world_size() -> int:
     return _number("WORLD_SIZE", 1)
 
 
+def env_local_world_size() -> int:
+    """How many of them it started on this machine."""
+    return _number("LOCAL_WORLD_SIZE", env_world_size())
+
+
 def env_rank() -> int:
     """The rank that torchrun gave this process."""
     return _number("RANK", 0)
@@ -57,7 +62,7 @@ def device_of_rank(name: str) -> str:
 
 def resume_command(folder: object) -> str:
     """The command that resumes the run in ``folder`` with as many ranks."""
-    here = _number("LOCAL_WORLD_SIZE", env_world_size())
+    here = env_local_world_size()
     nodes = "--standalone" if here == env_world_size() else "--nnodes ... --rdzv-endpoint ..."
     return f"torchrun {nodes} --nproc-per-node {here} -m eulernet.train resume={folder}"
 

@@ -68,6 +68,8 @@ def train(
         about |= {key: began[key] for key in ("ancestry", "grown") if key in began}
     else:
         moments = begin(job, cfg, run, about)
+    if cfg["train"].get("shuffle") == "auto":  # every rank, and a resumed run, does the same
+        cfg = {**cfg, "train": {**cfg["train"], "shuffle": job.config.shuffle}}
     save_config(cfg, run)
     reset_peak_memory(job.device)
     with saying_how_to_resume(run, resume_command(run)), closing_loggers(also):

@@ -51,7 +51,7 @@ def resolved(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
     {'batch_size': 512, 'weight_decay': 0.0002, 'ema': 0.9898}
     """
     found = {key: value for key, value in settings.items() if key != AUTO}
-    asked = [key for key, value in found.items() if value == AUTO]
+    asked = [key for key, value in found.items() if value == AUTO and key != "shuffle"]  # that follows from the store
     if not asked:
         return found
     given = settings.get(AUTO)
@@ -71,4 +71,4 @@ def resolved(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
 def chosen(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """What each ``auto`` of the section became."""
     found = resolved(settings, rows)
-    return {key: found[key] for key, value in settings.items() if value == AUTO}
+    return {key: found[key] for key, value in settings.items() if value == AUTO and key != "shuffle"}

@@ -8,6 +8,8 @@ from eulernet.training.optimizers import OPTIMIZERS, OptimizerConfig
 from eulernet.training.precision import PRECISIONS
 from eulernet.training.tables import LAYOUTS
 
+SHUFFLES = {"full": None, "blocks": None, "auto": None}
+
 
 @dataclass(frozen=True)
 class TrainConfig(OptimizerConfig):
@@ -32,6 +34,8 @@ class TrainConfig(OptimizerConfig):
     monitor: str = "auc"
     keep_checkpoints: int = 2
     rank_timeout: float = 600.0
+    shuffle: str = "full"
+    shuffle_window: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +49,10 @@ class TrainConfig(OptimizerConfig):
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
         choose(MONITORS, self.monitor, "train.monitor")
         choose(PRECISIONS, self.precision, "train.precision")
+        choose(SHUFFLES, self.shuffle, "train.shuffle")
+        window = self.shuffle_window
+        fits = 0 < window <= 1 or (1 < window < 2**40 and window == int(window))
+        require(fits, f"train.shuffle_window must be a share of the rows, at most 1, or a number of rows, got {window}")
         if choose(LAYOUTS, self.embedding, "train.embedding"):
             require(
                 OPTIMIZERS[self.optimizer].rows is None,

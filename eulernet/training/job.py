@@ -1,14 +1,16 @@
 """A plain configuration, checked and built: the model, its data, how to train it, and where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from eulernet import memory
 from eulernet.data.dataset import Dataset
 from eulernet.data.growth import Growth
 from eulernet.data.prepare import prepare
+from eulernet.data.shuffling import window_rows
 from eulernet.distributed import launch
 from eulernet.errors import require
 from eulernet.models import make_model
@@ -50,7 +52,25 @@ def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None, growth: Gro
     found = given if given is not None and there else prepare(cfg, growth)
     data = found if isinstance(found, Dataset) else Dataset.open(found)
     config = construct(TrainConfig, resolved(cfg["train"], len(data.train)), "train")
+    config = replace(config, shuffle=shuffle_of(config, data))
     torch.manual_seed(seed)
     model = make_model(cfg["model"], data.field_sizes)
     identity = {"model_name": str(cfg["model"]["name"]), "dataset": f"{data.name}/{data.digest}"}
     return Job(model, data, config, device, identity)
+
+
+def shuffle_of(config: TrainConfig, data: Dataset) -> str:
+    """``train.shuffle`` without auto: full where half of this machine's memory holds all rows and their permutation.
+
+    UserError where it does not hold the two windows of blocks.
+    """
+    half, rows = memory.whole() / 2, len(data.train)
+    if config.shuffle == "auto":
+        each = 8 * rows * launch.env_local_world_size()
+        return "full" if data.bytes + each <= half else "blocks"
+    if config.shuffle == "blocks":
+        window = window_rows(config.shuffle_window, rows)
+        two = 2 * window * data.bytes // max(1, data.meta["rows"])
+        gib = f"{two / 2**30:.3g} GiB in memory, and half of this machine's is {half / 2**30:.3g}"
+        require(two <= half, f"train.shuffle_window={config.shuffle_window}: two windows take {gib}")
+    return config.shuffle

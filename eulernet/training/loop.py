@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eulernet.bars import bar
 from eulernet.data.dataset import Dataset, Split
+from eulernet.data.shuffling import Blocks, window_rows
 from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
 from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
 from eulernet.errors import Diverged, require
@@ -133,7 +134,9 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     model, optimizer, scaler, device = state.model, state.optimizer, state.scaler, state.device
     epoch, steps = len(state.history) + 1, math.ceil(len(split) / config.batch_size)
     shuffle = state.shuffle if config.reshuffle else None
-    batches = split.batches(config.batch_size, shuffle, first=state.step, share=shard_of)
+    window = window_rows(config.shuffle_window, len(split))
+    blocks = Blocks(window, state.streams) if config.shuffle == "blocks" else None
+    batches = split.batches(config.batch_size, shuffle, first=state.step, share=shard_of, blocks=blocks)
     whole = len(range(config.batch_size)[shard_of(config.batch_size)])  # this process's share of a whole batch
     set_rows_per_rank(model, math.ceil(min(config.batch_size, len(split)) / world_size()))
     losses = state.losses_for(steps)  # read rarely: reading waits for the device

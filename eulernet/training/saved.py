@@ -52,6 +52,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "random": lambda value: isinstance(value, list) and all(isinstance(one["cpu"], Tensor) for one in value),
     "history": _is_history,
     "step": lambda value: isinstance(value, int) and value >= 0,
+    "streams": lambda value: value is None or value >= 1,
     "losses": lambda value: value.dim() == 1 and bool(value.isfinite().all()),
     "seconds": lambda value: 0 <= value < math.inf,
     "about": _is_about,

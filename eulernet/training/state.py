@@ -66,6 +66,7 @@ class State:
 
     def begin_epoch(self) -> None:
         self.step, self.losses, self.seconds = 0, torch.zeros(0), 0.0
+        self.streams = world_size()  # in which an epoch reads its rows to its end (data/shuffling.py)
         self._shuffle_before = self.shuffle.get_state()
 
     def reseed(self) -> None:
@@ -95,6 +96,7 @@ class State:
             "random": all_gather_objects(random),
             "history": [asdict(epoch) for epoch in self.history],
             "step": self.step,
+            "streams": self.streams,
             "losses": all_reduce(self.losses[: self.step]),
             "seconds": self.seconds,
         }
@@ -110,6 +112,8 @@ class State:
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
         self.begin_epoch()
         self.step, self.seconds = saved["step"], saved["seconds"]
+        if self.step:
+            self.streams = saved.get("streams", world_size())  # an older eulernet has none
         self.losses = saved["losses"].to(self.device) * (rank() == 0)
         self._restore_random(saved["random"])
 

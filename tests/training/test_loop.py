@@ -59,8 +59,10 @@ def test_a_run_stopped_between_epochs_goes_on_to_the_same_bits(data, tmp_path, c
     assert test == test_resumed
 
 
-def test_a_run_killed_within_an_epoch_goes_on_to_the_same_bits(data, tmp_path, monkeypatch):
-    model, history, _ = run(data, tmp_path / "whole")
+@pytest.mark.parametrize("changes", [{}, dict(shuffle="blocks", shuffle_window=0.1, checkpoint_every=5)])
+def test_a_run_killed_within_an_epoch_goes_on_to_the_same_bits(data, tmp_path, monkeypatch, changes):
+    config = replace(CONFIG, **changes)
+    model, history, _ = run(data, tmp_path / "whole", config)
     steps, calculate_loss = iter(range(10**6)), EulerNet.calculate_loss
 
     def interrupted(self, x, y):
@@ -71,8 +73,8 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_bits(data, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(EulerNet, "calculate_loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(data, tmp_path / "killed")
-    resumed, history_resumed, _ = run(data, tmp_path / "killed", seed=99, resume=True)
+            run(data, tmp_path / "killed", config)
+    resumed, history_resumed, _ = run(data, tmp_path / "killed", config, seed=99, resume=True)
     assert same_bits(model, resumed)
     assert same_epochs(history, history_resumed)
 
