@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -37,7 +38,22 @@ class History(Bag):
     same_as: int | None = None
 
 
-FieldSize = int | Number | Bag  # a field of ids is the number of its ids, id 0 included
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A field of ``size`` ids, for some of which there is a vector of ``width`` numbers before training.
+
+    ``vectors`` [size, width] has NaN where there is none; None leaves them to the weights that are loaded. Such an id
+    starts at its vector, and with ``frozen`` stays there, times a matrix that is learned if ``width`` is not the
+    embedding's.
+    """
+
+    size: int
+    width: int
+    frozen: bool
+    vectors: Tensor | None = None
+
+
+FieldSize = int | Number | Bag | Pretrained  # a field of ids is the number of its ids, id 0 included
 
 
 def owner_of(field: int, size: FieldSize) -> int:
@@ -46,9 +62,38 @@ def owner_of(field: int, size: FieldSize) -> int:
     return field if same_as is None else same_as
 
 
-def without_sharing(size: FieldSize) -> FieldSize:
-    """The same field with rows of its own."""
+def learned_alone(size: FieldSize) -> FieldSize:
+    """The same field with rows of its own, all of them learned."""
+    if isinstance(size, Pretrained):
+        return size.size
     return replace(size, same_as=None) if isinstance(size, History) else size
+
+
+class GivenVectors(nn.Module):
+    """Vectors that the ids of one field have before training; they never change.
+
+    e_i = P v_i + t_i, where t_i is the row of the table, which starts at 0 and is 0 for good if ``frozen``; P is
+    learned, or the identity where v_i has as many numbers as e_i. An id without a vector has e_i = t_i, which starts
+    as usual.
+    """
+
+    vectors: Float[Tensor, "n K"]
+    known: Tensor
+
+    def __init__(self, size: Pretrained, embedding_dim: int) -> None:
+        super().__init__()
+        self.frozen = size.frozen
+        given = torch.full((size.size, size.width), torch.nan) if size.vectors is None else size.vectors
+        known = ~given.isnan().any(1)
+        self.register_buffer("vectors", torch.where(known.unsqueeze(1), given, 0.0).to(torch.get_default_dtype()))
+        self.register_buffer("known", known)
+        equal = size.width == embedding_dim
+        self.project = nn.Identity() if equal else nn.Linear(size.width, embedding_dim, bias=False)
+
+    def forward(self, ids: Int[Tensor, "B L"], rows: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        if self.frozen:
+            rows = torch.where(self.known[ids].unsqueeze(2), 0.0, rows)
+        return rows + self.project(F.embedding(ids, self.vectors))
 
 
 class FieldEmbedding(nn.Module):
@@ -89,6 +134,12 @@ class FieldEmbedding(nn.Module):
             "averaged": mean,
         }.items():
             self.register_buffer(name, value, persistent=False)
+        # Fields whose ids have vectors before training, and the stretches of columns that hold such ids.
+        given = [f for f, size in enumerate(field_sizes) if isinstance(size, Pretrained)]
+        self.given = nn.ModuleList(GivenVectors(field_sizes[f], embedding_dim) for f in given)  # type: ignore[arg-type]
+        ends = torch.tensor([0, *columns]).cumsum(0).tolist() if given else []
+        self.stretches = [[(ends[g], ends[g + 1]) for g, of in enumerate(owner) if of == f] for f in given]
+        self.given_fields = given
         # x holds the same rows so often, one after the other (models/wrappers.py): they are looked up once.
         self.copies = 1
         # Another way to read rows of the table, which training puts here (training/tables.py).
@@ -97,6 +148,12 @@ class FieldEmbedding(nn.Module):
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
         """Each field's part of the table, as views outside the graph."""
         return self.table.weight.data.split(self.field_sizes)
+
+    @torch.no_grad()
+    def start_from_given(self) -> None:
+        """Ids with a vector start at it: 0 in their rows of the table."""
+        for field, given in zip(self.given_fields, self.given, strict=True):
+            self.rows_by_field()[field].masked_fill_(given.known.unsqueeze(1), 0.0)  # type: ignore[operator]
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
         if self.copies == 1:
@@ -111,6 +168,10 @@ class FieldEmbedding(nn.Module):
         # Below, x.shape[0] and not len(x): an exported graph takes any number of rows.
         rows = torch.where(self.is_number, 0, x.clamp(min=0)) + self.first_row
         vectors = self.lookup(rows)  # [B, C, D]
+        for given, stretches in zip(self.given, self.stretches, strict=True):
+            for start, stop in stretches:
+                found = given(x[:, start:stop].clamp(min=0), vectors[:, start:stop])
+                vectors = torch.cat([vectors[:, :start], found, vectors[:, stop:]], dim=1)
         vectors = vectors * self.pooling_weights(x, vectors).unsqueeze(2)
         return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
 
@@ -137,7 +198,7 @@ class FieldLinear(nn.Module):
 
     def __init__(self, field_sizes: Sequence[FieldSize]) -> None:
         super().__init__()
-        self.weights = FieldEmbedding([*map(without_sharing, field_sizes)], 1)
+        self.weights = FieldEmbedding([*map(learned_alone, field_sizes)], 1)
         self.bias = nn.Parameter(torch.zeros(()))
         for weight in self.weights.parameters():
             nn.init.zeros_(weight)

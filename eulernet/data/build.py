@@ -101,6 +101,8 @@ def build(
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared)
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
     log.info("prepared %s: %s rows, %s ids", short(folder), f"{sum(in_files):,}", f"{ids:,}")
+    for name, given in kinds.given_of(fitted).items():
+        log.info("%s: %.2f %% of its values have a vector of %d numbers", name, 100 * given.covered, given.width)
     return folder
 
 

@@ -19,7 +19,7 @@ from eulernet.data.sampling import correction
 from eulernet.data.shuffling import BLOCK, BLOCKS, Blocks, Order, batches_of
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError
-from eulernet.features import Bag, FieldSize, History, Number
+from eulernet.features import Bag, FieldSize, History, Number, Pretrained
 
 SMALL = 1 << 30  # bytes of a store that is simply read into memory
 READERS = 8  # threads that gather batches from a file: on a cold disk each waits for its own pages
@@ -173,8 +173,14 @@ class Dataset:
 
     @property
     def field_sizes(self) -> list[FieldSize]:
-        """What a model needs to know of each field."""
-        return field_sizes(self.meta)
+        """What a model needs to know of each field, with the vectors that some have before training."""
+        return field_sizes(self.meta, self.vectors)
+
+    def vectors(self, field: str, shape: tuple[int, int]) -> Float[Tensor, "ids K"]:
+        """The vectors of a field that has some, NaN for an id without one."""
+        return torch.from_numpy(
+            store.open_array(self.folder, store.vectors_file(field), shape, np.float32, mapped=False)
+        )
 
     @property
     def bytes(self) -> int:
@@ -272,8 +278,13 @@ def places_in(meta: Mapping[str, Any]) -> dict[str, slice]:
     return {name: slice(end - n, end) for (name, n), end in zip(lengths.items(), ends, strict=True)}
 
 
-def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:
-    """What a model needs to know of each field: the number of its ids, or that it is a number, a bag or a history."""
+def field_sizes(
+    meta: Mapping[str, Any], vectors: Callable[[str, tuple[int, int]], Tensor] | None = None
+) -> list[FieldSize]:
+    """What a model needs to know of each field: the number of its ids, or that it is a number, a bag or a history.
+
+    ``vectors`` brings those that a field has before training, of that shape.
+    """
     sizes: list[FieldSize] = []
     names = [field["name"] for field in meta["fields"]]
     for field in meta["fields"]:
@@ -285,6 +296,10 @@ def field_sizes(meta: Mapping[str, Any]) -> list[FieldSize]:
             same_as = field.get("same_as")
             same_as = None if same_as is None else names.index(same_as)
             sizes.append(History(field["size"], field["length"], field["pooling"], same_as))
+        elif "vectors" in field:
+            width, frozen = field["vectors"]["width"], field["vectors"]["frozen"]
+            matrix = None if vectors is None else vectors(field["name"], (field["size"], width))
+            sizes.append(Pretrained(field["size"], width, frozen, matrix))
         else:
             sizes.append(field["size"])
     return sizes

@@ -53,6 +53,11 @@ class InMemory(Dataset):
         }
         return replace(self, splits=splits_of(self.meta, rows, *(column.to(device) for column in columns)))
 
+    def vectors(self, field: str, shape: tuple[int, int]) -> Tensor:
+        matrix = kinds.given_of(self.coders)[field].matrix
+        assert matrix is not None
+        return torch.from_numpy(matrix)
+
     def copy_preprocessor(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         kinds.write(self.coders, folder)

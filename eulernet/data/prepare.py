@@ -46,6 +46,7 @@ def summary_table(summary: dict[str, Any], when: str) -> str:
         lines.append(f"{name:{width}} {field['kind']:8} {ids:>11} {field['missing']:8.2%} {field['rare']:8.2%}")
         if "collisions" in field:
             lines[-1] += f"  {field['hashed']:,} values hashed, {field['collisions']:.2%} into a bucket that is taken"
+    lines += [coverage(name, field) for name, field in summary["fields"].items() if "vectors" in field]
     lines += ["", f"{'split':{width}} {'rows':>20} {'clicks':>8}"]
     for part, split in summary["splits"].items():
         lines.append(f"{part:{width}} {split['rows']:>20,} {split['click_rate']:8.2%}")
@@ -56,6 +57,13 @@ def summary_table(summary: dict[str, Any], when: str) -> str:
         lines += shorten([f"{name:{width}} {rows:>20,}" for name, rows in files.items()])
         lines += shorten([f"{name:{width}} {'left out: ' + why:>20}" for name, why in left_out.items()])
     return "\n".join([*lines, "", f"{when}{took}peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
+
+
+def coverage(name: str, field: dict[str, Any]) -> str:
+    """How many values of a field have vectors before training."""
+    said = field["vectors"]
+    stay = ", which stay as they are" if said["frozen"] else ""
+    return f"{name}: {said['covered']:.2%} of {field['ids']:,} values have a vector of {said['width']} numbers{stay}"
 
 
 def shorten(lines: list[str]) -> list[str]:

@@ -76,10 +76,13 @@ class Recipe:
             said["raw"] = one.raw.describe()
             if said.get("log"):
                 said["log"] = asdict(said["log"])
+            if said.get("vectors"):
+                said["vectors"] = said["vectors"].describe()
             for newer in (
                 "scaling",
                 "as_text",
                 "buckets",
+                "vectors",
             ):  # this is part of every digest: they are left out where unset
                 if said.get(newer, "") is None:
                     del said[newer]

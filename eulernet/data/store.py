@@ -5,6 +5,7 @@
     weight.npy    float32 [rows]     how much a row counts, where that is not 1 for all
     train.npy ... int32 or int64     row numbers of a split, where it is not a range of rows
     vocab/        <field>.parquet    value -> id
+    vectors/      <field>.npy        float32 [ids, K], of fields with vectors before training; NaN for an id without
     meta.json     fields and their sizes, protocol, source, splits
     summary.json  what preparing found and took
 
@@ -35,12 +36,22 @@ def digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def vocabulary_file(field: str) -> str:
-    """Where a store keeps the vocabulary of a field, whatever characters its name has, and however many."""
+def file_name(field: str) -> str:
+    """What a file of a field is called, whatever characters its name has, and however many."""
     name = quote(field, safe=" ()+,;=@&")
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 17]}~{hashlib.sha256(field.encode()).hexdigest()[:16]}"
-    return f"vocab/{name}.parquet"
+    return name
+
+
+def vocabulary_file(field: str) -> str:
+    """Where a store keeps the vocabulary of a field."""
+    return f"vocab/{file_name(field)}.parquet"
+
+
+def vectors_file(field: str) -> str:
+    """Where a store keeps the vectors that the ids of a field have before training."""
+    return f"vectors/{file_name(field)}.npy"
 
 
 def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]:
@@ -135,6 +146,8 @@ def summarise(
         fields[field["name"]] = {"kind": field["kind"], "ids": ids, "missing": absent / rows, "rare": int(rare) / rows}
         if (of := shared.get(field["name"])) and of["values"]:
             fields[field["name"]] |= {"hashed": of["values"], "collisions": 1 - of["used"] / of["values"]}
+        if "vectors" in field and field["kind"] == "category":
+            fields[field["name"]]["vectors"] = field["vectors"]
     splits = {
         part: {"rows": rows_of, "click_rate": meta["clicks"][part] / rows_of}
         for part, rows_of in meta["rows_in"].items()

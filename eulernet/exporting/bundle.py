@@ -118,7 +118,7 @@ def draw_ids(sizes: Sequence[FieldSize], rows: int, draw: np.random.Generator) -
             ids[np.arange(size.length) >= draw.integers(size.length + 1, size=(rows, 1))] = -1
             columns.append(ids)
         else:
-            columns.append(draw.integers(size, size=(rows, 1)))
+            columns.append(draw.integers(size if isinstance(size, int) else size.size, size=(rows, 1)))
     return np.concatenate(columns, axis=1).astype(np.int32)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eulernet.errors import choose, require
-from eulernet.features import FieldSize
+from eulernet.features import FieldEmbedding, FieldSize
 from eulernet.models.afm import AFM
 from eulernet.models.afn import AFN
 from eulernet.models.autoint import AutoInt
@@ -92,4 +92,8 @@ def make_model(settings: Mapping[str, Any], field_sizes: Sequence[FieldSize]) ->
     make = choose({**MODELS, **REFERENCES}, name, "model")
     wrapped: dict[str, Any] = {key: own.pop(key) for key in WRAPS if key in own}
     require(name not in REFERENCES or not wrapped, f"model.{next(iter(wrapped), '')}: {name} cannot be wrapped")
-    return construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))
+    model = construct(wrap, wrapped, "model", new=lambda: construct(make, own, "model", field_sizes=field_sizes))
+    for part in model.modules():
+        if isinstance(part, FieldEmbedding):
+            part.start_from_given()
+    return model

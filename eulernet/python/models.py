@@ -8,7 +8,7 @@ from typing import Any
 
 from eulernet.cli import compose
 from eulernet.errors import require, require_known
-from eulernet.features import Bag, FieldSize, Number
+from eulernet.features import Bag, FieldSize, Number, Pretrained
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 from eulernet.settings import conf_dir
@@ -43,8 +43,9 @@ def create_model(name: str, field_sizes: Sequence[FieldSize], **settings: Any) -
     """A new model with starting weights, a ``torch.nn.Module`` that maps ids [B, F] to logits [B].
 
     ``field_sizes`` has one entry a field: how many ids it has, id 0 (rare or missing) included, or an
-    ``eulernet.features.Number`` or ``Bag``. ``settings`` change what ``model_defaults(name)`` says. The starting
-    weights are drawn from torch's random numbers: ``torch.manual_seed`` fixes them.
+    ``eulernet.features.Number``, ``Bag``, ``History`` or ``Pretrained``. ``settings`` change what
+    ``model_defaults(name)`` says. The starting weights are drawn from torch's random numbers: ``torch.manual_seed``
+    fixes them.
 
     UserError for a model or a setting that there is not, and for values that cannot be.
 
@@ -66,9 +67,10 @@ def checked_sizes(field_sizes: Sequence[FieldSize]) -> list[FieldSize]:
     require(bool(sizes), f"{what}; it is empty")
     for i, size in enumerate(sizes):
         counts = [] if isinstance(size, Number) else [size.size, size.length] if isinstance(size, Bag) else [size]
+        counts = [size.size, size.width] if isinstance(size, Pretrained) else counts
         for count in counts:
             whole = type(count) is int and 1 <= count < 2**31
-            require(whole, f"field_sizes[{i}] is {size!r}; give a whole number from 1, a Number or a Bag")
+            require(whole, f"field_sizes[{i}] is {size!r}; give a whole number from 1, or one of eulernet.features")
     return sizes
 
 

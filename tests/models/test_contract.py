@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from eulernet import models
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
-from eulernet.features import Bag, History, Number
+from eulernet.features import Bag, History, Number, Pretrained
 from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
@@ -63,6 +63,9 @@ def test_every_weight_gets_a_gradient(preset):
 def test_takes_numbers_bags_and_histories_like_any_field(preset):
     """A model sees vectors: a number that is 0 and an empty bag are zero vectors, and every weight still learns."""
     sizes = [11, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7, History(7, 3, "mean", same_as=4)]
+    sizes[0] = Pretrained(
+        11, 3, True, torch.arange(33.0).view(11, 3).masked_fill(torch.arange(11)[:, None] < 5, torch.nan)
+    )
     ids, y = make_rows([11, 4, 4, 5, 5, 5, 7, 7, 7, 7])
     numbers = torch.randn(len(ids), 1).view(torch.int32)
     ids[::3, 2] = -1

@@ -22,7 +22,8 @@ from eulernet.data.kinds.hashed import Hashed, HashedCoder, hashed
 from eulernet.data.kinds.history import History, HistoryCoder, Log, history
 from eulernet.data.kinds.number import SCALINGS, Number, NumberCoder, number
 from eulernet.data.kinds.quantiles import QuantileCoder, Quantiles, quantiles
-from eulernet.data.store import vocabulary_file
+from eulernet.data.kinds.vectors import Given, Vectors
+from eulernet.data.store import vectors_file, vocabulary_file
 from eulernet.data.values import Raw
 from eulernet.errors import UserError, choose, require, require_known
 
@@ -77,6 +78,8 @@ POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "of": (lambda value: isinstance(value, str), "the name of a field of the kind category or hash, as item_id"),
     "order": (lambda value: isinstance(value, str), "a column of times or numbers"),
     "clicked": (lambda value: type(value) is bool, "true or false"),
+    "vectors": (lambda value: isinstance(value, str) and value != "", "a Parquet file with value and vector"),
+    "frozen": (lambda value: type(value) is bool, "true or false"),
 }
 
 
@@ -119,6 +122,9 @@ def make_field(name: str, settings: Mapping[str, Any], dtype: pl.DataType | type
     raw = Raw(name, kind.transform, None if isinstance(dtype, pl.List) else separator)
     if kind.field is Category and kind.reads is None and dtype.is_integer():
         own["as_text"] = True
+    if kind.field is Category:
+        file, frozen = own.pop("vectors"), own.pop("frozen")
+        own["vectors"] = None if file is None else Vectors.read(Path(file).expanduser(), frozen)
     if kind.field is History:
         made = {key: own.pop(key) for key in ("by", "of", "order", "clicked")}
         own["log"] = None if made["by"] is None else Log(**made)
@@ -181,6 +187,15 @@ def write(coders: Sequence[Coder], folder: Path) -> None:
     sinks = [vocabulary.sink(folder / vocabulary_file(name)) for name, vocabulary in known.items()]
     for first in range(0, len(sinks), AT_ONCE):
         pl.collect_all(sinks[first : first + AT_ONCE], engine="streaming")
+    for name, given in given_of(coders).items():
+        if given.matrix is not None:
+            (folder / "vectors").mkdir(exist_ok=True)
+            np.save(folder / vectors_file(name), given.matrix)
+
+
+def given_of(coders: Sequence[Coder]) -> dict[str, Given]:
+    """What the ids of some fields have before training, by field."""
+    return {one.name: one.given for one in coders if isinstance(one, CategoryCoder) and one.given is not None}
 
 
 def read(described: Mapping[str, Any], folder: Path) -> Coder:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from eulernet.data.kinds.hashed import HashedCoder, hashed
+from eulernet.data.kinds.vectors import Given, Vectors
 from eulernet.data.kinds.vocabulary import Engine, Vocabulary
 from eulernet.data.spelling import respelled
 from eulernet.data.values import Raw
@@ -24,6 +25,7 @@ class CategoryCoder:
     name: str
     vocabulary: Vocabulary
     tail: int = 0  # before the values, so that these can become more
+    given: Given | None = None  # vectors that ids have before training
 
     def encode(self, values: pl.Series) -> np.ndarray:
         ids = self.vocabulary.ids(values)
@@ -38,14 +40,17 @@ class CategoryCoder:
         return HashedCoder(self.name, self.tail)
 
     def settings(self) -> dict[str, Any]:
-        return {"size": len(self.vocabulary) + 1 + self.tail, **({"tail": self.tail} if self.tail else {})}
+        tail = {"tail": self.tail} if self.tail else {}
+        given = {} if self.given is None else {"vectors": self.given.said}
+        return {"size": len(self.vocabulary) + 1 + self.tail, **tail, **given}
 
     @classmethod
     def read(cls, described: Mapping[str, Any], folder: Path) -> "CategoryCoder":
         tail = described.get("tail", 0)
         right = type(tail) is int and 0 <= tail < described["size"]
         require(right, f"field {described['name']} is described wrongly")
-        return cls(described["name"], Vocabulary.read({**described, "size": described["size"] - tail}, folder), tail)
+        vocabulary = Vocabulary.read({**described, "size": described["size"] - tail}, folder)
+        return cls(described["name"], vocabulary, tail, Given.read(described, described["name"]))
 
     def names(self, ids: list[int]) -> list[str]:
         if not self.tail:
@@ -58,21 +63,23 @@ class Category:
     """A field of ids: each value that is seen ``min_count`` times has one; rarer and missing values share id 0.
 
     With ``buckets`` rarer values share these, by a hash. ``as_text``: whole numbers that occur equally often have ids
-    in the order of their text.
+    in the order of their text. ``vectors``: what some values have before training.
     """
 
     coder: ClassVar[type[CategoryCoder]] = CategoryCoder
     of: ClassVar[str] = "category"  # what values.value_of makes of the raw value
-    settings: ClassVar[dict[str, Any]] = {"min_count": None, "buckets": None}
+    settings: ClassVar[dict[str, Any]] = {"min_count": None, "buckets": None, "vectors": None, "frozen": True}
     name: str
     raw: Raw
     min_count: int = 1
     as_text: bool | None = None
     buckets: int | None = None
+    vectors: Vectors | None = None
 
     def fit(self, typed: pl.LazyFrame, engine: Engine) -> CategoryCoder:
-        found = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text)
-        return CategoryCoder(self.name, found, self.buckets or 0)
+        found, tail = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text), self.buckets or 0
+        given = None if self.vectors is None else Given.of(self.vectors, found, self.name, tail)
+        return CategoryCoder(self.name, found, tail, given)
 
 
 def id_of(field: Mapping[str, Any], value: Any, ids: Any) -> int:  # the plain twin, for exported folders
