@@ -62,16 +62,15 @@ def test_every_weight_gets_a_gradient(preset):
 
 def test_takes_numbers_bags_and_histories_like_any_field(preset):
     """A model sees vectors: a number that is 0 and an empty bag are zero vectors, and every weight still learns."""
-    sizes = [11, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7, History(7, 3, "mean", same_as=4)]
-    sizes[0] = Pretrained(
-        11, 3, True, torch.arange(33.0).view(11, 3).masked_fill(torch.arange(11)[:, None] < 5, torch.nan)
-    )
-    ids, y = make_rows([11, 4, 4, 5, 5, 5, 7, 7, 7, 7])
+    vectors = torch.linspace(0.3, -0.3, 33).view(11, 3).index_fill(0, torch.arange(5), torch.nan)
+    given, history = Pretrained(11, 3, True, vectors), History(7, 3, "mean", same_as=4)
+    sizes = [given, Number(), Bag(4, 2, "mean"), Bag(5, 3, "sum"), 7, history, 3]
+    ids, y = make_rows([11, 4, 4, 5, 5, 5, 7, 7, 7, 7, 3])
     numbers = torch.randn(len(ids), 1).view(torch.int32)
     ids[::3, 2] = -1
     ids[1::3, 1:3] = -1
-    ids[::4, 8:] = -1
-    ids[1::4, 7:] = -1
+    ids[::4, 8:10] = -1
+    ids[1::4, 7:10] = -1
     x = torch.cat([ids[:, :1], numbers, ids[:, 1:]], dim=1)
     model = make_model(preset, sizes)
     model.calculate_loss(x, y).backward()
