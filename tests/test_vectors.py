@@ -1,5 +1,6 @@
 """Vectors that values have before training: in models against a loop, in stores, in exports; and bad files."""
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -11,6 +12,7 @@ from eulernet.data.kinds.vectors import Vectors
 from eulernet.errors import UserError
 from eulernet.features import FieldEmbedding, FieldLinear, History, Pretrained
 from eulernet.models import make_model
+from eulernet.training.growth import grow_weights
 
 FM = {"name": "fm", "embedding_dim": 4}
 
@@ -66,6 +68,24 @@ def test_weights_hold_the_vectors():
     two.load_state_dict(one.state_dict())
     x = torch.tensor([[i % 3, i] for i in range(7)], dtype=torch.int32)
     assert torch.equal(one(x), two(x))
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_a_run_that_goes_on_keeps_the_vectors_of_known_values(width):
+    """New values have none, and neither has what took the row of a retired one."""
+    given = matrix_of(width)
+    old = make_model(FM, [3, Pretrained(7, width, True, given)])
+    torch.manual_seed(2)
+    new = make_model(FM, [3, Pretrained(9, width, True)])
+    retired = 5
+    grow_weights(old, new, [np.ones(3, dtype=bool), np.arange(7) != retired])
+    x = torch.tensor([[0, i] for i in range(9)], dtype=torch.int32)
+    before, now = old.embedding(x[:7])[:, 1], new.embedding(x)[:, 1]
+    same = torch.arange(7) != retired
+    assert torch.equal(now[:7][same], before[same])
+    rows = new.embedding.table.weight[3:]
+    assert torch.equal(now[[retired, 7, 8]], rows[[retired, 7, 8]])
+    assert rows[[retired, 7, 8]].all()
 
 
 ITEMS = {"value": ["a", "b", "never"], "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]}

@@ -298,7 +298,8 @@ def field_sizes(
             sizes.append(History(field["size"], field["length"], field["pooling"], same_as))
         elif "vectors" in field:
             width, frozen = field["vectors"]["width"], field["vectors"]["frozen"]
-            matrix = None if vectors is None else vectors(field["name"], (field["size"], width))
+            given = vectors if field["vectors"]["stored"] else None
+            matrix = None if given is None else given(field["name"], (field["size"], width))
             sizes.append(Pretrained(field["size"], width, frozen, matrix))
         else:
             sizes.append(field["size"])

@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eulernet.errors import require
+from eulernet.features import GivenVectors
 from eulernet.models.base import CTRModel
 from eulernet.training.tables import embeddings_of
 
+GIVEN = ("vectors", "known")  # what GivenVectors holds of each id
 Kept = Sequence[np.ndarray]  # for each field bool [its ids before]: which of them mean what they meant
 
 
@@ -24,11 +26,18 @@ def grow_weights(old: CTRModel, new: CTRModel, kept: Kept) -> None:
     here, there = new.state_dict(), old.state_dict()
     tables = {id(table.weight) for table in tables_of(new)}
     own = {name for name, weight in new.named_parameters() if id(weight) in tables}
+    given = {f"{name}.{of}" for name, part in new.named_modules() if isinstance(part, GivenVectors) for of in GIVEN}
     for name in here:
-        same = name in there and (name in own or here[name].shape == there[name].shape)
+        same = name in there and (name in own | given or here[name].shape == there[name].shape)
         require(same and here.keys() == there.keys(), f"the models differ in {name}: start_from goes on with the same")
-        if name not in own:
+        if name not in own | given:
             here[name].copy_(there[name])
+    for old_part, new_part in zip(embeddings_of(old), embeddings_of(new), strict=True):
+        for field, before, after in zip(new_part.given_fields, old_part.given, new_part.given, strict=True):
+            for of in GIVEN:  # what was retired has no vector; nor has what is new
+                values = getattr(before, of)
+                ids = torch.from_numpy(np.flatnonzero(kept[field][: len(values)])).to(values.device)
+                getattr(after, of).index_copy_(0, ids, values[ids].to(getattr(after, of).device))
     for before, after, sizes in zip(tables_of(old), tables_of(new), sizes_of(old, new), strict=True):
         copy_rows(before.weight, after.weight.data, *sizes, kept)
 

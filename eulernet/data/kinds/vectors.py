@@ -111,4 +111,6 @@ class Given:
 
     @cached_property
     def said(self) -> dict[str, Any]:
-        return {"width": self.width, "frozen": self.frozen, "covered": self.covered}
+        """For meta.json; ``stored``: the store has the matrix, which that of a run's next log lacks."""
+        here = self.matrix is not None
+        return {"width": self.width, "frozen": self.frozen, "covered": self.covered, "stored": here}
