@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from eulernet.data.growth import Growth
 
 
+# Settings of fields that came later. What is described is part of every digest: they are left out where unset.
+NEWER = ("scaling", "as_text", "buckets", "vectors")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How raw files become rows: read and checked piece by piece, each row is fields and a label.
@@ -78,12 +82,7 @@ class Recipe:
                 said["log"] = asdict(said["log"])
             if said.get("vectors"):
                 said["vectors"] = said["vectors"].describe()
-            for newer in (
-                "scaling",
-                "as_text",
-                "buckets",
-                "vectors",
-            ):  # this is part of every digest: they are left out where unset
+            for newer in NEWER:
                 if said.get(newer, "") is None:
                     del said[newer]
         own: dict[str, Any] = {"name": self.name, "version": self.version, "protocol": self.protocol}
