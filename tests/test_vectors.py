@@ -103,7 +103,9 @@ def test_a_store_has_the_vectors_of_its_ids(tmp_path, caplog):
     assert size.vectors[[0, stored[2, 0]]].isnan().all()
     assert field_sizes(encoder.meta)[0].vectors is None
     assert "k: 66.67 % of its values have a vector of 2 numbers" in caplog.text
-    _, stored = prepared(pl.DataFrame({"k": ["a", "b", "c"]}), tmp_path / "tail", {**kind, "buckets": 5})
+    _, stored = prepared(
+        pl.DataFrame({"k": ["a", "b", "c"]}), tmp_path / "tail", {**kind, "buckets": 5, "min_count": 2}
+    )
     folder = next((tmp_path / "tail").rglob("x.npy")).parent
     assert [Dataset.open(folder).field_sizes[0].vectors[i].tolist() for i in stored[:2, 0]] == ITEMS["vector"][:2]
     whole = pl.DataFrame({"value": [7.0, 3.0], "vector": pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int32, 2))})
