@@ -23,15 +23,21 @@ NUMBER = int | float | np.number | Decimal
 def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> pl.DataFrame:
     """Those of ``columns`` that ``rows`` has: a pandas or polars frame, or a list of dictionaries.
 
-    UserError where a dictionary lacks a ``required`` key; whether a frame has all columns is for others to check.
+    Names are text: a column or a key 1 is called "1". UserError where a dictionary lacks a ``required`` key, or two
+    columns have one name; whether a frame has all columns is for others to check.
     """
     if isinstance(rows, pl.DataFrame):
-        return rows.select(name for name in columns if name in rows.columns)
+        found = rows.select(name for name in columns if name in rows.columns)
+        return found if found.width else pl.DataFrame(height=len(rows))
     # Who hands in a frame has imported pandas; what another thread is still importing has no such name yet.
     frame_of_pandas = getattr(sys.modules.get("pandas"), "DataFrame", None)
     if frame_of_pandas is not None and isinstance(rows, frame_of_pandas):
-        return frame_from(lambda name: column_of_pandas(rows[name], name), columns, rows.columns, len(rows))
+        own = {str(name): name for name in rows.columns}
+        return frame_from(
+            lambda name: column_of_pandas(rows[own[name]], name), columns, map(str, rows.columns), len(rows)
+        )
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
+        rows = [row if all(type(name) is str for name in row) else called_by_text(row) for row in rows]
         for i, row in enumerate(rows):
             for name in required:
                 require(name in row, f"row {i + 1} has no {name!r}")
@@ -41,6 +47,12 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> p
         f"rows are given as {type(rows).__name__}; give a pandas or polars frame, a list of dictionaries, or the path "
         "of a CSV, TSV or Parquet file"
     )
+
+
+def called_by_text(row: Mapping[Any, Any]) -> dict[str, Any]:
+    named = {str(name): value for name, value in row.items()}
+    require(len(named) == len(row), f"a row has two keys of one name, as 1 and '1': {', '.join(map(repr, row))}")
+    return named
 
 
 def frame_from(

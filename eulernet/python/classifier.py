@@ -161,6 +161,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         sections: dict[str, Any] = {"dataset": "table", "model": self.model, "train": train}
         values = {"seed": seed, "device": self.device, "dataset.fields": self.fields}
         cfg = configuration(sections, values, list(self.overrides))[0]
+        require(cfg["dataset"]["name"] == "table", "overrides: a classifier takes dataset=table alone")
         own = {"label": LABEL, "weight": WEIGHT if weighted else None}
         cfg["dataset"] = with_categories({**cfg["dataset"], **own}, named)
         return cfg
@@ -189,6 +190,8 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
             valid = of(held_out)
             train = ~held_out if not held_out.all() else train
         assert valid is not None
+        for name in (LABEL, WEIGHT):
+            require(name not in rows.columns, f"X has a column {name!r}: give it another name")
         table = construct(Table, {key: value for key, value in cfg["dataset"].items() if key != "name"}, "dataset")
         weighted = table.weight is not None
         parts = {

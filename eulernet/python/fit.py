@@ -74,6 +74,7 @@ def fit(
     """
     framed = is_frame(data)
     parent = start_from.folder if isinstance(start_from, Run) else start_from
+    dataset = {"name": "table", **dataset} if isinstance(dataset, Mapping) else dataset
     require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
     about = {"label": label, "weight": weight, "split": split, "split_column": split_column, "fields": fields}
     values: dict[str, Any] = {"seed": seed, "device": device} | {f"dataset.{key}": one for key, one in about.items()}

@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from eulernet.data.frames import frame_of
-from eulernet.errors import require
 
 
 def is_frame(rows: Any) -> bool:
@@ -21,13 +20,8 @@ def to_polars(rows: Any) -> pl.DataFrame:
     """All columns of a frame, copied. UserError for two of one name, and for one that holds what no column can."""
     if isinstance(rows, pl.DataFrame):
         return rows.clone()
-    if not isinstance(rows, list):
-        names = [str(name) for name in rows.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        require(not twice, f"column {', '.join(twice)} is there twice")
-        rows = rows.set_axis(names, axis=1)
-        return frame_of(rows, names, ())
-    return frame_of(rows, list(dict.fromkeys(str(name) for row in rows for name in row)), ())
+    names = (name for row in rows for name in row) if isinstance(rows, list) else rows.columns
+    return frame_of(rows, list(dict.fromkeys(map(str, names))), ())
 
 
 def categories(rows: Any) -> list[str]:

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -91,6 +92,25 @@ def test_warm_start_goes_on_from_weights_and_ids():
     np.testing.assert_allclose(made.predictor_.logits(rows)[same], before.logits(rows)[same], atol=1e-5)
 
 
+def test_warm_start_reads_values_as_it_did_whatever_the_new_rows_look_like():
+    """Whole prices are prices still, and shops called by text are those that were numbers."""
+    rows = pd.DataFrame({"shop": np.arange(200) % 7, "price": np.arange(200) % 9 + 0.5})
+    made = CTRClassifier("lr", **{**QUICK, "overrides": []}, warm_start=True).fit(rows, Y[:200])
+    before = made.predictor_
+    other = pd.DataFrame({"shop": (np.arange(200) % 7).astype(str), "price": np.arange(200) % 9})
+    after = made.fit(other, Y[:200]).predictor_.preprocessor
+    assert (after.coders, after.columns) == (before.preprocessor.coders, before.preprocessor.columns)
+    ids = [each.encode(pl.DataFrame(frame.to_dict("list")))[:, 0] for each, frame in ((after, other), (after, rows))]
+    assert ids[0].tolist() == ids[1].tolist() == before.encode(rows)[:, 0].tolist()
+    for changes, odd, words in (
+        ({"model": "fm"}, rows, "model=fm is not what was fitted"),
+        ({"fields": {"price": "category"}}, rows, "field price was a number: its kind cannot change"),
+        ({}, rows.assign(price="dear"), "row 1: price is 'dear', not a number"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pickle.loads(pickle.dumps(made)).set_params(**changes).fit(odd, Y[:200])
+
+
 def test_weights_reach_training():
     weight = np.where(Y == 1, 50.0, 1.0)
     plain, heavy = (
@@ -123,6 +143,8 @@ def test_weights_reach_training():
         (lambda: CTRClassifier(fields={"prise": "number"}).fit(X, Y), "did you mean 'price'"),
         (lambda: CTRClassifier(validation_fraction=2).fit(X, Y), "validation_fraction=2"),
         (lambda: CTRClassifier().fit(X, Y, eval_set=X), "eval_set: give"),
+        (lambda: CTRClassifier().fit(X.assign(**{"the label": 1}), Y), "X has a column 'the label'"),
+        (lambda: CTRClassifier(overrides=["dataset=criteo"]).fit(X, Y), "takes dataset=table alone"),
         (lambda: CTRClassifier().fit(pd.concat([X, X[["city"]]], axis=1), Y), "city"),
         (lambda: CTRClassifier().fit(X, Y, sample_weight=np.zeros(len(Y))), "non-zero"),
         (lambda: CTRClassifier().fit(X, Y, sample_weight=np.full(len(Y), np.nan)), "NaN"),

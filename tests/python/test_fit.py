@@ -148,6 +148,23 @@ def test_nothing_of_the_caller_s_changes(run, caplog):
     assert not folder.exists()
 
 
+def test_columns_called_by_numbers_and_settings_of_a_table():
+    rows = pd.DataFrame({0: [f"v{i % 2}" for i in range(200)], 1: [2**70 + i % 3 for i in range(200)]})
+    rows["click"] = np.arange(200) % 2
+    made = eulernet.fit(rows, dataset={"min_count": 2}, model="fm", **QUICK)
+    ids = [
+        made.predictor.encode(each).tolist()
+        for each in (
+            rows,
+            rows.to_dict("records"),
+            pl.DataFrame({str(name): rows[name].astype(str).tolist() for name in rows}),
+        )
+    ]
+    assert [field["kind"] for field in made.predictor.preprocessor.meta["fields"]] == ["category", "category"]
+    assert ids[0] == ids[1] == ids[2]
+    assert {tuple(row) for row in ids[0]} == {(a, b) for a in (1, 2) for b in (1, 2, 3)}
+
+
 def test_ctrl_c_leaves_a_usable_run(monkeypatch, tmp_path):
     from eulernet.runs import train
 
@@ -202,6 +219,8 @@ def twice(frame):
         (ROWS, {"valid": ROWS.drop("city")}, "valid: no column 'city'"),
         (ROWS, {"test": True}, "test: give a frame, got a bool"),
         (ROWS, {"dataset": "criteo"}, "a frame goes with dataset=table"),
+        (pd.DataFrame({"click": [0, 1], "z": [1j, 2j]}), {}, "column z holds Object: make text of it, or leave it out"),
+        ([{1: 0, "1": 1, "click": 1}], {}, "a row has two keys of one name, as 1 and '1'"),
     ],
 )
 def test_bad_input_is_one_clear_line(rows, given, words, tmp_path):
@@ -217,6 +236,8 @@ def test_bad_input_is_one_clear_line(rows, given, words, tmp_path):
     [
         (lambda run: run.predict_proba(ROWS.drop("user")), "rows: no column 'user'"),
         (lambda run: run.predict_proba(3), "rows are given as int"),
+        (lambda run: run.predict_proba(pl.DataFrame(height=3)), "rows: no column"),
+        (lambda run: run.predictor.predict(pl.DataFrame({"other": [1]})), "rows: no column"),
         (lambda run: run.evaluate(ROWS.drop("click")), "rows: no column 'click'"),
         (lambda run: run.evaluate(ROWS, group="usr"), "no column 'usr'; did you mean 'user'"),
         (lambda run: run.evaluate(ROWS.with_columns(click=pl.col("user"))), "the label is"),

@@ -110,7 +110,7 @@ def dtype_of(kind: str, dtype: pl.DataType) -> pl.DataType | type[pl.DataType]:
         return reads
     if isinstance(dtype, pl.List):
         return dtype
-    if dtype.is_integer() and KINDS[kind].field.of == "category":
+    if dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128) and KINDS[kind].field.of == "category":
         return pl.UInt64 if dtype == pl.UInt64 else pl.Int64  # parts may differ in width
     return pl.String
 

@@ -248,8 +248,9 @@ class Table:
         given, described = self.fields or {}, {}
         for name in (*self.used(there, clicks), *self.computed):
             dtype = there.schema.get(name, pl.String())
-            odd = name not in given and dtype.is_nested() and not isinstance(dtype, pl.List)
-            require(not odd, f"column {name} holds {dtype}: leave it out with dataset.ignore=[{name}]")
+            odd = dtype == pl.Object or (dtype.is_nested() and not isinstance(dtype, pl.List))
+            wrong = f"column {name} holds {dtype}: make text of it, or leave it out with dataset.ignore=[{name}]"
+            require(name in given or not odd, wrong)
             described[name] = settings = kinds.settings_of(name, given.get(name) or inferred.get(name, "bag"))
             if name not in given:
                 distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
