@@ -28,11 +28,13 @@ def later(table: "Table", growth: Growth, there: pl.DataFrame) -> Recipe:
         why = "is computed from a log, which begins before the new rows"
         raise UserError(f"history {name} {why}: train on the whole log, or have its lists in a column from the start")
     fields = []
-    for described in earlier.meta["fields"]:
+    for described, coder in zip(earlier.meta["fields"], earlier.coders, strict=True):
         name = described["name"]
         settings = kinds.settings_of(name, (table.fields or {}).get(name) or described["kind"])
         if settings.get("min_count", 0) is None:
             settings["min_count"] = table.min_count
+        same = kinds.KINDS[settings["kind"]].field.coder is type(coder)
+        require(same, f"dataset.fields.{name}: it was a {coder.kind} in the earlier run, and stays so")
         fields.append(kinds.make_field(name, settings, earlier.columns[described["column"]]))
     kept = sorted({name for name in (*table.kept, table.split_column) if name is not None})
     for name in kept:
