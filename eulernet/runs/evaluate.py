@@ -70,12 +70,12 @@ def evaluate(
     how |= {} if importance is None else {"importance": importance}
     text = json.dumps({**run.evaluations, what: {"group": group, **how, **found}}, indent=2) + "\n"
     write_atomically(file, lambda new: new.write_text(text))
-    line = f"{what}  {measures_line(found['metrics'])}  ({found['rows']:,} rows, {file})"
+    summary = [f"{what}, {found['rows']:,} rows", *measures_lines(found["metrics"]), f"wrote {file}"]
     lines = [calibration_lines(found["calibration"])]
     if rows.raw is not None:
         lines += before_and_after_lines(before_and_after(rows.labels, rows.raw, rows.logits, rows.weights), what)
     lines += [] if importance is None else [importance_lines(importance)]
-    return "\n".join([*lines, line])
+    return "\n".join([*lines, *summary])
 
 
 def importance_of(
@@ -146,13 +146,13 @@ def calibration_lines(calibration: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def measures_line(found: Mapping[str, Mapping[str, float | None]]) -> str:
-    """auc=0.901234 [0.89, 0.91]  logloss=..."""
-    parts = []
+def measures_lines(found: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """The table of measures, a line each: its short name, its value, its interval where there is one, its name."""
+    lines = [f"{'':8} {'value':>10} {'95 % interval':>22}"]
     for measure in MEASURES:
-        if measure.name not in found:
-            continue
-        value, low, high = (found[measure.name].get(key) for key in ("value", "low", "high"))
-        shown = f"{measure.short}={value:.6f}" if value is not None else f"{measure.short} undefined"
-        parts.append(shown if low is None or high is None else f"{shown} [{low:.6f}, {high:.6f}]")
-    return "  ".join(parts)
+        if measure.name in found:
+            value, low, high = (found[measure.name].get(key) for key in ("value", "low", "high"))
+            shown = "undefined" if value is None else f"{value:.6f}"
+            interval = "" if low is None or high is None else f"{low:.6f} to {high:.6f}"
+            lines.append(f"{measure.short:8} {shown:>10} {interval:>22}   {measure.title}")
+    return lines

@@ -8,7 +8,7 @@ import pytest
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.table import BY_NAME, MEASURES, Metrics
 from eulernet.runs.card import card
-from eulernet.runs.evaluate import measures_line
+from eulernet.runs.evaluate import measures_lines
 
 LABELS, LOGITS = np.array([0, 1, 1, 0, 1]), np.array([-1.0, 0.5, 2.0, 0.7, 1.0])
 
@@ -16,7 +16,11 @@ LABELS, LOGITS = np.array([0, 1, 1, 0, 1]), np.array([-1.0, 0.5, 2.0, 0.7, 1.0])
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
 def test_each_measure_is_shown(measure):
     found = evaluation(LABELS, LOGITS, np.array([0, 0, 0, 1, 1]), resamples=10, seed=0)["metrics"]
-    assert f"{measure.short}=" in measures_line(found)
+    (line,) = [line for line in measures_lines(found) if line.startswith(f"{measure.short} ")]
+    numbers = [found[measure.name][key] for key in ("value", "low", "high")]
+    assert [float(word) for word in line.split() if word[0].isdigit()] == pytest.approx(numbers, abs=1e-6)
+    assert line.endswith(measure.title)
+    assert len(line) <= 80
     if not measure.needs_groups:
         assert measure.name in Metrics.of(LABELS, LOGITS).plain()
 
