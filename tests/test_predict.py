@@ -207,7 +207,7 @@ def test_what_each_field_is_worth_is_that_of_the_rows_themselves(run_command, co
     assert list(one["fields"]) == [*fields, "where"]
     assert "order" in one["fields"]["city"]
     assert "order" not in one["fields"]["where"]
-    assert ended.out.index("permuted") < ended.out.index("where ") < ended.out.index("auc=")
+    assert ended.out.index("permuted") < ended.out.index("where ") < ended.out.index("\nauc ")
     rows = eulernet.load(copy_of_run).importance(
         trained.test()[0], {"where": ["city", "store"]}, permutations=2, seed=2022
     )

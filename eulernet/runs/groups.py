@@ -20,7 +20,9 @@ INCIDENTAL = (
 # Settings that older runs lack, and what these did.
 YOUNGER = {
     "train.monitor": "auc", "start_from": None, "dataset.retire_after": None, "dataset.retire_by": None,
-    "dataset.rescale": False,
+    "dataset.rescale": False, "dataset.history": None, "dataset.weight": None, "dataset.keep_negatives": None,
+    "dataset.negatives_kept": None, "model.history": "mean", "model.attention_units": [36],
+    "model.attention_activation": "dice", "train.shuffle": "full", "train.shuffle_window": 0.05,
 }  # fmt: skip
 
 
