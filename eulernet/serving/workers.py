@@ -112,7 +112,8 @@ class Supervisor:
                 print(f"no worker could be started: {line_of(error)}; tried again", file=sys.stderr, flush=True)
                 continue
             self.workers.add(worker)
-            why = await self.watch(worker)
+            # A machine that is too slow for one start would be too slow for the next: each has twice the time.
+            why = await self.watch(worker, self.serving.start_seconds * 2 ** min(failed, len(PAUSES)))
             self.workers.discard(worker)
             worker.loaded("it ended")
             failed = 0 if worker.ready else failed + 1
@@ -130,9 +131,9 @@ class Supervisor:
         worker.tell(**self.told, path=str(self.reloads.path))
         return worker
 
-    async def watch(self, worker: Worker) -> str:
-        """Hear ``worker`` until it ends, or end it when it is silent for too long; how it ended."""
-        patience, why = self.serving.start_seconds, ""
+    async def watch(self, worker: Worker, patience: float) -> str:
+        """Hear ``worker`` until it ends, or end it when it is silent too long, at first ``patience``; how it ended."""
+        why = ""
         try:
             while line := await asyncio.wait_for(worker.reader.readline(), patience):
                 patience = SILENCE

@@ -64,6 +64,30 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, capsys):
     assert capsys.readouterr().err.count("no worker could be started") == 3
 
 
+def test_a_worker_that_is_slow_to_start_has_twice_the_time_at_the_next(monkeypatch):
+    async def main():
+        given = []
+
+        async def start(self):
+            return Worker(SimpleNamespace(pid=7), None)
+
+        async def watch(self, worker, patience):
+            given.append(patience)
+            worker.ready = len(given) == 4
+            if len(given) == 5:
+                self.ending.set()
+            return "gave no sign of life"
+
+        monkeypatch.setattr(Supervisor, "start", start)
+        monkeypatch.setattr(Supervisor, "watch", watch)
+        monkeypatch.setattr(workers, "PAUSES", (0.0, 0.0, 0.0, 0.0, 0.0))
+        supervisor = Supervisor(Path("run"), None, SimpleNamespace(reload_from=None, start_seconds=10.0), {})
+        await asyncio.wait_for(supervisor.keep(), 60)
+        return given
+
+    assert asyncio.run(main()) == [10, 20, 40, 80, 10]
+
+
 def test_a_worker_that_cannot_load_is_ended_so_that_none_answers_with_the_old_model(monkeypatch, capsys):
     async def main():
         monkeypatch.setattr(workers.Predictor, "load", lambda path: None)
