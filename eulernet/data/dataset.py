@@ -48,11 +48,15 @@ class Split:
     @property
     def counts(self) -> np.ndarray | None:
         """How much each row counts in a measure, float64 [n]; None where all count alike."""
-        if self.weight is None and self.negatives_kept == 1:
-            return None
         given = self.weight if self.weight is None or self.order is None else self.weight[self.order]
-        weights = np.ones(len(self)) if given is None else given.double().cpu().numpy()
-        return np.where(self.labels.cpu().numpy() == 0, weights / self.negatives_kept, weights)
+        return self.counts_of(self.labels, given)
+
+    def counts_of(self, labels: Tensor, weight: Tensor | None) -> np.ndarray | None:
+        """The same of some rows, with such labels and weights."""
+        if weight is None and self.negatives_kept == 1:
+            return None
+        weights = np.ones(len(labels)) if weight is None else weight.double().cpu().numpy()
+        return np.where(labels.cpu().numpy() == 0, weights / self.negatives_kept, weights)
 
     @property
     def total(self) -> float:

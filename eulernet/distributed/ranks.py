@@ -1,8 +1,9 @@
 """The ranks of a run, what they exchange, and tensors whose rows are sharded over them. One process is rank 0 of 1."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
@@ -54,6 +55,25 @@ def all_gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) 
     gathered = rows.new_empty(world_size(), most, rows.shape[1])
     dist.all_gather(list(gathered), padded)
     return gathered
+
+
+def exchange_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], counts: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Send ``counts[r]`` of the rows, in their order, to each rank r: all-to-all. All ranks call it.
+
+    Returns the rows that came, in order of rank, and how many from each.
+    """
+    given = torch.tensor(counts, device=rows.device)
+    coming = torch.empty_like(given)
+    dist.all_to_all_single(coming, given)
+    sizes = coming.tolist()
+    found = rows.new_empty(sum(sizes), *rows.shape[1:])
+    dist.all_to_all_single(found, rows.contiguous(), sizes, list(counts))
+    return found, sizes
+
+
+def exchange_arrays(parts: list[np.ndarray]) -> np.ndarray:
+    """The rows that all ranks sent to this one, of which the own ones for each rank are ``parts`` [n, K]."""
+    return exchange_rows(torch.from_numpy(np.concatenate(parts)), [len(part) for part in parts])[0].numpy()
 
 
 def is_sharded(tensor: object) -> bool:

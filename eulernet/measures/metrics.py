@@ -48,7 +48,7 @@ def logloss(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None =
 def normalised_entropy(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Logloss divided by that of predicting the click rate for every row (He et al., ADKDD 2014): below 1 is useful."""
     rate = float(np.average(labels, weights=weights))
-    return _ratio(logloss(labels, logits, weights), entropy(rate))
+    return ratio(logloss(labels, logits, weights), entropy(rate))
 
 
 def entropy(rate: float) -> float:
@@ -187,13 +187,29 @@ class Ranked:
 
     def auc_and_precision(self, weights: np.ndarray | None = None) -> tuple[float, float]:
         """AUC and average precision, from how many clicks and others score at least as high as each distinct score."""
+        clicks, others = self.counts(weights)
+        right, precision = self.sums(clicks, others, others[-1])
+        return ratio(right, clicks[-1] * others[-1]), ratio(precision, clicks[-1])
+
+    def counts(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The clicks and the others that score at least as high as each distinct score, from the highest down."""
         weight = _ordered(weights, self.order)
         clicks = np.cumsum(weight * self.label)[self.last]
-        others = np.cumsum(weight)[self.last] - clicks
+        return clicks, np.cumsum(weight)[self.last] - clicks
+
+    @staticmethod
+    def sums(
+        clicks: np.ndarray, others: np.ndarray, all_others: float, above: tuple[float, float] = (0.0, 0.0)
+    ) -> tuple[float, float]:
+        """The pairs that are in order, and the precision summed over clicks, of distinct scores with such ``counts``.
+
+        Of so many others in all. The clicks and the others that score higher than all these are ``above``.
+        """
         new_clicks, new_others = np.diff(clicks, prepend=0), np.diff(others, prepend=0)
-        right = np.dot(new_clicks, others[-1] - others + new_others / 2)
+        clicks, others = clicks + above[0], others + above[1]
+        right = np.dot(new_clicks, all_others - others + new_others / 2)
         precision = np.dot(new_clicks, clicks / np.maximum(clicks + others, 1e-300))
-        return _ratio(right, clicks[-1] * others[-1]), _ratio(precision, clicks[-1])
+        return float(right), float(precision)
 
 
 class RankedInGroups:
@@ -214,7 +230,7 @@ class RankedInGroups:
     def auc(self, weights: np.ndarray | None = None) -> float:
         aucs, rows = self.each(weights)
         both = np.isfinite(aucs)
-        return _ratio(np.dot(rows[both], aucs[both]), rows[both].sum())
+        return ratio(np.dot(rows[both], aucs[both]), rows[both].sum())
 
     def each(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The AUC of each group, NaN without both labels, and how many rows it counts; groups in ascending order."""
@@ -240,5 +256,6 @@ def _check(scores: np.ndarray) -> None:
         raise ValueError("scores are not to be NaN")
 
 
-def _ratio(part: float, whole: float) -> float:
+def ratio(part: float, whole: float) -> float:
+    """``part`` of ``whole``; NaN of nothing."""
     return float(part / whole) if whole > 0 else float("nan")

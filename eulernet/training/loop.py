@@ -16,8 +16,16 @@ from eulernet.bars import bar
 from eulernet.data.dataset import Dataset, Split
 from eulernet.data.shuffling import Blocks, window_rows
 from eulernet.distributed.data_parallel import clip_gradients, pad_if_empty
-from eulernet.distributed.ranks import all_reduce, rank, shard_of, world_size
+from eulernet.distributed.ranks import (
+    all_gather_objects,
+    all_reduce,
+    exchange_arrays,
+    rank,
+    shard_of,
+    world_size,
+)
 from eulernet.errors import Diverged, require
+from eulernet.measures.spread import Ranks, measure_spread
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
 from eulernet.models.reference import Reference
@@ -204,26 +212,39 @@ def check_finite(losses: Tensor, epoch: int) -> None:
 @torch.inference_mode()
 def evaluate(model: CTRModel, split: Split, config: TrainConfig, what: str) -> Metrics:
     """Exact measures of the whole split. Diverged when a score is not finite."""
-    scores = score(model, split, config.eval_batch_size, config.precision, what).double().cpu()
-    if not scores.isfinite().all():
+    scores, labels, *weight = score_share(model, split, config.eval_batch_size, config.precision, what)
+    if all_reduce((~scores.isfinite()).sum()):
         raise Diverged(f"{what}: scores are not finite, training diverged; {CALMER}")
-    return Metrics.of(split.labels.cpu().numpy(), scores.numpy(), split.counts)
+    rows = labels.cpu().numpy(), scores.cpu().numpy(), split.counts_of(labels, weight[0] if weight else None)
+    if world_size() == 1:
+        return Metrics.of(*rows)
+    return measure_spread(*rows, Ranks(rank(), all_gather_objects, exchange_arrays))
 
 
 @torch.inference_mode()
 def score(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> Float[Tensor, " n"]:
-    """The corrected logits of all rows of ``split``, in its order; every rank scores a shard of every batch."""
+    """The corrected logits of all rows of ``split``, in its order. For one process."""
+    assert world_size() == 1
+    return score_share(model, split, batch_size, precision, what)[0]
+
+
+@torch.inference_mode()
+def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, what: str) -> list[Float[Tensor, " n"]]:
+    """Corrected logits, labels and, where ``split`` has them, weights of the rows that this rank scores.
+
+    Every rank scores a shard of every batch; one process all rows, in their order.
+    """
     model.eval()
     device = next(model.parameters()).device
-    scores, done, whole = torch.zeros(len(split), device=device), 0, batch_size * world_size()
+    done, whole, found = 0, batch_size * world_size(), list[tuple[Tensor, ...]]()
     set_rows_per_rank(model, math.ceil(min(whole, len(split)) / world_size()))
     with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
-        for x, *_ in split.batches(whole, share=shard_of):
+        for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
             with uncompiled(len(x) < batch_size):
-                scores[done : done + rows][shard_of(rows)] = model(pad_if_empty(x).to(device, non_blocking=True))[
-                    : len(x)
-                ]
+                logits = model(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
+            found.append((logits.float(), *labels))
             done += rows
             shown.update(rows)
-    return all_reduce(scores).double() + split.correction
+    scores, *others = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return [scores.double() + split.correction, *others]

@@ -30,7 +30,7 @@ def read(rows, size, block, blocks, rank=0, world=1, first=0, notice=lambda piec
 sizes = st.integers(1, 40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=st.integers(1, 300), size=sizes, block=sizes, window=sizes, streams=st.integers(1, 4), data=st.data())
 def test_every_row_once_by_any_number_of_ranks_from_any_batch_on(rows, size, block, window, streams, data):
     """Ranks are disjoint, and together read the same batches, however many they are and wherever they begin."""
