@@ -27,7 +27,7 @@ REPOSITORY = PACKAGE.parent
 TWIN_ELSEWHERE = {"EulerNet"}  # tests/reference.py, by complex numbers
 PRESETS = {yaml.safe_load(file.read_text()).get("name") for file in (conf_dir() / "model").glob("*.yaml")}
 LONG = {"data/build.py:build"}
-COMMANDS = ["evaluate", "export", "predict", "prepare", "report", "reproduce", "serve", "train", "tune"]
+COMMANDS = ["backtest", "evaluate", "export", "predict", "prepare", "report", "reproduce", "serve", "train", "tune"]
 
 
 def text(*names):

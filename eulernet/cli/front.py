@@ -9,7 +9,7 @@ from eulernet.cli.comments import read_comments
 from eulernet.errors import nearest
 from eulernet.settings import conf_dir
 
-COMMANDS = ("train", "prepare", "tune", "reproduce", "evaluate", "predict", "report", "export", "serve")
+COMMANDS = ("train", "prepare", "tune", "backtest", "reproduce", "evaluate", "predict", "report", "export", "serve")
 
 OPTIONS = (
     "eulernet COMMAND --help          lists what a command takes",

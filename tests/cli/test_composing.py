@@ -14,7 +14,7 @@ from eulernet.cli import compose
 from eulernet.cli.composing import compose_with_seeds
 from eulernet.errors import UserError
 
-COMMANDS = ("train", "prepare", "tune", "reproduce", "predict", "evaluate", "report", "export", "serve")
+COMMANDS = ("train", "prepare", "tune", "backtest", "reproduce", "predict", "evaluate", "report", "export", "serve")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,45 @@
+"""python -m eulernet.backtest: train forward through time and test each step on the next, warm, cold and frozen."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from eulernet.cli import command
+from eulernet.cli.folders import discard_unless_started
+from eulernet.cli.resume import saved_config
+from eulernet.errors import UserError
+from eulernet.files import short
+from eulernet.settings import machine_keys
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"  # what a folder with a backtest has
+MAY_CHANGE = (*machine_keys(), "resume", "mode", "steps", "logger", "reference")  # when a backtest goes on
+
+
+@command("backtest")
+def main(given: dict[str, Any]) -> None:
+    """Cut the log into steps, train what is missing, and write the table and the page."""
+    from eulernet.campaigns.backtest import backtest
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        if given["resume"] is not None:
+            given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
+        elif (folder / CONFIG).exists():
+            raise UserError(f"{short(folder)} already holds a backtest; give resume={short(folder)}")
+        backtest(given, short(folder))
+    except KeyboardInterrupt:
+        if (folder / CONFIG).exists():
+            again = f"{short(Path(sys.executable))} -m eulernet.backtest resume={short(folder)}"
+            log.info("stopped; go on with: %s", again)
+        raise
+    finally:
+        discard_unless_started(folder, CONFIG)
+
+
+if __name__ == "__main__":
+    main()
