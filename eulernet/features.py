@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -92,7 +93,7 @@ class GivenVectors(nn.Module):
 
     def forward(self, ids: Int[Tensor, "B L"], rows: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         if self.frozen:
-            rows = torch.where(self.known[ids].unsqueeze(2), 0.0, rows)
+            rows = torch.where(self.known[ids.long()].unsqueeze(2), 0.0, rows)
         return rows + self.project(F.embedding(ids, self.vectors))
 
 
@@ -137,7 +138,7 @@ class FieldEmbedding(nn.Module):
         # Fields whose ids have vectors before training, and the stretches of columns that hold such ids.
         given = [f for f, size in enumerate(field_sizes) if isinstance(size, Pretrained)]
         self.given = nn.ModuleList(GivenVectors(field_sizes[f], embedding_dim) for f in given)  # type: ignore[arg-type]
-        ends = torch.tensor([0, *columns]).cumsum(0).tolist() if given else []
+        ends = [*accumulate(columns, initial=0)]
         self.stretches = [[(ends[g], ends[g + 1]) for g, of in enumerate(owner) if of == f] for f in given]
         self.given_fields = given
         # x holds the same rows so often, one after the other (models/wrappers.py): they are looked up once.

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import save_file
 from tables import prepared
 
 import eulernet
@@ -12,9 +13,14 @@ from eulernet.data.kinds.vectors import Vectors
 from eulernet.errors import UserError
 from eulernet.features import FieldEmbedding, FieldLinear, History, Pretrained
 from eulernet.models import make_model
+from eulernet.runs.weights import load_model
 from eulernet.training.growth import grow_weights
 
 FM = {"name": "fm", "embedding_dim": 4}
+DIN = {
+    "name": "din", "embedding_dim": 4, "attention_units": [3], "attention_activation": "dice", "hidden_units": [4],
+    "activation": "relu", "norm": "none", "dropout": 0.1,
+}  # fmt: skip
 
 
 def matrix_of(width, size=7, without=(0, 2)):
@@ -162,3 +168,15 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(UserError, match=rf"fields\.k\.{key}={value}: should be"):
             prepared(rows, tmp_path / "five", {**kind, key: value})
     assert list(tmp_path.rglob("x.npy")) == []
+
+
+def test_a_run_is_loaded_without_its_file_of_vectors(tmp_path):
+    """Its weights are made where there is no memory first."""
+    sizes = [3, Pretrained(7, 6, True, matrix_of(6)), History(7, 2, "mean", same_as=1)]
+    for settings in (FM, DIN):
+        torch.manual_seed(3)
+        model = make_model(settings, sizes).eval()
+        save_file(model.state_dict(), tmp_path / "model.safetensors")
+        again = load_model(tmp_path / "model.safetensors", settings, [3, Pretrained(7, 6, True), sizes[2]])
+        x = torch.tensor([[i % 3, i, 6 - i, -1] for i in range(7)], dtype=torch.int32)
+        assert torch.equal(model(x), again(x))

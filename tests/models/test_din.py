@@ -5,7 +5,8 @@ import reference_models
 import torch
 from torch import nn
 
-from eulernet.features import Bag, FieldEmbedding, History, Number
+from eulernet.exporting.graph import load_onnx, save_onnx, trace
+from eulernet.features import Bag, FieldEmbedding, History, Number, Pretrained
 from eulernet.layers.mlp import Dice
 from eulernet.layers.pooling import AttentiveEmbedding, attentive
 from eulernet.models import make_model
@@ -47,6 +48,7 @@ def rows(sizes=SIZES, count=6):
             ids[torch.arange(size.length) >= torch.arange(count).unsqueeze(1) % (size.length + 1)] = -1
             columns.append(ids)
         else:
+            size = getattr(size, "size", size)
             columns.append(torch.randint(size, (count, 1), dtype=torch.int32))
     return torch.cat(columns, dim=1)
 
@@ -130,3 +132,15 @@ def test_dice_is_the_papers_formula():
 
 def test_without_a_target_there_is_nothing_to_attend_to():
     assert type(attentive([7, Bag(3, 2, "sum"), History(5, 3, "mean")], DIM, [4], "dice")) is FieldEmbedding
+
+
+@pytest.mark.usefixtures("quick_onnx")
+@pytest.mark.parametrize("settings", [DIN, pytest.param(EULER, marks=pytest.mark.slow)], ids=["din", "eulernet"])
+def test_attention_to_members_with_given_vectors_as_onnx(settings, tmp_path):
+    sizes = [Pretrained(7, 3, True, torch.randn(7, 3).index_fill(0, torch.arange(2), torch.nan)), *SIZES[1:]]
+    model = made(settings, sizes).float().requires_grad_(False)
+    x = rows(sizes, 50)
+    save_onnx(trace(model, x.shape[1]), tmp_path / "model.onnx")
+    run = load_onnx(tmp_path / "model.onnx")
+    for count in (1, 50):
+        torch.testing.assert_close(torch.from_numpy(run(x[:count].numpy())), model(x[:count]), rtol=1e-5, atol=1e-5)

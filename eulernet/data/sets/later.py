@@ -35,6 +35,8 @@ def later(table: "Table", growth: Growth, there: pl.DataFrame) -> Recipe:
             settings["min_count"] = table.min_count
         same = kinds.KINDS[settings["kind"]].field.coder is type(coder)
         require(same, f"dataset.fields.{name}: it was a {coder.kind} in the earlier run, and stays so")
+        if "vectors" in settings:
+            settings["vectors"] = None  # those of known values are among the weights
         fields.append(kinds.make_field(name, settings, earlier.columns[described["column"]]))
     kept = sorted({name for name in (*table.kept, table.split_column) if name is not None})
     for name in kept:
