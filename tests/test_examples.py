@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import trained
-from conftest import REPOSITORY
+from conftest import REPOSITORY, raw_folder
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
@@ -45,6 +45,14 @@ def test_a_loop_of_ones_own_learns(tmp_path):
     losses = [float(line.split()[-1]) for line in said_by("your_model", folder=tmp_path).splitlines()]
     assert len(losses) == 2
     assert all(loss < 0.6 for loss in losses)  # a coin has .693
+
+
+@pytest.mark.slow
+def test_films_have_neighbours(tmp_path):
+    raw = raw_folder("ml-100k", "u.item")
+    lines = said_by("neighbours", raw, folder=tmp_path).splitlines()[-3:]
+    assert [line.split(" -> ")[0] for line in lines] == ["Star Wars (1977)", "Toy Story (1995)", "Scream (1996)"]
+    assert all(len(line.split("; ")) == 5 for line in lines)
 
 
 @pytest.mark.slow

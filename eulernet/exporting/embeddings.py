@@ -1,0 +1,97 @@
+"""What a model learned of each value, for other programs: one Parquet file a field.
+
+id       the id of the value, int32
+value    text or a whole number; null for id 0, which stands for rare and missing values, and for buckets
+vector   float32, of one length in all files: what the embedding tables hold, one table after the other
+count    in how many training rows the value is; null where the store is not there
+
+fields.json names the file of each field. A number has one line: its value is the number that the vector is multiplied
+by. Of a bag or a history lines are members; a history that shares the ids of another field has no file of its own.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from eulernet.data import kinds
+from eulernet.data.dataset import Dataset, places_in
+from eulernet.data.store import vocabulary_file
+from eulernet.errors import UserError, require
+from eulernet.exporting.bundle import write_json
+from eulernet.features import FieldEmbedding
+from eulernet.runs.portable import is_archive, packing
+from eulernet.runs.predictor import Predictor
+from eulernet.runs.run import Run
+
+log = logging.getLogger(__name__)
+ROWS = 1 << 16  # that are counted at a time
+
+
+def export_embeddings(predictor: Predictor, run: Path, output: Path, data_dir: str | None) -> str:
+    """Write the embeddings of a run into the new folder ``output``, or nothing; what there is, in a line.
+
+    ``run`` is where the predictor comes from, ``data_dir`` where its store is, None where it was. UserError for a model
+    without embeddings and for a folder that is there already.
+    """
+    require(not is_archive(output), f"output={output}: give a folder")
+    tables = [module for module in predictor.model.modules() if isinstance(module, FieldEmbedding)]
+    require(bool(tables), f"{predictor.config['model']['name']} has no embeddings")
+    tables = [table for table in tables if table.table.embedding_dim > 1] or tables  # without the linear term
+    meta = predictor.preprocessor.meta
+    names = [field["name"] for field in meta["fields"]]
+    counts = counts_of(run, data_dir, meta)
+    with packing(output) as new:
+        files, values = {}, 0
+        for f, name in enumerate(names):
+            vectors = np.concatenate([table.rows_by_field()[f].cpu().numpy() for table in tables], axis=1)
+            if len(vectors):
+                files[name] = Path(vocabulary_file(name)).name
+                of = values_of(predictor.preprocessor.coders[f], len(vectors))
+                lines = {"id": np.arange(len(vectors), dtype=np.int32), "value": of}
+                counted = pl.Series(counts[name], dtype=pl.Int64) if counts else pl.lit(None, dtype=pl.Int64)
+                shape = pl.Array(pl.Float32, vectors.shape[1])
+                frame = pl.DataFrame({**lines, "vector": pl.Series(vectors.astype(np.float32), dtype=shape)})
+                frame.with_columns(counted.alias("count")).write_parquet(new / files[name])
+                values += len(vectors)
+        write_json(new / "fields.json", {"model": predictor.config["model"], "dataset": meta["name"], "files": files})
+    return f"{values:,} vectors of {vectors.shape[1]} numbers, {len(files)} fields: {output}"
+
+
+def values_of(coder: kinds.Coder, rows: int) -> pl.Series:
+    """The value of each id, null where there is none."""
+    if (known := coder.vocabulary) is not None:
+        first = pl.Series([None], dtype=known.values.dtype).new_from_index(0, rows - len(known))
+        return pl.concat([first, known.values])
+    if coder.kind == "quantiles":
+        return pl.Series([None, *coder.names([*range(1, rows)])], dtype=pl.String)
+    return pl.Series([None], dtype=pl.String).new_from_index(0, rows)
+
+
+def counts_of(run: Path, data_dir: str | None, meta: Any) -> dict[str, np.ndarray] | None:
+    """By field in how many training rows each id is, of a bag how often; None, with a word, without the store."""
+    try:
+        data = Run.open(run).open_store(data_dir)
+        require(data.meta == meta, f"the store {data.folder} is not the one that {run} was trained on")
+    except UserError as error:
+        require(data_dir is None, str(error))
+        log.warning("no counts: %s", error)
+        return None
+    counts = {field["name"]: np.zeros(field["size"], dtype=np.int64) for field in meta["fields"]}
+    numbers = {field["name"] for field in meta["fields"] if field["kind"] == "number"}
+    owner = {field["name"]: field.get("same_as", field["name"]) for field in meta["fields"]}
+    for x in batches(data):
+        for name, place in places_in(meta).items():
+            if name in numbers:
+                counts[name] += len(x)
+            elif owner[name] == name:
+                ids = x[:, place].ravel()
+                counts[name] += np.bincount(ids[ids >= 0], minlength=len(counts[name]))
+    return counts
+
+
+def batches(data: Dataset) -> Iterator[np.ndarray]:
+    return (x.numpy() for x, *_ in data.train.batches(ROWS))
