@@ -50,7 +50,7 @@ def unknown_key(key: str, config: str, overrides: Sequence[str]) -> str:
     given = [override.lstrip("+~").partition("=")[0] for override in overrides]
     if found in given:
         return f"unknown key {key!r}; {found!r} is given already"
-    return f"unknown key {key!r}; " + (f"did you mean {found!r}?" if found else nearest(key, keys))
+    return f"unknown key {key!r}; " + (f"did you mean {found!r}?" if found else f"eulernet {config} --help lists them")
 
 
 def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:

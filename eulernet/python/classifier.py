@@ -127,10 +127,16 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
             if X.dtype.kind in "fc" and np.isinf(X).any():
                 raise ValueError("X holds infinity, which is not a number to learn from")
             columns = X.T.tolist() if X.dtype == object else list(X.T)
-            return to_polars_columns(columns)
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        require(len(X) > 0, "Found array with 0 sample(s) while a minimum of 1 is required.")
-        return to_polars(X)
+            rows = to_polars_columns(columns)
+        else:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            require(len(X) > 0, "Found array with 0 sample(s) while a minimum of 1 is required.")
+            rows = to_polars(X)
+        if reset:
+            self._columns = rows.columns
+        elif framed != hasattr(self, "feature_names_in_"):  # scikit-learn has warned; columns go by their place
+            rows.columns = self._columns
+        return rows
 
     def _labels(self, y: Any, *, reset: bool) -> np.ndarray:
         require(y is not None, "CTRClassifier requires y to be passed, but the target y is None")

@@ -73,6 +73,7 @@ def fit(
     >>> run.predict_proba(new_rows)[:, 1]
     """
     framed = is_frame(data)
+    require(label is None or isinstance(label, str | int), f"label={label!r}: give the name of a column")
     parent = start_from.folder if isinstance(start_from, Run) else start_from
     dataset = {"name": "table", **dataset} if isinstance(dataset, Mapping) else dataset
     require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
@@ -114,6 +115,9 @@ def named(sections: Mapping[str, Settings | None], parent: str | Path | None) ->
     names = {"dataset": "table", "model": "eulernet"}
     if parent is not None:
         names |= dict(word.split("=") for word in naming([f"start_from={parent}"])[1:])
+    for key, given in sections.items():
+        right = isinstance(given, str | Mapping) or given is None
+        require(right, f"{key}={given!r}: give a name, or a dictionary of settings")
     return {
         key: given if isinstance(given, str) else {"name": names[key], **(given or {})}
         for key, given in sections.items()
@@ -169,6 +173,7 @@ def run_folder(run: str | Path | None) -> Iterator[Path]:
     It goes again where the block raises, if it is temporary, or training had not begun. UserError if there is a run
     already.
     """
+    require(run is None or isinstance(run, str | Path), f"run={run!r}: give the folder of the new run")
     folder = Path(tempfile.mkdtemp(prefix="eulernet-run-") if run is None else run).expanduser()
     made = run is None or not folder.exists()
     try:

@@ -12,7 +12,7 @@ from eulernet.data.frames import frame_of
 def is_frame(rows: Any) -> bool:
     """Whether ``rows`` are a pandas or polars frame, or a list of dictionaries."""
     pandas = getattr(sys.modules.get("pandas"), "DataFrame", pl.DataFrame)
-    dictionaries = isinstance(rows, list) and bool(rows) and isinstance(rows[0], Mapping)
+    dictionaries = isinstance(rows, list) and bool(rows) and all(isinstance(row, Mapping) for row in rows)
     return isinstance(rows, pl.DataFrame | pandas) or dictionaries
 
 

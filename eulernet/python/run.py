@@ -23,6 +23,7 @@ from eulernet.runs.importance import importance
 from eulernet.runs.predictor import BATCH, Predictor
 from eulernet.runs.run import Run as FinishedRun
 from eulernet.training.checkpoint import CHECKPOINTS, LAST
+from eulernet.training.device import pick_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ class Run:
 
     def __init__(self, folder: str | Path, *, device: str = "cpu", temporary: bool = False) -> None:
         require(isinstance(folder, str | Path), f"give the folder of a finished run, got {folder!r}")
-        self._run, self._device = FinishedRun.open(folder), device
+        self._run, self._device = FinishedRun.open(folder), pick_device(str(device))
         self.folder, self._temporary = self._run.folder, temporary
         if temporary:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -149,8 +150,11 @@ class Run:
 
         All but the checkpoints is copied: training does not go on from there.
         """
+        require(isinstance(path, str | Path), f"give a new folder for the run, got {path!r}")
         target = Path(path).expanduser()
         require(not target.exists(), f"{target} is there already; give a new folder")
+        inside = target.absolute().is_relative_to(self.folder.absolute())
+        require(not inside, f"{target} lies in the folder of the run itself; give another folder")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target.absolute(), place="path") as new:

@@ -62,7 +62,9 @@ def resolved(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
     if found.get("weight_decay") == AUTO:
         found["weight_decay"] = rule.weight_decay(rows)
     if found.get("ema") == AUTO:
-        found["ema"] = rule.ema(rows, int(found["batch_size"]))
+        size = found["batch_size"]
+        require(type(size) is int and size >= 1, f"train.batch_size={size}: should be a whole number from 1")
+        found["ema"] = rule.ema(rows, size)
     left = next((key for key in asked if found[key] == AUTO), None)
     require(left is None, f"train.{left}=auto: only batch_size, weight_decay and ema can be")
     return found

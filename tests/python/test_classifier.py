@@ -71,6 +71,16 @@ def test_classes_in_words_and_rows_to_choose_the_epoch_by():
     assert made.predictor_.preprocessor.meta["rows_in"] == {"train": 400, "valid": 200}
 
 
+def test_a_frame_and_an_array_of_the_same_columns_score_alike():
+    """As with scikit-learn's own classifiers: columns go by their place, with a warning."""
+    numbers = X[["price", "user"]].assign(user=np.arange(len(X)) % 5)
+    for fitted, other in ((numbers, numbers.to_numpy()), (numbers.to_numpy(), numbers)):
+        made = CTRClassifier("lr", max_epochs=1, device="cpu", random_state=0).fit(fitted, Y)
+        with pytest.warns(UserWarning, match="feature names"):
+            scores = made.predict_proba(other)
+        np.testing.assert_array_equal(scores, made.predict_proba(fitted))
+
+
 def test_a_stratified_part_is_held_out():
     rows = CTRClassifier(**QUICK, validation_fraction=0.2).fit(X, Y).predictor_.preprocessor.meta
     clicks = int(Y.sum())
