@@ -57,15 +57,16 @@ def all_gather_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], most: int) 
     return gathered
 
 
-def exchange_rows(rows: Float[Tensor, "n K"] | Int[Tensor, "n K"], counts: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """Send ``counts[r]`` of the rows, in their order, to each rank r: all-to-all. All ranks call it.
+def exchange_rows(rows: Tensor, counts: Sequence[int], sizes: list[int] | None = None) -> tuple[Tensor, list[int]]:
+    """Send ``counts[r]`` of the rows [n, ...], in their order, to each rank r: all-to-all. All ranks call it.
 
-    Returns the rows that came, in order of rank, and how many from each.
+    Returns the rows that came, in order of rank, and how many from each, which are exchanged unless ``sizes`` says it.
     """
-    given = torch.tensor(counts, device=rows.device)
-    coming = torch.empty_like(given)
-    dist.all_to_all_single(coming, given)
-    sizes = coming.tolist()
+    if sizes is None:
+        given = torch.tensor(counts, device=rows.device)
+        coming = torch.empty_like(given)
+        dist.all_to_all_single(coming, given)
+        sizes = coming.tolist()
     found = rows.new_empty(sum(sizes), *rows.shape[1:])
     dist.all_to_all_single(found, rows.contiguous(), sizes, list(counts))
     return found, sizes
@@ -126,10 +127,23 @@ def shard(whole: Tensor, mesh: Any, placements: Any) -> Tensor:
 
 
 def shard_like(whole: Tensor, own: Any) -> Tensor:
-    """``whole``, sharded as ``own`` is; as it is where ``own`` is not sharded or has another shape."""
-    if not is_sharded(own) or whole.shape != own.shape:
+    """``whole``, its rows sharded as those of ``own``; as it is where ``own`` is not sharded or has other rows."""
+    if not is_sharded(own) or whole.shape[:1] != own.shape[:1]:
         return whole
     return shard(whole, own.device_mesh, own.placements)
+
+
+def zeros_by_row(own: Any, *shape: int) -> Tensor:
+    """Zeros [N, *shape], sharded as the N rows of ``own`` are."""
+    zeros = local_shard(own).new_zeros(len(local_shard(own)), *shape)
+    if not is_sharded(own):
+        return zeros
+    from torch.distributed.tensor import DTensor
+
+    whole = torch.empty(len(own), *shape, device="meta")
+    return DTensor.from_local(
+        zeros, own.device_mesh, own.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
 
 
 def load_whole(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from eulernet.errors import choose, require
 from eulernet.training.history import MONITORS
-from eulernet.training.optimizers import OPTIMIZERS, OptimizerConfig
+from eulernet.training.optimizers import OptimizerConfig
 from eulernet.training.precision import PRECISIONS
 from eulernet.training.tables import LAYOUTS
 
@@ -54,11 +54,6 @@ class TrainConfig(OptimizerConfig):
         fits = 0 < window <= 1 or (1 < window < 2**40 and window == int(window))
         require(fits, f"train.shuffle_window must be a share of the rows, at most 1, or a number of rows, got {window}")
         if choose(LAYOUTS, self.embedding, "train.embedding"):
-            require(
-                OPTIMIZERS[self.optimizer].rows is None,
-                f"train.optimizer={self.optimizer} steps rows of whole tables; with train.embedding=sharded take adam",
-            )
-            require(self.cowclip is None, "train.cowclip reads whole tables; with train.embedding=sharded take null")
             require(self.precision != "fp16", "train.embedding=sharded cannot do train.precision=fp16; take bf16")
         require(0 < self.rank_timeout < 1e7, f"train.rank_timeout must be positive seconds, got {self.rank_timeout}")
         norm, every = self.clip_norm, self.checkpoint_every

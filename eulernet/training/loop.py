@@ -37,7 +37,7 @@ from eulernet.training.history import MONITORS, Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
 from eulernet.training.precision import compile_model, products_in
 from eulernet.training.state import State
-from eulernet.training.tables import all_reduce_gradients, set_rows_per_rank
+from eulernet.training.tables import all_reduce_gradients
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,6 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     blocks = Blocks(window, state.streams) if config.shuffle == "blocks" else None
     batches = split.batches(config.batch_size, shuffle, first=state.step, share=shard_of, blocks=blocks)
     whole = len(range(config.batch_size)[shard_of(config.batch_size)])  # this process's share of a whole batch
-    set_rows_per_rank(model, math.ceil(min(config.batch_size, len(split)) / world_size()))
     losses = state.losses_for(steps)  # read rarely: reading waits for the device
     start = time.perf_counter() - state.seconds
     model.train()
@@ -237,7 +236,6 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
     model.eval()
     device = next(model.parameters()).device
     done, whole, found = 0, batch_size * world_size(), list[tuple[Tensor, ...]]()
-    set_rows_per_rank(model, math.ceil(min(whole, len(split)) / world_size()))
     with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
         for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)

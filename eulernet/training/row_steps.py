@@ -1,4 +1,7 @@
-"""Steps that read and write only the rows of a table that a batch looked up."""
+"""Steps that read and write only the rows of a table that a batch looked up.
+
+``rows`` are numbers within the part of the table that this rank holds: all of it unless it is sharded.
+"""
 
 from typing import Any
 
@@ -6,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim.adam import adam
+
+from eulernet.distributed.ranks import local_shard, zeros_by_row
 
 
 def adam_rows(
@@ -19,12 +24,12 @@ def adam_rows(
     assert weight.grad is not None
     if not state:
         state["step"] = torch.zeros((), device=weight.device)
-        state["exp_avg"], state["exp_avg_sq"] = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape)
-    whole = weight.detach(), state["exp_avg"], state["exp_avg_sq"]
+        state["exp_avg"], state["exp_avg_sq"] = (zeros_by_row(weight, weight.shape[1]) for _ in range(2))
+    whole = tuple(map(local_shard, (weight.detach(), state["exp_avg"], state["exp_avg_sq"])))
     part, first, second = (tensor.index_select(0, rows) for tensor in whole)
     beta1, beta2 = group["betas"]
     adam(
-        [part], [weight.grad.index_select(0, rows)], [first], [second], [], [state["step"]],
+        [part], [local_shard(weight.grad).index_select(0, rows)], [first], [second], [], [state["step"]],
         fused=group["fused"], amsgrad=False, maximize=False, beta1=beta1, beta2=beta2, lr=group["lr"],
         weight_decay=group["weight_decay"], eps=group["eps"],
     )  # fmt: skip
@@ -43,11 +48,12 @@ def adagrad_rows(
     """
     assert weight.grad is not None
     if not state:
-        state["step"], state["sum"] = torch.zeros((), device=weight.device), weight.new_zeros(len(weight))
+        state["step"], state["sum"] = torch.zeros((), device=weight.device), zeros_by_row(weight)
     state["step"] += 1  # unused here: torch.optim.Adam, whose state this lies in, expects it
-    row = weight.detach().index_select(0, rows)
-    gradient = weight.grad.index_select(0, rows).add_(row, alpha=group["weight_decay"])
-    total = state["sum"].index_select(0, rows) + gradient.square().mean(1)
-    state["sum"].index_copy_(0, rows, total)
+    whole, sums = local_shard(weight.detach()), local_shard(state["sum"])
+    row = whole.index_select(0, rows)
+    gradient = local_shard(weight.grad).index_select(0, rows).add_(row, alpha=group["weight_decay"])
+    total = sums.index_select(0, rows) + gradient.square().mean(1)
+    sums.index_copy_(0, rows, total)
     rate = group["lr"] / (total.sqrt() + group["eps"])
-    weight.detach().index_copy_(0, rows, row.addcmul_(gradient, rate.unsqueeze(1), value=-1))
+    whole.index_copy_(0, rows, row.addcmul_(gradient, rate.unsqueeze(1), value=-1))

@@ -7,10 +7,12 @@ touched rows of one dense gradient, which is kept from step to step. That takes 
 Of several ranks each has the table in one of two layouts:
 
 * ``replicated``: every rank holds it whole, and all make the same step.
-* ``sharded``: every rank holds a part of the rows, as a DTensor, and steps those. torch's ``RowwiseParallel`` brings
-  the ids of a batch to all ranks and the vectors back. (Its own gradient would be a whole table on every rank.)
+* ``sharded``: every rank holds a part of the rows, as a DTensor, and steps those. By all-to-all each different row of a
+  rank's batch goes to its owner, and its vector comes back; after the backward pass row, count and gradient go the
+  same way. A rank sends and receives at most 8 D + 12 bytes for each, however many ranks there are. (torch's
+  ``RowwiseParallel`` sends every vector through a sum over all ranks, and its gradient is a whole table on each.)
 
-In both, after each backward pass the ranks exchange the rows that they looked up with the gradients of these.
+Where replicated, the ranks exchange the rows that they looked up with the gradients of these.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 
 from eulernet.distributed.ranks import (
     all_gather_rows,
+    exchange_rows,
     is_sharded,
     local_shard,
     rank,
@@ -44,8 +47,6 @@ class Table:
 
     def __init__(self, embedding: FieldEmbedding) -> None:
         self.module = embedding.table
-        self.columns = len(embedding.first_row)
-        self.rows_per_rank: int | None = None  # sharded: no rank has more rows of a batch
         self.gradient: Float[Tensor, "n D"] | None = None  # of the rows that this rank holds
         self.touched: list[Int[Tensor, " n"]] = []  # rows of ``gradient`` that were looked up, with repetitions
         self.touched_all = False  # is the gradient on every row?
@@ -58,13 +59,13 @@ class Table:
 
     def __call__(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """Rows of the table."""
-        if self.gradient is None and self.rows_per_rank is None:
+        if self.gradient is None and not is_sharded(self.weight):
             return self.module(rows)
         return self.lookup_with_kept_gradient(rows)
 
     def lookup_with_kept_gradient(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
         """Rows of the table; autograd sees no table, and hands their gradient to ``_add_gradient``."""
-        sharded = self.rows_per_rank is not None
+        sharded = is_sharded(self.weight)
         vectors = self._lookup_sharded(rows) if sharded else F.embedding(rows, self.weight.detach())
         if torch.is_grad_enabled() and self.gradient is not None:
             vectors.requires_grad_().register_hook(partial(self._add_gradient, rows.flatten()))
@@ -97,7 +98,8 @@ class Table:
         Where every row has one, rows that were not looked up count once. The places that a bag leaves empty look up
         row 0 of their field, times 0.
         """
-        size, device = len(self.weight), self.weight.device
+        assert self.gradient is not None
+        size, device = len(self.gradient), self.gradient.device
         rows = torch.cat(self.touched) if self.touched else torch.arange(0, device=device)
         if self.touched_all:
             return torch.arange(size, device=device), rows.bincount(minlength=size).clamp_(min=1)
@@ -113,9 +115,9 @@ class Table:
         adds later. In bytedance/LargeBatchCTR the option ``--bound`` is zeta per coordinate: sqrt(D) times it is ours.
         """
         rows, counts = self.touched_rows()
-        weight, gradient = self.weight, self.weight.grad
+        weight, gradient = local_shard(self.weight), self.gradient
         assert gradient is not None
-        row, old = weight.detach().index_select(0, rows), gradient.index_select(0, rows)
+        row, old = weight.index_select(0, rows), gradient.index_select(0, rows)
         allowed = counts * (ratio * torch.linalg.vector_norm(row, dim=1)).clamp_(min=bound)
         scale = (allowed / torch.linalg.vector_norm(old, dim=1)).clamp_(max=1)  # a gradient of 0 stays 0
         gradient.index_copy_(0, rows, old * scale.unsqueeze(1))
@@ -124,20 +126,23 @@ class Table:
         """Keep this rank's part of the rows, on ``device``. From now on all ranks look up together."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.tensor import Shard
-        from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 
         mesh = init_device_mesh(device.type, (world_size(),))
         self.module.weight = nn.Parameter(shard(self.weight.detach(), mesh, [Shard(0)]))
-        parallelize_module(self.module, mesh, RowwiseParallel(input_layouts=Shard(0), output_layouts=Shard(0)))
-        self.rows_per_rank = 0
 
     @torch.no_grad()
     def _lookup_sharded(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
-        """All ranks look up at once, and each the same number of rows: shorter ones are padded."""
-        assert self.rows_per_rank is not None
-        ids = rows.flatten()
-        padded = F.pad(ids, (0, self.rows_per_rank * self.columns - len(ids)))
-        return self.module(padded)[: len(ids)].clone().view(*rows.shape, -1)
+        """All ranks look up at once: each asks the owners for its different rows, and answers the others."""
+        different, place = rows.flatten().unique(return_inverse=True)
+        counts = rows_by_owner(different, len(self.weight))
+        asked, sizes = exchange_rows(different.int(), counts)
+        held = local_shard(self.weight)
+        vectors, _ = exchange_rows(held.index_select(0, asked - self._first_row()), sizes, counts)
+        return vectors.index_select(0, place).view(*rows.shape, -1)
+
+    def _first_row(self) -> int:
+        """The number of the first row that this rank holds."""
+        return rows_of_rank(rank(), len(self.weight)).start if is_sharded(self.weight) else 0
 
     def _add_gradient(self, rows: Int[Tensor, " n"], grad: Float[Tensor, "*K D"]) -> None:
         assert self.gradient is not None
@@ -151,30 +156,47 @@ class Table:
     def all_reduce_gradient(self) -> None:
         """Add the pending gradients of all ranks to the kept gradient of the rows held here.
 
-        Each rank sends every row that it looked up once, with its count and its gradient: D + 2 numbers. All ranks add
-        in the same order, so replicas stay equal to the bit. ``touched`` then has the look-ups of the whole batch.
+        Each rank sends every row that it looked up once, with its count and its gradient: D + 2 numbers; to its owner
+        where tables are sharded, else to all. They are added in order of rank, so replicas stay equal to the bit.
+        ``touched`` then has the look-ups of the whole batch.
         """
-        weight, kept = self.weight, self.gradient
+        kept = self.gradient
         assert kept is not None
         none = torch.zeros(0, dtype=torch.int64, device=kept.device), kept.new_zeros(0, kept.shape[1])
         looked_up, gradients = (torch.cat(parts) for parts in zip(none, *self.pending, strict=True))
         rows, place, counts = looked_up.unique(return_inverse=True, return_counts=True)
         gradients = kept.new_zeros(len(rows), kept.shape[1]).index_add_(0, place, gradients)
 
-        sizes = all_gather_rows(torch.tensor([[len(rows)]], device=kept.device), 1).flatten().tolist()
-        rows_of_all = all_gather_rows(torch.stack([rows, counts], 1).int(), max(sizes)).long()
-        gradients_of_all = all_gather_rows(gradients, max(sizes))
         if self.touched_all:  # autograd's own gradient, which every rank has
             dist.all_reduce(kept)
-        first = rows_of_rank(rank(), len(weight)).start if is_sharded(weight) else 0
         self.touched, self.pending = [], []
-        for size, sent, values in zip(sizes, rows_of_all, gradients_of_all, strict=True):
-            rows, counts = sent[:size].unbind(1)
-            if is_sharded(weight):
-                here = ((rows >= first) & (rows < first + len(kept))).nonzero().squeeze(1)
-                rows, counts, values = rows[here] - first, counts[here], values[here]
-            kept.index_add_(0, rows, values[: len(rows)])
+        for sent, values in self._exchange(torch.stack([rows, counts], 1).int(), gradients):
+            rows, counts = sent.long().unbind(1)
+            rows = rows - self._first_row()
+            kept.index_add_(0, rows, values)
             self.touched.append(rows.repeat_interleave(counts))
+
+    def _exchange(
+        self, rows: Int[Tensor, "n 2"], gradients: Float[Tensor, "n D"]
+    ) -> Iterator[tuple[Int[Tensor, "m 2"], Float[Tensor, "m D"]]]:
+        """Of each rank the rows that this one steps, with their counts, and their gradients."""
+        if is_sharded(self.weight):
+            by_owner = rows_by_owner(rows[:, 0].contiguous(), len(self.weight))
+            sent, sizes = exchange_rows(rows, by_owner)
+            values, _ = exchange_rows(gradients, by_owner, sizes)
+            yield from zip(sent.split(sizes), values.split(sizes), strict=True)
+            return
+        sizes = all_gather_rows(torch.tensor([[len(rows)]], device=rows.device), 1).flatten().tolist()
+        rows_of_all, gradients_of_all = all_gather_rows(rows, max(sizes)), all_gather_rows(gradients, max(sizes))
+        for size, sent, values in zip(sizes, rows_of_all, gradients_of_all, strict=True):
+            yield sent[:size], values[:size]
+
+
+def rows_by_owner(rows: Int[Tensor, " n"], of: int) -> list[int]:
+    """How many of ``rows``, in rising order, each rank holds of a sharded table with ``of`` rows."""
+    starts = [rows_of_rank(owner, of).start for owner in range(world_size())]
+    bounds = torch.searchsorted(rows, torch.tensor([*starts, of], device=rows.device, dtype=rows.dtype))
+    return bounds.diff().tolist()
 
 
 def all_reduce_gradients(tables: Sequence[Table], idle: bool) -> None:
@@ -185,13 +207,6 @@ def all_reduce_gradients(tables: Sequence[Table], idle: bool) -> None:
                 table.pending = []
             if table.gradient is not None:
                 table.all_reduce_gradient()
-
-
-def set_rows_per_rank(model: nn.Module, rows: int) -> None:
-    """Until the next call no rank has more than ``rows`` rows of a batch: sharded tables look up that many on each."""
-    for table in (embedding.read for embedding in embeddings_of(model)):
-        if isinstance(table, Table) and table.rows_per_rank is not None:
-            table.rows_per_rank = rows
 
 
 def embeddings_of(model: nn.Module) -> Iterator[FieldEmbedding]:

@@ -27,6 +27,10 @@ EULERNET = {
     "init": "sigir", "without": "nothing", "norm_penalty": 1e-4,
 }  # fmt: skip
 DROPPING = {**EULERNET, "drop_explicit": 0.2, "drop_implicit": 0.2}
+DCNV2 = {
+    "name": "dcnv2", "embedding_dim": 4, "structure": "parallel", "cross_layers": 2, "rank": None, "hidden_units": [16],
+    "activation": "relu", "norm": "none", "dropout": 0.0,
+}  # fmt: skip
 FM = {"name": "fm", "embedding_dim": 4}  # two tables
 # 17 steps an epoch; the last batch has 3 of the 2,400 rows: one of four processes gets none of them.
 DEFAULT = OmegaConf.to_container(
@@ -37,6 +41,9 @@ SETTINGS = {
     "eulernet": (EULERNET, PLAIN),
     "averaged": (EULERNET, replace(PLAIN, ema=0.9, clip_norm=0.02, weight_decay=1e-3)),
     "fm": (FM, replace(PLAIN, checkpoint_every=7)),  # its rows have weights, some of them 0
+    "dcnv2": (DCNV2, replace(PLAIN, max_epochs=1)),
+    "touched": (EULERNET, replace(PLAIN, optimizer="touched_adam", cowclip=1e-3, max_epochs=1)),
+    "adagrad": (FM, replace(PLAIN, optimizer="rowwise_adagrad", embedding_lr=3e-2, ema=0.9)),
 }
 LAYOUTS = ("replicated", "sharded")
 
@@ -80,9 +87,9 @@ def one(store, tmp_path_factory):
     return folder, results
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[2, *(pytest.param(many, marks=pytest.mark.slow) for many in (4, 8))])
 def several(request, store, tmp_path_factory):
-    """The same of 2 and of 4 processes: how many, and their folder."""
+    """The same of 2, 4 and 8 processes: how many, and their folder."""
     world, folder = request.param, tmp_path_factory.mktemp("several")
     many = [job(name, layout) for name in SETTINGS for layout in LAYOUTS]
     processes.run(world, processes.jobs, folder, store, many, folder=folder)
@@ -146,6 +153,64 @@ def test_checkpoints_of_every_layout_have_one_form(one, several):
             assert shape(torch.load(several[1] / f"{name}_{layout}" / "last.ckpt")) == wanted
 
 
+def look_up(folder: Path) -> None:
+    """A table of 11 rows, sharded: what each rank is told, what its gradient becomes, and the bytes that it sends."""
+    import torch.distributed as dist
+
+    from eulernet.distributed import ranks
+    from eulernet.features import FieldEmbedding
+    from eulernet.training.tables import Table, all_reduce_gradients
+
+    dist.init_process_group("gloo")
+    rank, sent, exchange = dist.get_rank(), [], dist.all_to_all_single
+
+    def counting(out, given, *sizes):
+        to = sizes[1] if sizes else [1] * dist.get_world_size()
+        others = sum(to) - to[rank]
+        sent.append((bool(sizes), others * given[:1].numel() * given.itemsize))
+        return exchange(out, given, *sizes)
+
+    ranks.dist.all_to_all_single = counting
+    torch.manual_seed(1)
+    embedding = FieldEmbedding([11], 4)
+    whole, table = embedding.table.weight.detach().clone(), Table(embedding)
+    table.shard(torch.device("cpu"))
+    table.keep_gradient()
+    rows = [torch.tensor([[3, 10, 3], [0, 9, 3]]), torch.tensor([[10], [5]])][rank]
+    table.clear_gradient()
+    vectors = embedding.read(rows)
+    (vectors * (rows + 1).unsqueeze(-1)).sum().backward()
+    all_reduce_gradients([table], idle=False)
+    torch.save(
+        {
+            "vectors": torch.equal(vectors, whole[rows]),
+            "gradient": table.gradient,
+            "touched": [each.tolist() for each in table.touched_rows()],
+            "bytes": sum(count for is_rows, count in sent if is_rows),
+        },
+        folder / f"{rank}.pt",
+    )
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_a_sharded_look_up_sends_each_different_row_once(tmp_path):
+    """Rows 0 to 5 are of rank 0, 6 to 10 of rank 1. Rank 0 asks for 0, 3, 9, 10 and rank 1 for 5, 10."""
+    processes.run(2, look_up, tmp_path, folder=tmp_path)
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert one["vectors"]
+    assert other["vectors"]
+    wanted = torch.zeros(11, 4)
+    for row, times in {0: 1, 3: 3, 5: 1, 9: 1, 10: 2}.items():
+        wanted[row] = times * (row + 1)
+    assert torch.equal(torch.cat([one["gradient"], other["gradient"]]), wanted)
+    assert one["touched"] == [[0, 3, 5], [1, 3, 1]]
+    assert other["touched"] == [[3, 4], [1, 2]]  # rows 9 and 10
+    dim, ids, gradients = 4, 4, 8
+    assert one["bytes"] == 2 * ids + 1 * 4 * dim + 2 * (gradients + 4 * dim)  # asks for 9 and 10; is asked for 5
+    assert other["bytes"] == 1 * ids + 2 * 4 * dim + 1 * (gradients + 4 * dim)
+
+
 def stop_at(step: int, model) -> None:
     """Process 1 is killed when it comes to its ``step``-th batch."""
     if os.environ["RANK"] != "1":
@@ -178,9 +243,10 @@ def test_a_run_goes_on_after_a_process_was_killed(store, tmp_path, layout):
         assert all(torch.equal(weight, other["weights"][key]) for key, weight in one["weights"].items())
 
 
-def test_a_checkpoint_goes_on_with_any_number_of_processes_and_any_layout(one, store, tmp_path):
+@pytest.mark.parametrize("name", ["averaged", pytest.param("adagrad", marks=pytest.mark.slow)])
+def test_a_checkpoint_goes_on_with_any_number_of_processes_and_any_layout(one, store, tmp_path, name):
     """An epoch in one process, some steps in four with divided tables, the rest in two with whole ones."""
-    model, config = SETTINGS["averaged"]
+    model, config = SETTINGS[name]
 
     def part(**changes):
         return {"name": "run", "model": model, "config": replace(config, **changes)}
@@ -191,7 +257,7 @@ def test_a_checkpoint_goes_on_with_any_number_of_processes_and_any_layout(one, s
     processes.finish(processes.start(4, processes.jobs, tmp_path, store, [stopped], folder=tmp_path), tmp_path)
     assert torch.load(tmp_path / "run" / "last.ckpt")["step"] == 10
     processes.run(2, processes.jobs, tmp_path, store, [{**part(), "resumed": True}], folder=tmp_path)
-    assert_close(results_of(tmp_path, "run", 2)[0], one[1]["averaged"])
+    assert_close(results_of(tmp_path, "run", 2)[0], one[1][name])
 
 
 SYNTHETIC = (
