@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from eulernet.data import kinds
 from eulernet.data.dataset import Dataset, places_in
@@ -47,18 +48,28 @@ def export_embeddings(predictor: Predictor, run: Path, output: Path, data_dir: s
     with packing(output) as new:
         files, values = {}, 0
         for f, name in enumerate(names):
-            vectors = np.concatenate([table.rows_by_field()[f].cpu().numpy() for table in tables], axis=1)
+            vectors = np.concatenate([vectors_of(table, f) for table in tables], axis=1)
             if len(vectors):
                 files[name] = Path(vocabulary_file(name)).name
                 of = values_of(predictor.preprocessor.coders[f], len(vectors))
                 lines = {"id": np.arange(len(vectors), dtype=np.int32), "value": of}
                 counted = pl.Series(counts[name], dtype=pl.Int64) if counts else pl.lit(None, dtype=pl.Int64)
                 shape = pl.Array(pl.Float32, vectors.shape[1])
-                frame = pl.DataFrame({**lines, "vector": pl.Series(vectors.astype(np.float32), dtype=shape)})
+                frame = pl.DataFrame({**lines, "vector": pl.Series(vectors, dtype=shape)})
                 frame.with_columns(counted.alias("count")).write_parquet(new / files[name])
                 values += len(vectors)
         write_json(new / "fields.json", {"model": predictor.config["model"], "dataset": meta["name"], "files": files})
     return f"{values:,} vectors of {vectors.shape[1]} numbers, {len(files)} fields: {output}"
+
+
+@torch.inference_mode()
+def vectors_of(embedding: FieldEmbedding, field: int) -> np.ndarray:
+    """What the model looks up for each id of a field, float32 [ids, D]: with the vectors that were given, if any."""
+    rows = embedding.rows_by_field()[field].float()
+    if field in embedding.given_fields and len(rows):
+        given, ids = embedding.given[embedding.given_fields.index(field)], torch.arange(len(rows))
+        rows = given(ids.unsqueeze(1), rows.unsqueeze(1)).squeeze(1)
+    return rows.cpu().numpy()
 
 
 def values_of(coder: kinds.Coder, rows: int) -> pl.Series:

@@ -73,10 +73,8 @@ def fit(
     >>> run.predict_proba(new_rows)[:, 1]
     """
     framed = is_frame(data)
-    require(label is None or isinstance(label, str | int), f"label={label!r}: give the name of a column")
+    check_columns(label, weight, fields)
     parent = start_from.folder if isinstance(start_from, Run) else start_from
-    dataset = {"name": "table", **dataset} if isinstance(dataset, Mapping) else dataset
-    require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
     about = {"label": label, "weight": weight, "split": split, "split_column": split_column, "fields": fields}
     values: dict[str, Any] = {"seed": seed, "device": device} | {f"dataset.{key}": one for key, one in about.items()}
     if not framed:
@@ -108,6 +106,13 @@ def run_to_its_end(cfg: dict[str, Any], folder: Path, typed: list[str], frames: 
             finish(cfg, folder, typed, rows)
         except UserError:  # no epoch has ended
             raise KeyboardInterrupt from None
+
+
+def check_columns(label: Any, weight: Any, fields: Any) -> None:
+    """UserError for what names no column."""
+    for key, name in {"label": label, "weight": weight}.items():
+        require(name is None or isinstance(name, str | int), f"{key}={name!r}: give the name of a column")
+    require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
 
 
 def named(sections: Mapping[str, Settings | None], parent: str | Path | None) -> dict[str, Settings]:
