@@ -1,7 +1,9 @@
 """start_from=: what a run keeps of the one it starts from, to the bit, what it adds, and what it refuses."""
 
 import json
+import runpy
 import shutil
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import eulernet
 from eulernet.cli.resume import naming, started_config
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.errors import UserError
+from eulernet.exporting.bundle import export
 from eulernet.reporting.details import ancestry
 from eulernet.runs.manifest import write_manifest
 from eulernet.runs.run import Run
@@ -294,3 +297,44 @@ def test_histories_share_the_ids_that_grow_and_are_refused_where_the_log_makes_t
     run = eulernet.fit(rows(0, 0).drop("past"), "click", "din", fields=computed, **short)
     said = refused(lambda: eulernet.fit(rows(1, 10), start_from=run, verbose=False))
     assert "history seen is computed from a log" in said
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_keeps_its_ancestry(trained, tmp_path):
+    tomorrow().write_csv(tmp_path / "day_2.csv")
+    more = ("train.max_epochs=3", "train.patience=9", "reference=false")
+    whole = go_on(trained.run, tmp_path / "day_2.csv", tmp_path / "whole", *more)
+
+    def stop(history, run):
+        if len(history) == 1:
+            raise KeyboardInterrupt
+
+    typed = naming([f"start_from={trained.run}", f"raw={tmp_path / 'day_2.csv'}", *more])
+    cfg, folder = started_config(eulernet.cli.compose("train", typed), typed), tmp_path / "stopped"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, folder, typed, stop)
+    train({**cfg, "resume": str(folder)}, folder, ["resume=stopped"])
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    one, other = (Run.open(run).report for run in (whole, folder))
+    assert one["ancestry"] == other["ancestry"]
+    assert one["grown"] == other["grown"]
+    assert one["valid"] == other["valid"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_onnx")
+def test_an_exported_folder_has_the_ids_that_grew_and_those_that_went(tmp_path, monkeypatch):
+    days = [date(2026, 1, 1), date(2026, 1, 9)]
+    first, second = raw_rows(900, 0).with_columns(day=pl.lit(days[0])), tomorrow().with_columns(day=pl.lit(days[1]))
+    short = {"train": {"max_epochs": 1}, "overrides": ["model.embedding_dim=4", "reference=false"], "verbose": False}
+    run = eulernet.fit(first, "click", fields={"tags": "bag"}, dataset={"retire_by": "day", "retire_after": 3}, **short)
+    last = eulernet.fit(second, start_from=run, verbose=False)
+    assert any(one["retired"] for one in last.report["grown"].values())
+    assert export(last.predictor, tmp_path / "scorer", "onnx") < 1e-5
+    rows = pl.concat([first, second]).drop("day").to_dicts()
+    monkeypatch.syspath_prepend(str(tmp_path / "scorer"))
+    example = runpy.run_path(str(tmp_path / "scorer/example.py"))
+    monkeypatch.delitem(sys.modules, "encode")
+    ids, scores = example["encode"](rows), example["score"](rows)
+    np.testing.assert_array_equal(ids, last.predictor.preprocessor.encode(pl.DataFrame(rows, infer_schema_length=None)))
+    np.testing.assert_allclose(scores, last.predict_proba(rows)[:, 1], atol=1e-5)
