@@ -22,7 +22,7 @@ rows = rows.with_columns(click=pl.col("rating") >= 4).drop("rating")
 run = eulernet.fit(rows, "click", {"name": "fm", "embedding_dim": 16}, seed=1)
 
 subprocess.run([sys.executable, "-m", "eulernet.export", f"run={run.folder}", "format=embeddings"], check=True)
-items = pl.read_parquet(run.folder / "embeddings" / "item_id.parquet").drop_nulls("value")
+items = pl.read_parquet(run.folder / "embeddings" / "item_id.parquet")
 items = items.filter(pl.col("count") >= 100)  # who was rated rarely is nobody's neighbour
 vectors = items["vector"].to_numpy()
 vectors = vectors - vectors.mean(axis=0)

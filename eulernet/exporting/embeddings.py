@@ -1,12 +1,12 @@
 """What a model learned of each value, for other programs: one Parquet file a field.
 
-id       the id of the value, int32
-value    text or a whole number; null for id 0, which stands for rare and missing values, and for buckets
+value    text or a whole number, never missing
 vector   float32, of one length in all files: what the embedding tables hold, one table after the other
-count    in how many training rows the value is; null where the store is not there
+count    in how many training rows the value is, of a bag how often; null where the store is not there
 
-fields.json names the file of each field. A number has one line: its value is the number that the vector is multiplied
-by. Of a bag or a history lines are members; a history that shares the ids of another field has no file of its own.
+fields.json names the file of each field. ``other/ids.parquet`` (field, id, vector, count) has what is no single value:
+id 0 of rare and missing ones, buckets, and the vector that a number is multiplied by. A history that shares the ids of
+another field has no vectors of its own.
 """
 
 import logging
@@ -46,20 +46,25 @@ def export_embeddings(predictor: Predictor, run: Path, output: Path, data_dir: s
     names = [field["name"] for field in meta["fields"]]
     counts = counts_of(run, data_dir, meta)
     with packing(output) as new:
-        files, values = {}, 0
+        files, values, others = dict[str, str](), 0, []
         for f, name in enumerate(names):
             vectors = np.concatenate([vectors_of(table, f) for table in tables], axis=1)
-            if len(vectors):
-                files[name] = Path(vocabulary_file(name)).name
-                of = values_of(predictor.preprocessor.coders[f], len(vectors))
-                lines = {"id": np.arange(len(vectors), dtype=np.int32), "value": of}
-                counted = pl.Series(counts[name], dtype=pl.Int64) if counts else pl.lit(None, dtype=pl.Int64)
-                shape = pl.Array(pl.Float32, vectors.shape[1])
-                frame = pl.DataFrame({**lines, "vector": pl.Series(vectors, dtype=shape)})
-                frame.with_columns(counted.alias("count")).write_parquet(new / files[name])
-                values += len(vectors)
+            if len(vectors) == 0:
+                continue
+            counted = pl.Series(counts[name], dtype=pl.Int64) if counts else pl.lit(None, dtype=pl.Int64)
+            shape = pl.Array(pl.Float32, vectors.shape[1])
+            lines = pl.DataFrame({"id": np.arange(len(vectors)), "vector": pl.Series(vectors, dtype=shape)})
+            lines, of = lines.with_columns(counted.alias("count")), values_of(predictor.preprocessor.coders[f])
+            first = len(lines) - len(of)
+            others.append(lines[:first].select(pl.lit(name).alias("field"), "id", "vector", "count"))
+            if len(of):
+                files[name], values = Path(vocabulary_file(name)).name, values + len(of)
+                known = lines[first:].select("vector", "count")
+                known.insert_column(0, of.alias("value")).write_parquet(new / files[name])
+        (new / "other").mkdir()
+        pl.concat(others).write_parquet(new / "other" / "ids.parquet")
         write_json(new / "fields.json", {"model": predictor.config["model"], "dataset": meta["name"], "files": files})
-    return f"{values:,} vectors of {vectors.shape[1]} numbers, {len(files)} fields: {output}"
+    return f"{values:,} values of {len(files)} fields, vectors of {vectors.shape[1]} numbers: {output}"
 
 
 @torch.inference_mode()
@@ -72,14 +77,11 @@ def vectors_of(embedding: FieldEmbedding, field: int) -> np.ndarray:
     return rows.cpu().numpy()
 
 
-def values_of(coder: kinds.Coder, rows: int) -> pl.Series:
-    """The value of each id, null where there is none."""
-    if (known := coder.vocabulary) is not None:
-        first = pl.Series([None], dtype=known.values.dtype).new_from_index(0, rows - len(known))
-        return pl.concat([first, known.values])
-    if coder.kind == "quantiles":
-        return pl.Series([None, *coder.names([*range(1, rows)])], dtype=pl.String)
-    return pl.Series([None], dtype=pl.String).new_from_index(0, rows)
+def values_of(coder: kinds.Coder) -> pl.Series:
+    """The values of the last ids of a field; none where ids are hashes, or the field is a number."""
+    if isinstance(coder, kinds.QuantileCoder):
+        return pl.Series(coder.names([*range(1, len(coder.edges) + 2)]))
+    return pl.Series([], dtype=pl.String) if coder.vocabulary is None else coder.vocabulary.values
 
 
 def counts_of(run: Path, data_dir: str | None, meta: Any) -> dict[str, np.ndarray] | None:

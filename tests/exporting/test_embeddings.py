@@ -21,28 +21,34 @@ def test_values_vectors_and_counts_are_those_of_the_run(run_command, copy_of_run
     assert ended.code == 0, ended.err
     files = json.loads(Path("out/fields.json").read_text())["files"]
     data, predictor = trained.data, Predictor.load(trained.run)
-    assert list(files) == data.fields
+    assert list(files) == [field["name"] for field in data.meta["fields"] if field["kind"] != "number"]
+    others = pl.read_parquet("out/other/ids.parquet")
+    assert others["field"].to_list() == data.fields
+    assert others["id"].to_list() == [0] * len(data.fields)
     table, train = predictor.model.embedding, trained.rows[data.train.order.numpy()]
     for f, (name, kind) in enumerate((field["name"], field["kind"]) for field in data.meta["fields"]):
+        other = others.filter(field=name)
+        if kind == "number":
+            np.testing.assert_array_equal(other["vector"].to_numpy(), table.rows_by_field()[f].numpy())
+            assert other["count"].to_list() == [len(train)]
+            continue
         lines = pl.read_parquet(f"out/{files[name]}")
-        np.testing.assert_array_equal(lines["vector"].to_numpy(), table.rows_by_field()[f].numpy())
-        assert lines["id"].to_list() == list(range(len(lines)))
+        assert lines["value"].null_count() == 0
+        vectors = np.concatenate([other["vector"].to_numpy(), lines["vector"].to_numpy()])
+        np.testing.assert_array_equal(vectors, table.rows_by_field()[f].numpy())
+        counts = [*other["count"], *lines["count"]]
         if name in ("user", "city", "store"):
             ids = predictor.encode(train)[:, f]
-            assert lines["count"].to_list() == np.bincount(ids, minlength=len(lines)).tolist()
-            known = lines.drop_nulls("value")
-            assert len(known) == len(lines) - 1
-            frame = train.head(len(known)).with_columns(known["value"].cast(train[name].dtype).alias(name))
-            assert predictor.encode(frame)[:, f].tolist() == known["id"].to_list()
-        elif kind == "number":
-            assert lines["count"].to_list() == [len(train)]
+            assert counts == np.bincount(ids, minlength=len(counts)).tolist()
+            frame = train.head(len(lines)).with_columns(lines["value"].cast(train[name].dtype).alias(name))
+            assert predictor.encode(frame)[:, f].tolist() == list(range(1, len(lines) + 1))
         elif kind == "bag":
-            assert lines["count"].sum() == sum(len(tags.split("|")) for tags in train["tags"].drop_nulls())
+            assert sum(counts) == sum(len(tags.split("|")) for tags in train["tags"].drop_nulls())
 
 
 def test_without_the_store_counts_are_null_and_elsewhere_is_said(run_command, copy_of_run, trained, tmp_path, caplog):
     predictor = Predictor.load(copy_of_run)
-    assert ", 7 fields: " in export_embeddings(predictor, copy_of_run, tmp_path / "one", None)
+    assert " of 6 fields, vectors of 4 numbers: " in export_embeddings(predictor, copy_of_run, tmp_path / "one", None)
     packed = tmp_path / "packed"
     predictor.push(packed)
     assert export_embeddings(predictor, packed, tmp_path / "two", None)
@@ -69,9 +75,10 @@ def test_buckets_have_no_value_and_a_shared_table_has_one_file(tmp_path):
     }
     run = eulernet.fit(rows, "click", {"name": "hofm", "order": 3}, fields=fields, overrides=SHORT, verbose=False)
     export_embeddings(run.predictor, run.folder, tmp_path / "out", None)
-    assert set(json.loads((tmp_path / "out" / "fields.json").read_text())["files"]) == {"city", "user"}
-    city, user = (pl.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("city", "user"))
-    assert city["value"].null_count() == len(city) == 8
-    assert user["value"].null_count() == 4
-    assert user["count"].sum() == run.report["dataset"]["rows"]["train"]
+    assert set(json.loads((tmp_path / "out" / "fields.json").read_text())["files"]) == {"user"}
+    user, others = (pl.read_parquet(tmp_path / "out" / name) for name in ("user.parquet", "other/ids.parquet"))
+    assert others["field"].to_list() == ["city"] * 8 + ["user"] * 4
+    rows_in = run.report["dataset"]["rows"]["train"]
+    assert user["count"].sum() + others.filter(field="user")["count"].sum() == rows_in
+    assert others.filter(field="city")["count"].sum() == rows_in
     assert user["vector"].dtype == pl.Array(pl.Float32, 8)
