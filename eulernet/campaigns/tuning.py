@@ -27,7 +27,7 @@ from eulernet.campaigns.study import make_pruner, open_study
 from eulernet.data.dataset import Dataset
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, require
-from eulernet.files import write_atomically
+from eulernet.files import program, write_atomically
 from eulernet.runs.reading import REPORT
 from eulernet.runs.run import Run
 from eulernet.runs.train import train
@@ -170,7 +170,7 @@ def conclude(tuning: Tuning, study: optuna.Study, line: str) -> float:
         log.info("test   by the search that has trial %d: %s", best.number, best.user_attrs["owner"])
     of_data = [one for one in chosen["overrides"] if one.lstrip("+").startswith(("dataset.", "raw=", "data_dir="))]
     words = [f"dataset={chosen['dataset']}", f"model={chosen['model']}", f"tuned={cell}", *of_data]
-    log.info("use    python -m eulernet.train --config-dir %s %s", folder, shlex.join(words))
+    log.info("use    %s --config-dir %s %s", program("train"), folder, shlex.join(words))
     log.info("files  %s: trials.csv, *.png, %s", folder, file.relative_to(folder))
     return best.value
 

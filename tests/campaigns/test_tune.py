@@ -10,6 +10,7 @@ import optuna
 import pytest
 from test_commands import SYNTHETIC, assert_refused
 
+from eulernet.files import program
 from eulernet.training import device
 from eulernet.training.files import locked_run
 
@@ -36,8 +37,8 @@ def test_a_search_ends_with_a_setting_that_trains_to_the_same_figure(run_command
     assert ended.out.count("test  auc=") == ended.out.count(f"test  {test}") == 1
 
     # The line that it prints, as it is.
-    (line,) = [line for line in ended.out.splitlines() if line.startswith("use    python -m eulernet.train ")]
-    ended = run_command("train", *shlex.split(line)[4:], "device=cpu", "hydra.run.dir=run")
+    (line,) = [line for line in ended.out.splitlines() if line.startswith(f"use    {program('train')} ")]
+    ended = run_command("train", *shlex.split(line.partition(program("train"))[2]), "device=cpu", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
     assert json.loads(Path("run/report.json").read_text())["valid"]["auc"] == best
 
