@@ -244,5 +244,7 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
             found.append((logits.float(), *labels))
             done += rows
             shown.update(rows)
+    if not found:
+        return [torch.zeros(0, dtype=torch.float64), torch.zeros(0)]
     scores, *others = (torch.cat(parts) for parts in zip(*found, strict=True))
     return [scores.double() + split.correction, *others]
