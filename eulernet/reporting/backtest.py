@@ -10,7 +10,7 @@ import eulernet
 from eulernet.files import write_atomically
 from eulernet.measures.statistics import Comparison, paired_t_test
 from eulernet.reporting.charts import Plot, legend, spread
-from eulernet.reporting.html import Html, scroll
+from eulernet.reporting.html import Html, scroll, tag
 from eulernet.reporting.page import figure, figures, header, page, section, table, tiles
 
 COLUMNS = ("step", "mode", "rows", "clicks", "AUC", "logloss", "unknown", "new", "learned from", "seconds")
@@ -20,7 +20,7 @@ Found = Sequence[Mapping[str, Any]]
 def write_findings(found: Found, cfg: Mapping[str, Any], steps: Sequence[Any], folder: Path) -> list[str]:
     """Write backtest.md, .csv, .json and .html into ``folder``; the lines to print, the answer last."""
     modes = list(dict.fromkeys(one["mode"] for one in found))
-    rows, answers = [cells(one) for one in found], [f"{line}" for line in compare(found, modes)]
+    rows, answers = [cells(one) for one in found], compare(found, modes)
     widths = [max(len(COLUMNS[i]), *(len(row[i]) for row in rows)) for i in range(len(COLUMNS))]
     pad = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in [COLUMNS, *rows]]
     lines = ["| " + " | ".join(row) + " |" for row in pad]
@@ -28,7 +28,7 @@ def write_findings(found: Found, cfg: Mapping[str, Any], steps: Sequence[Any], f
     means = [f"{mode}: " + mean_line(found, mode) for mode in modes]
     text = "\n".join([lines[0], rule, *lines[1:], "", *means, *answers, ""])
     csv = "\n".join([",".join(COLUMNS), *(",".join(cell.replace(",", "") for cell in row) for row in rows), ""])
-    html = page("Backtest", *parts(found, modes, cfg, [*means, *answers]), made_by=f"Made by eulernet {version()}")
+    html = page("Backtest", *parts(found, modes, cfg, answers), made_by=f"Made by eulernet {version()}")
     plain = json.dumps([dict(one) for one in found], indent=1) + "\n"
     for suffix, content in {"md": text, "csv": csv, "json": plain, "html": html}.items():
         write_atomically(folder / f"backtest.{suffix}", lambda file, content=content: file.write_text(content))  # type: ignore[misc]
@@ -51,9 +51,9 @@ def mean_line(found: Found, mode: str) -> str:
     """The means of a mode over its steps, each step counting alike."""
     own = [one for one in found if one["mode"] == mode]
     aucs = [one["auc"] for one in own if one["auc"] is not None]
-    auc = f"mean AUC {math.fsum(aucs) / len(aucs):.5f}, " if aucs else ""
+    auc = f"mean AUC {math.fsum(aucs) / len(aucs):.5f}" if aucs else "no AUC"
     losses, seconds = ([one[key] for one in own] for key in ("logloss", "seconds"))
-    return f"{auc}mean logloss {math.fsum(losses) / len(own):.5f}, {math.fsum(seconds) / len(own):.1f} s a step"
+    return f"{auc}, mean logloss {math.fsum(losses) / len(own):.5f}, {math.fsum(seconds) / len(own):.1f} s a step"
 
 
 def paired(found: Found, a: str, b: str, key: str) -> tuple[list[float], list[float]]:
@@ -97,25 +97,31 @@ def verdict(mode: str, test: Comparison, steps: int) -> str:
     return f"{how}: no gain that {steps} steps can tell from none"
 
 
-def parts(found: Found, modes: Sequence[str], cfg: Mapping[str, Any], lines: Sequence[str]) -> list[Html]:
+def parts(found: Found, modes: Sequence[str], cfg: Mapping[str, Any], answers: Sequence[str]) -> list[Html]:
     """The page."""
-    about = f"Window {cfg['window']}, step {cfg['step']}. Each step is tested before anything is learned from it. "
-    shown = [tiles(*((mode, mean_line(found, mode).split(",")[0], "") for mode in modes))]
-    rows, said = [cells(one) for one in found], ". ".join([*lines[len(modes) :], ""]).strip()
+    said = [line for line in answers if " - " not in line]
+    lead = [
+        f"Window {cfg['window']}, step {cfg['step']}; each step is tested before anything is learned from it",
+        *said,
+    ]
+    means = [(mode, *mean_line(found, mode).removeprefix("mean AUC ").split(", ", 1)) for mode in modes]
+    learned = "Warm goes on with the new step alone, cold starts anew on the window, frozen has seen the first one."
+    paired = "Mean differences, paired by step; without the first step, before which all are one model."
+    meant = "unknown: the share of values that the model did not know; new: values that got ids of their own."
     return [
-        header(f"{cfg['model']['name']} on {cfg['dataset']['name']}", "Backtest", about + said),
-        *shown,
+        header(f"{cfg['model']['name']} on {cfg['dataset']['name']}", "Backtest", ". ".join([*lead, ""]).strip()),
+        tiles(*((mode, auc, f"mean AUC, {rest}") for mode, auc, rest in means)),
         section(
             "Step by step",
-            "Warm goes on with the new step alone, cold starts anew on the window, frozen has seen the first one only.",
+            learned,
             figures(
                 figure("AUC of the next step", "Higher is better.", *chart(found, modes, "auc")),
                 figure("Logloss of the next step", "Lower is better.", *chart(found, modes, "logloss")),
             ),
         ),
-        section("Table", "unknown: the share of values that the model did not know; new: values that got ids of their "
-                "own.", scroll("Table", table(COLUMNS, rows, wide=True))),
-    ]  # fmt: skip
+        section("Differences", paired, *(tag("p", line) for line in answers)),
+        section("Table", meant, scroll("Table", table(COLUMNS, [cells(one) for one in found], wide=True))),
+    ]
 
 
 def chart(found: Found, modes: Sequence[str], key: str) -> list[Html]:
