@@ -54,6 +54,10 @@ def compare_all(peer: Any) -> int:
         surprises += surprise
         verdict = "agrees" if gap < CLOSE else "differs"
         print(f"{case.name:20} {verdict:8} {gap:9.1e}  {case.note}{'  <-- not as noted' * surprise}", flush=True)
+    if hasattr(peer, "attention_gap"):
+        gap = peer.attention_gap()
+        surprises += gap >= CLOSE
+        print(f"{'din, its attention':20} {'agrees' if gap < CLOSE else 'differs':8} {gap:9.1e}", flush=True)
     return surprises
 
 

@@ -8,12 +8,15 @@ import importlib.util
 import inspect
 import sys
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eulernet.layers.mlp import Dice
+from eulernet.layers.pooling import ActivationUnit
 from models.weights import (
     DIM,
     EULER,
@@ -57,7 +60,7 @@ class Peer:
     """Builds the models of a checkout of FuxiCTR, and those of the FCN repository if there is a checkout of that."""
 
     def __init__(self, fuxictr: Path, fcn: Path | None = None) -> None:
-        self.zoo, self.fcn = fuxictr / "model_zoo", fcn
+        self.zoo, self.fcn, self.attention_gap = fuxictr / "model_zoo", fcn, partial(attention_gap, fuxictr)
         sys.path.insert(0, str(fuxictr))
         self.features = importlib.import_module("fuxictr.features").FeatureMap("cross_check", "")
         self.features.features = OrderedDict(
@@ -85,6 +88,38 @@ class Peer:
         for copy in case.copies:
             copy(model, mine)
         return Logits(model)
+
+
+def attention_gap(checkout: Path) -> float:
+    """The largest difference between what their DIN_Attention and our activation unit make of the same histories.
+
+    Their DIN has features of a kind of its own, with 0 in empty places; what it does with vectors is compared.
+    """
+    sys.path.insert(0, str(checkout))
+    theirs = importlib.import_module("fuxictr.pytorch.layers").DIN_Attention(
+        DIM["embedding_dim"], attention_units=HIDDEN, hidden_activations="Dice"
+    )
+    mine = ActivationUnit(DIM["embedding_dim"], HIDDEN, "dice").double().eval()
+    for weights in mine.parameters():
+        nn.init.normal_(weights, std=0.5)
+    units = [module for module in mine.modules() if isinstance(module, Dice)]
+    for unit in units:
+        nn.init.normal_(unit.standardise.running_mean)
+        nn.init.uniform_(unit.standardise.running_var, 0.5, 2.0)
+    theirs = theirs.double().eval()
+    linear = [[one for one in model.modules() if isinstance(one, nn.Linear)] for model in (theirs, mine)]
+    for a, b in zip(*linear, strict=True):
+        put(a.weight, b.weight)
+        put(a.bias, b.bias)
+    their_units = [module for module in theirs.modules() if type(module).__name__ == "Dice"]
+    for a, b in zip(their_units, units, strict=True):
+        put(a.alpha, b.alpha)
+        put(a.bn.running_mean, b.standardise.running_mean)
+        put(a.bn.running_var, b.standardise.running_var)
+    target, members = torch.randn(64, 6).double(), torch.randn(64, 5, 6).double()
+    there = torch.arange(5) < torch.randint(6, (64, 1))
+    pooled = (mine(target, members, there).unsqueeze(2) * members).sum(1)
+    return (theirs(target, members, there) - pooled).abs().max().item()
 
 
 def put_table(embedding: Any, mine: Any) -> None:
