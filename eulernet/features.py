@@ -124,6 +124,7 @@ class FieldEmbedding(nn.Module):
             if len(own):
                 nn.init.xavier_uniform_(own)
         columns = [getattr(size, "length", 1) for size in field_sizes]
+        self.lengths = columns
         field = torch.tensor([f for f, count in enumerate(columns) for _ in range(count)])
         number = torch.tensor([isinstance(size, Number) for size in field_sizes])
         mean = torch.tensor([isinstance(size, Bag) and size.pooling == "mean" for size in field_sizes])
@@ -174,13 +175,24 @@ class FieldEmbedding(nn.Module):
                 found = given(x[:, start:stop].clamp(min=0), vectors[:, start:stop])
                 vectors = torch.cat([vectors[:, :start], found, vectors[:, stop:]], dim=1)
         vectors = vectors * self.pooling_weights(x, vectors).unsqueeze(2)
-        return vectors.new_zeros(x.shape[0], self.fields, vectors.shape[2]).index_add(1, self.field, vectors)
+        return self.add_up(vectors)
+
+    def add_up(self, columns: Float[Tensor, "B C *K"]) -> Float[Tensor, "B F *K"]:
+        """The columns of each field added."""
+        if not torch.compiler.is_exporting():
+            return columns.new_zeros(columns.shape[0], self.fields, *columns.shape[2:]).index_add(
+                1, self.field, columns
+            )
+        # onnxruntime adds to one place from several threads at once, and loses some of what they add.
+        parts = columns.split(self.lengths, dim=1)
+        added = torch.cat([part if part.shape[1] == 1 else part.sum(1, keepdim=True) for part in parts], dim=1)
+        return torch.where(added == 0, 0.0, added)  # 0 and not -0, whose angle may be another
 
     def pooling_weights(self, x: Int[Tensor, "B C"], vectors: Float[Tensor, "B C D"]) -> Float[Tensor, "B C"]:
         """What the vector of each column counts in its field: 1, a number, 1 / members, or 0 after the last member."""
         members = (x >= 0).to(self.table.weight.dtype)
         weight = torch.where(self.is_number, x.view(torch.float32).to(members.dtype), members)
-        count = members.new_zeros(x.shape[0], self.fields).index_add(1, self.field, members)
+        count = self.add_up(members)
         return weight / torch.where(self.averaged, count.clamp(min=1), 1.0)[:, self.field]
 
     def planes(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "F D B"]:

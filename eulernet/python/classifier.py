@@ -199,6 +199,8 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         for name in (LABEL, WEIGHT):
             require(name not in rows.columns, f"X has a column {name!r}: give it another name")
         table = construct(Table, {key: value for key, value in cfg["dataset"].items() if key != "name"}, "dataset")
+        why = "X has the same columns in fit and in predict: give the lists in a column (same_as)"
+        require(not table.computed, f"fields: a history from the log is no column of X; {why}")
         weighted = table.weight is not None
         parts = {
             part: framed(*given, weighted=weighted) for part, given in {"train": of(train), "valid": valid}.items()

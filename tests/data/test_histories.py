@@ -14,6 +14,7 @@ from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sets.table import Table
 from eulernet.errors import UserError
 from eulernet.features import History
+from eulernet.python.classifier import CTRClassifier
 
 LOG = {"kind": "history", "by": "user", "of": "item", "order": "time", "length": 3}
 
@@ -217,6 +218,19 @@ def test_what_cannot_be_is_refused_in_one_line(fields, message, tmp_path):
         prepare(log_of(30, seed=5).fill_null("a"), tmp_path, fields)
     assert "\n" not in str(refused.value)
     assert list((tmp_path / "data").rglob("x.npy")) == []
+
+
+def test_a_classifier_takes_lists_in_a_column():
+    log = log_of(40, seed=7)
+    rows = log.select("user", pl.col("item").cast(pl.String), seen=pl.Series([["1", "2", "3"], [], None, ["3"]] * 10))
+    kind = {"kind": "history", "same_as": "item", "length": 2}
+    made = CTRClassifier("lr", fields={"seen": kind}, max_epochs=1).fit(rows, log["click"])
+    assert made.predict_proba(rows).shape == (40, 2)
+    last = pl.DataFrame({"user": ["a"] * 4, "item": ["2", "3", "1", "1"], "seen": rows["seen"][:4]})
+    ids = made.predictor_.encode(last)
+    assert ids[:, 2:].tolist() == [[ids[0, 1], ids[1, 1]], [-1, -1], [-1, -1], [ids[1, 1], -1]]
+    with pytest.raises(UserError, match="a history from the log is no column of X"):
+        CTRClassifier("lr", fields={"seen": LOG}, max_epochs=1).fit(log.drop("click"), log["click"])
 
 
 @pytest.mark.parametrize("split", ["random", "paper"])
