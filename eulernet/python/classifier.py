@@ -134,7 +134,8 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
             rows = to_polars(X)
         if reset:
             self._columns = rows.columns
-        elif framed != hasattr(self, "feature_names_in_"):  # scikit-learn has warned; columns go by their place
+        elif framed != hasattr(self, "feature_names_in_") and set(rows.columns) != set(self._columns):
+            # scikit-learn has warned: an array after a frame, or a frame after an array, goes by the place of columns
             rows.columns = self._columns
         return rows
 

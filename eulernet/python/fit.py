@@ -120,11 +120,8 @@ def named(sections: Mapping[str, Settings | None], parent: str | Path | None) ->
     names = {"dataset": "table", "model": "eulernet"}
     if parent is not None:
         names |= dict(word.split("=") for word in naming([f"start_from={parent}"])[1:])
-    for key, given in sections.items():
-        right = isinstance(given, str | Mapping) or given is None
-        require(right, f"{key}={given!r}: give a name, or a dictionary of settings")
     return {
-        key: given if isinstance(given, str) else {"name": names[key], **(given or {})}
+        key: {"name": names[key], **(given or {})} if given is None or isinstance(given, Mapping) else given
         for key, given in sections.items()
     }
 

@@ -79,6 +79,9 @@ def test_a_frame_and_an_array_of_the_same_columns_score_alike():
         with pytest.warns(UserWarning, match="feature names"):
             scores = made.predict_proba(other)
         np.testing.assert_array_equal(scores, made.predict_proba(fitted))
+    by_number = numbers.set_axis([7, 3], axis=1)  # names that scikit-learn does not keep are names still
+    made = CTRClassifier("lr", max_epochs=1, device="cpu", random_state=0).fit(by_number, Y)
+    np.testing.assert_array_equal(made.predict_proba(by_number[[3, 7]]), made.predict_proba(by_number))
 
 
 def test_a_stratified_part_is_held_out():
