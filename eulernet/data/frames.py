@@ -27,7 +27,8 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> p
     columns have one name; whether a frame has all columns is for others to check.
     """
     if isinstance(rows, pl.DataFrame):
-        found = rows.select(name for name in columns if name in rows.columns)
+        own_names = set(rows.columns)
+        found = rows.select(name for name in columns if name in own_names)
         return found if found.width else pl.DataFrame(height=len(rows))
     # Who hands in a frame has imported pandas; what another thread is still importing has no such name yet.
     frame_of_pandas = getattr(sys.modules.get("pandas"), "DataFrame", None)

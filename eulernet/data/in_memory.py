@@ -97,8 +97,9 @@ def table_in_memory(
             growth.earlier.require_columns(frame.schema, name)
         frames = {name: growth.earlier.completed(frame) for name, frame in frames.items()}
     for name, frame in frames.items():
+        known = frame.schema
         for column in (*recipe.form.columns, *recipe.form.kept):
-            require_known(column, frame.schema, f"{name}: no column {column!r}")
+            require_known(column, known, f"{name}: no column {column!r}")
     if "valid" in frames:
         split = by_file(list(frames))
     elif "test" in frames:

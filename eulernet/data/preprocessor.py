@@ -194,8 +194,9 @@ class Preprocessor:
 
     def completed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """``frame`` with the columns that it may lack, and lacks: nothing in any row."""
-        absent = [name for name in self.columns if name not in frame.schema]
-        return frame.with_columns(pl.lit(None, dtype=self.columns[name]).alias(name) for name in absent)
+        there = frame.schema  # of all columns: polars makes it at every call
+        absent = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in self.columns.items() if name not in there]
+        return frame.with_columns(absent) if absent else frame
 
     def labels(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> tuple[np.ndarray, np.ndarray]:
         """The labels [rows] of raw rows, uint8, and which rows count: training leaves some ratings out."""

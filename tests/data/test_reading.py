@@ -21,7 +21,10 @@ from conftest import REPOSITORY, rows_of
 from eulernet.data import raw, splits
 from eulernet.data.dataset import Dataset
 from eulernet.data.find import find, natural
+from eulernet.data.frames import frame_of
+from eulernet.data.in_memory import table_in_memory
 from eulernet.data.lines import Format
+from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.rows import quoting
 from eulernet.data.sets.table import Table, part_of
 from eulernet.data.store import vocabulary_file
@@ -526,6 +529,30 @@ def test_no_message_is_built_while_all_is_well(tmp_path, monkeypatch):
         tmp_path / "log.csv"
     )
     assert make(tmp_path / "log.csv", tmp_path, fields=dict.fromkeys(names, "category"), only=names).fields == names
+
+
+def test_the_cost_is_linear_in_the_columns(tmp_path, monkeypatch):
+    """A frame's schema is made anew, of all its columns, at every call: asked for once a column the cost is squared."""
+    made, made_by = [], pl.Schema.__init__
+
+    def count(self, *args, **kwargs):
+        made_by(self, *args, **kwargs)
+        made.append(len(self))
+
+    def costs(columns):
+        frame = pl.DataFrame(
+            {"click": [0, 1] * 20} | {f"column_{i}": ["a", "b", "c", "d"] * 10 for i in range(columns)}
+        )
+        frame.write_csv(tmp_path / f"{columns}.csv")
+        made.clear()
+        store = make(tmp_path / f"{columns}.csv", tmp_path).folder
+        table_in_memory(Table(**DEFAULTS), {"train": frame}, tmp_path)
+        prepare = Preprocessor.open(store)
+        prepare.encode(frame_of(frame, list(prepare.columns), prepare.required))
+        return sum(made)
+
+    monkeypatch.setattr(pl.Schema, "__init__", count)
+    assert costs(120) < 1.5 * 4 * costs(30)
 
 
 @pytest.mark.slow

@@ -245,9 +245,9 @@ class Table:
 
     def described(self, there: pl.DataFrame, clicks: str, inferred: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """The settings of each field, given or inferred, which is shown."""
-        given, described = self.fields or {}, {}
+        given, schema, described = self.fields or {}, there.schema, {}
         for name in (*self.used(there, clicks), *self.computed):
-            dtype = there.schema.get(name, pl.String())
+            dtype = schema.get(name, pl.String())
             odd = dtype == pl.Object or (dtype.is_nested() and not isinstance(dtype, pl.List))
             wrong = f"column {name} holds {dtype}: make text of it, or leave it out with dataset.ignore=[{name}]"
             require(name in given or not odd, wrong)
