@@ -22,7 +22,7 @@ from eulernet.data.growth import kept_ids
 ROWS = pd.DataFrame(raw_rows(600, 0).to_dicts())
 X, Y = ROWS.drop(columns="click"), ROWS["click"]
 QUICK = {"max_epochs": 2, "device": "cpu", "random_state": 0, "overrides": ["model.embedding_dim=4"]}
-DRAWS = "batches and dropout are drawn row by row: two copies of a row draw other masks than one of weight 2"
+DRAWS = "held-out rows, batches and dropout are drawn row by row: of two copies each is drawn, of weight 2 one row"
 EXPECTED = {"check_sample_weight_equivalence_on_dense_data": DRAWS}
 FEW = (
     "check_estimators_unfitted",
