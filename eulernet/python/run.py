@@ -76,7 +76,7 @@ class Run:
 
     @property
     def model(self) -> CTRModel:
-        """The model with the best weights, in evaluation mode."""
+        """The model with the best weights, in evaluation mode: its logits before any correction and calibration."""
         return self.predictor.model
 
     def predict_proba(self, rows: Any) -> np.ndarray:

@@ -92,12 +92,12 @@ def importance_lines(found: Mapping[str, Any]) -> str:
     width = max(8, *(len(name) for name, _ in fields))
     digits = {name: BY_NAME[name].digits for name in ("auc", "logloss")}
     orders = any("order" in one for _, one in fields)
-    lines = [f"{'permuted':{width}} {'AUC':>9} {'95 % interval':>22} {'logloss':>9} {'95 % interval':>22}"]
-    lines[0] += f" {'order':>6}" * orders
+    lines = [f"{'permuted':{width}} {'AUC':>8} {'95 % interval':>20} {'logloss':>8} {'95 % interval':>20}"]
+    lines[0] += f" {'order':>5}" * orders
     for name, one in fields:
         line = f"{name:{width}}"
         for measure, after in digits.items():
             value, low, high = (one[measure][key] for key in ("value", "low", "high"))
-            line += f" {value:+9.{after}f} {f'{low:+.{after}f} to {high:+.{after}f}':>22}"
-        lines.append(line + (f" {one['order']:6.2f}" if "order" in one else ""))
+            line += f" {value:+8.{after}f} {f'{low:+.{after}f} to {high:+.{after}f}':>20}"
+        lines.append(line + (f" {one['order']:5.2f}" if "order" in one else ""))
     return "\n".join(lines)
