@@ -1,5 +1,6 @@
 """What a row counts: weights, and probabilities that stay right where negatives were left out of training."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,30 @@ def test_an_epoch_with_weights_of_two_is_one_of_copies_side_by_side():
         ends.append(torch.cat([weight.detach().flatten() for weight in state.model.parameters()]))
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     torch.testing.assert_close(ends[0], ends[1], atol=2e-6, rtol=0)
+
+
+def test_an_epoch_with_weights_goes_on_to_the_same_bits():
+    x, y = torch.from_numpy(DRAW.integers(0, 4, (64, 2)).astype(np.int32)), torch.arange(64).byte() % 2
+    split = Split(x, y, weight=torch.arange(64) % 5 / 2)
+    config = replace(CONFIG, batch_size=16, checkpoint_every=3)
+    fields = {"fields": [{"name": name, "kind": "category", "size": 4} for name in "ab"]}
+    data = Dataset(Path("none"), fields, {"train": split})
+    whole, stopped, again = (State(new_model(data), config, CPU) for _ in range(3))
+    saved = []
+
+    def stop():
+        saved.append(copy.deepcopy(stopped.capture()))
+        raise KeyboardInterrupt
+
+    torch.manual_seed(1)  # of dropout
+    loss = train_epoch(whole, split, config, lambda: None)
+    torch.manual_seed(1)
+    with pytest.raises(KeyboardInterrupt):
+        train_epoch(stopped, split, config, stop)
+    again.restore(saved[0])
+    assert train_epoch(again, split, config, lambda: None) == loss
+    for one, two in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 # A column of weights
