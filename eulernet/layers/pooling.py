@@ -32,7 +32,14 @@ class ActivationUnit(nn.Module):
         if not self.training:
             pairs = torch.cat([t, members, t - members, t * members], dim=2)
             return self.mlp(pairs.flatten(0, 1)).view(there.shape) * there
-        t, e = t[there], members[there]  # Dice learns its mean and variance from members, not from empty places
+        return self.of_members(t, members, there)
+
+    @torch.compiler.disable  # their number is another in every batch
+    def of_members(
+        self, t: Float[Tensor, "B L D"], members: Float[Tensor, "B L D"], there: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B L"]:
+        """The same; Dice learns its mean and variance from members, not from empty places."""
+        t, e = t[there], members[there]
         weights = self.mlp(torch.cat([t, e, t - e, t * e], dim=1))
         return weights.new_zeros(there.shape).masked_scatter(there, weights)
 
