@@ -51,7 +51,7 @@ def test_an_id_with_a_vector_has_it_plus_what_is_learned(width, frozen):
     assert FieldLinear(sizes).weights.table.weight.shape == (17, 1)  # a linear term learns all of its weights
 
 
-@pytest.mark.parametrize("name", ["fm", "eulernet_recbole", "hofm"])
+@pytest.mark.parametrize("name", ["fm", "eulernet_recbole"])
 def test_training_starts_at_the_vectors_and_leaves_frozen_ones_alone(name):
     given = matrix_of(4)
     for frozen in (True, False):

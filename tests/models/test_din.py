@@ -135,8 +135,9 @@ def test_without_a_target_there_is_nothing_to_attend_to():
     assert type(attentive([7, Bag(3, 2, "sum"), History(5, 3, "mean")], DIM, [4], "dice")) is FieldEmbedding
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_onnx")
-@pytest.mark.parametrize("settings", [DIN, pytest.param(EULER, marks=pytest.mark.slow)], ids=["din", "eulernet"])
+@pytest.mark.parametrize("settings", [DIN, EULER], ids=["din", "eulernet"])
 def test_attention_to_members_with_given_vectors_as_onnx(settings, tmp_path):
     sizes = [Pretrained(7, 3, True, torch.randn(7, 3).index_fill(0, torch.arange(2), torch.nan)), *SIZES[1:]]
     model = made(settings, sizes).float().requires_grad_(False)
