@@ -34,7 +34,7 @@ class ActivationUnit(nn.Module):
             return self.mlp(pairs.flatten(0, 1)).view(there.shape) * there
         return self.of_members(t, members, there)
 
-    @torch.compiler.disable  # their number is another in every batch
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # their number is another in every batch
     def of_members(
         self, t: Float[Tensor, "B L D"], members: Float[Tensor, "B L D"], there: Bool[Tensor, "B L"]
     ) -> Float[Tensor, "B L"]:
