@@ -50,6 +50,23 @@ def test_logits_and_gradients_equal_the_transcription(norm, orders, fused):
     torch.testing.assert_close(got, torch.autograd.grad(wanted, weights, probe), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("orders", [[4], [4, 3], [2, 5, 1]])
+def test_scoring_equals_the_plain_layers(norm, orders, monkeypatch):
+    """With phases beyond half a circle, negative mu, on the branch cut, and in pieces of which the last is shorter."""
+    monkeypatch.setattr("eulernet.models.eulernet.PIECE", 5)
+    model, (x, _) = make_model(norm=norm, orders=orders).double().eval(), make_rows()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+        model.embedding.table.weight.mul_(8)
+        model.modulus[1] = -0.7
+        model.embedding.table.weight[SIZES[0] :: 2] = 0.0
+        scored = model(x)
+        model.fused = False
+        torch.testing.assert_close(scored, model(x), rtol=1e-10, atol=1e-10)
+
+
 def test_dropout_acts_on_planes_as_on_the_plain_layers(monkeypatch):
     """The same masks, the same logits and gradients: log|z|, arg z, r and p of each layer, in this order."""
     model, (x, _) = make_model(drop_explicit=0.3, drop_implicit=0.5).double().train(), make_rows()
