@@ -78,15 +78,10 @@ def contestants(
               "field_sizes": fields}  # fmt: skip
     for system in systems:
         if system.kind == "ours":
-            ours = [
-                *overrides, "model=eulernet", "seed=2022", f"model.embedding_dim={DIM}",
-                f"model.orders={chosen['orders']}", f"model.drop_explicit={chosen['drop_ex']}",
-                f"model.drop_implicit={chosen['drop_im']}", f"model.norm={str(chosen['norm']).lower()}",
-                f"train.lr={chosen['lr']}", f"train.batch_size={batch_size}", f"train.eval_batch_size={batch_size}",
-            ]  # fmt: skip
+            job_of_ours = ours(setting, batch_size, overrides)
             for option in ["", *args.ours_options]:
                 name, _, more = option.partition(":")
-                job = {"threads": threads, "overrides": ours + shlex.split(more)}
+                job = {"threads": threads, "overrides": job_of_ours + shlex.split(more)}
                 yield Contestant(
                     f"ours, {name}" if name else "ours", system.python, "ours_train.py", job,
                     system.env | {"PYTHONPATH": str(ROOT)},
@@ -111,6 +106,17 @@ def contestants(
         peer = Contestant(system.name, system.python, f"{system.kind}_train.py", job, system.env)
         yield peer
         yield replace(peer, name=f"{system.name}, allocator tuned", env=system.env | TUNED_ALLOCATOR)
+
+
+def ours(setting: str, batch_size: int, overrides: list[str]) -> list[str]:
+    """The overrides of ``eulernet.train`` for a setting, over those that name its store."""
+    chosen = SETTINGS[setting]
+    return [
+        *overrides, "model=eulernet", "seed=2022", f"model.embedding_dim={DIM}",
+        f"model.orders={chosen['orders']}", f"model.drop_explicit={chosen['drop_ex']}",
+        f"model.drop_implicit={chosen['drop_im']}", f"model.norm={str(chosen['norm']).lower()}",
+        f"train.lr={chosen['lr']}", f"train.batch_size={batch_size}", f"train.eval_batch_size={batch_size}",
+    ]  # fmt: skip
 
 
 def measure_cell(found: list[Contestant], args: argparse.Namespace, folder: Path, starts: int) -> dict[str, Any]:

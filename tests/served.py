@@ -26,6 +26,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 LIMITS = {"max_rows": 50, "max_body": 1.0, "max_waiting": 100, "body_seconds": 3.0, "answer_seconds": 60.0}
 SERVING = {
     "host": "127.0.0.1", "port": 0, "socket": None, "hosts": [], "access_log": False, "workers": 1,
+    "device": "cpu",
     "max_connections": 100, "client_connections": 100, "start_seconds": 60.0, "shutdown_seconds": 10,
     "reload_from": None,
 }  # fmt: skip

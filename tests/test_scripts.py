@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import REPOSITORY
 
 from eulernet.campaigns.planned import finished
@@ -44,6 +45,21 @@ def test_bench_says_where_a_step_goes(tmp_path):
     assert mix < limits["gflop_a_step"] < 1.25 * mix
     assert limits["fp32"]["best_gflops"] > 1
     assert "of the limit reached" in out
+
+
+@pytest.mark.slow
+def test_the_gpu_kit_passes_where_the_device_is_the_cpu(tmp_path):
+    out = run("gpu.py", "--device=cpu", "--only=checks", "--json=gpu.json", cwd=tmp_path)
+    checks = json.loads((tmp_path / "gpu.json").read_text())["checks"]
+    assert len(checks) == out.count("\nok   ") == 11
+    assert {check["name"]: check["difference"] for check in checks}["resume"] == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_the_gpu_kit_says_that_there_is_no_card(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        run("gpu.py", cwd=tmp_path)
+    assert ended.value.stderr == "error: there is no CUDA device here; --device cpu runs what needs none\n"
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ class Service:
 
     async def load(self, path: Path) -> None:
         """Serve the run in ``path`` from now on. UserError, and all stays as it is, if there is no whole run in it."""
-        self.show(await asyncio.to_thread(Predictor.load, path))
+        self.show(await asyncio.to_thread(Predictor.load, path, self.batcher.predictor.device))
 
     def app(self) -> ASGIApp:
         @contextlib.asynccontextmanager

@@ -37,6 +37,7 @@ class Serving:
     hosts: list[str]
     access_log: bool
     workers: int
+    device: str  # of the model
     max_connections: int
     client_connections: int
     start_seconds: float

@@ -27,6 +27,7 @@ from eulernet.runs.predictor import Predictor
 from eulernet.serving.app import Limits, Service
 from eulernet.serving.observed import FOLDER
 from eulernet.serving.server import LATE, Reloads, Server, Serving, line_of, make_server
+from eulernet.training.device import pick_device
 
 BEAT = 2.0  # seconds from one sign of life to the next
 SILENCE = 60.0  # seconds without one after which a worker is ended
@@ -228,7 +229,8 @@ async def work(pipe: socket.socket, listening: socket.socket) -> None:
     torch.set_num_threads(told["threads"])
     limits, serving = Limits(**told["limits"]), Serving(**told["serving"])
     link = Link(reader, writer)
-    service = Service(await asyncio.to_thread(Predictor.load, told["path"]), limits, serving.hosts, serving.access_log)
+    predictor = await asyncio.to_thread(Predictor.load, told["path"], pick_device(serving.device))
+    service = Service(predictor, limits, serving.hosts, serving.access_log)
     service.reload = link.reload
     server = make_server(service, serving)
     beside = [asyncio.create_task(link.listen(service, server)), asyncio.create_task(link.live(server))]

@@ -73,6 +73,7 @@ def test_workers(trained, tmp_path):
     [
         ([], "error: run=: give the folder of a finished run"),
         (["run=x", "workers=0"], "error: workers must be at least 1, got 0"),
+        (["run=x", "device=gpu"], "error: device=gpu: no such device; use auto, cpu, cuda or cuda:N"),
         (["run=x", "port=99999"], "error: port=99999: should lie between 0 and 65535"),
         (["run=x", "max_rows=many"], "error: max_rows=many: should be of type int"),
         (["run=x", "prot=80"], "error: unknown key 'prot'; did you mean 'port'?"),
