@@ -48,7 +48,10 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
 
 
 # Of the dataset: what the fields are, and what probabilities mean.
-FIXED = ("label", "label_from", "fields", "only", "ignore", "weight", "keep_negatives", "negatives_kept")
+FIXED = (
+    "label", "label_from", "fields", "only", "ignore", "missing", "unseen", "buckets", "weight", "keep_negatives",
+    "negatives_kept",
+)  # fmt: skip
 
 
 def naming(argv: Sequence[str]) -> list[str]:

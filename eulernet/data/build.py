@@ -102,7 +102,8 @@ def build(
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
     log.info("prepared %s: %s rows, %s ids", short(folder), f"{sum(in_files):,}", f"{ids:,}")
     for name, given in kinds.given_of(fitted).items():
-        log.info("%s: %.2f %% of its values have a vector of %d numbers", name, 100 * given.covered, given.width)
+        if given.matrix is not None:  # else an earlier log had them
+            log.info("%s: %.2f %% of its values have a vector of %d numbers", name, 100 * given.covered, given.width)
     return folder
 
 

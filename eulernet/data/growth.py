@@ -59,6 +59,8 @@ class Growth:
     def fit(self, place: int, field: Field, typed: pl.LazyFrame, engine: Engine) -> Coder:
         """The coder of the field number ``place`` for the rows ``typed``: its values, and their days if they have."""
         coder = self.earlier.coders[place]
+        if isinstance(coder, CategoryCoder) and coder.given is not None:
+            coder = replace(coder, given=replace(coder.given, matrix=None))  # vectors are among the weights
         if isinstance(field, Number):
             return field.fit(typed, engine) if self.rescale else coder
         if (known := coder.vocabulary) is None:
@@ -151,6 +153,12 @@ def _seen(known: Vocabulary, counts: pl.DataFrame) -> Vocabulary:
     frame = pl.DataFrame({"id": np.arange(1, len(known) + 1, dtype=np.int32), "seen": known.seen})
     joined = frame.join(latest, on="id", how="left", maintain_order="left")
     return replace(known, seen=joined.select(pl.max_horizontal("seen", DAY)).to_series().alias("seen"))
+
+
+def kept_of(before: Sequence[Coder], now: Sequence[Coder]) -> list[np.ndarray]:
+    """``kept_ids`` of each field; a history that shares the ids of another field keeps those that this one keeps."""
+    kept = {old.name: kept_ids(old, new) for old, new in zip(before, now, strict=True)}
+    return [kept[getattr(old, "same_as", None) or old.name] for old in before]
 
 
 def kept_ids(old: Coder, new: Coder) -> np.ndarray:

@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from eulernet.data.growth import Growth, kept_ids
+from eulernet.data.growth import Growth, kept_of
 from eulernet.data.in_memory import InMemory, table_in_memory
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sets.table import Table
@@ -110,8 +110,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         with own_random_numbers(), showing(self.verbose):
             job = set_up(cfg, data)
             if not first:
-                before = self.predictor_.preprocessor.coders
-                kept = [kept_ids(old, new) for old, new in zip(before, data.coders, strict=True)]
+                kept = kept_of(self.predictor_.preprocessor.coders, data.coders)
                 grow_weights(self.predictor_.model, job.model, kept)
             history, _ = fit(job.model, job.data, job.config, job.device, None, identity={})
         self.n_iter_, self.history_ = len(history), [vars(epoch) for epoch in history]

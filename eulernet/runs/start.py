@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eulernet.data.growth import Growth, kept_ids
+from eulernet.data.growth import Growth, kept_of
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.errors import UserError, require
 from eulernet.files import checksum, write_atomically
 from eulernet.models.reference import Reference
 from eulernet.runs.manifest import CALIBRATION, check_manifest, write_manifest
 from eulernet.runs.reading import REPORT
-from eulernet.runs.run import Run
+from eulernet.runs.run import STORES, Run
 from eulernet.training.checkpoint import CHECKPOINTS, LAST, WEIGHTS, link, load_last
 from eulernet.training.growth import grow_moments, grow_weights
 from eulernet.training.job import Job
@@ -63,13 +63,14 @@ class Parent:
         """
         require(not isinstance(job.model, Reference), "start_from: a model of another library learns all rows at once")
         before, now = self.run.preprocessor.coders, Preprocessor.open(preprocessor).coders
-        kept = [kept_ids(old, new) for old, new in zip(before, now, strict=True)]
+        kept = kept_of(before, now)
         old = self.run.model()
         grow_weights(old, job.model, kept)
         found = {}
         for coder, ids in zip(now, kept, strict=True):
             retired = int((~ids).sum())
-            if new := coder.settings()["size"] - len(ids) + retired:
+            shared = getattr(coder, "same_as", None) is not None  # with a field that is counted itself
+            if not shared and (new := coder.settings()["size"] - len(ids) + retired):
                 found[coder.name] = {"new": new, "retired": retired}
         saved = self._saved(job)
         return None if saved is None else grow_moments(saved["optimizer"], old, job.model, kept), found
@@ -93,7 +94,7 @@ class Parent:
         for name in (WEIGHTS, LAST, "metrics.csv", CALIBRATION):
             if (self.folder / name).exists():
                 link(self.folder / name, folder / name)
-        for name in ("preprocessor", CHECKPOINTS):
+        for name in ("preprocessor", CHECKPOINTS, STORES):
             if (self.folder / name).is_dir():
                 shutil.copytree(
                     self.folder / name, folder / name, copy_function=lambda old, new: link(Path(old), Path(new))

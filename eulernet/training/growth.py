@@ -37,7 +37,7 @@ def grow_weights(old: CTRModel, new: CTRModel, kept: Kept) -> None:
             for of in GIVEN:  # what was retired has no vector; nor has what is new
                 values = getattr(before, of)
                 ids = torch.from_numpy(np.flatnonzero(kept[field][: len(values)])).to(values.device)
-                getattr(after, of).index_copy_(0, ids, values[ids].to(getattr(after, of).device))
+                getattr(after, of).index_copy_(0, ids, values[ids].to(getattr(after, of)))
     for before, after, sizes in zip(tables_of(old), tables_of(new), sizes_of(old, new), strict=True):
         copy_rows(before.weight, after.weight.data, *sizes, kept)
 

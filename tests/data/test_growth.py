@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from eulernet.data import kinds
-from eulernet.data.growth import DAY, grow, kept_ids, with_days
-from eulernet.data.kinds import Category, CategoryCoder, NumberCoder
+from eulernet.data.growth import DAY, grow, kept_ids, kept_of, with_days
+from eulernet.data.kinds import Category, CategoryCoder, HistoryCoder, NumberCoder
 from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.data.values import Raw
 
@@ -93,3 +93,5 @@ def test_ids_that_mean_what_they_meant():
     old, new = (CategoryCoder("c", Vocabulary(pl.Series(v))) for v in (["a", "b", "c"], ["a", "x", "c", "y"]))
     assert kept_ids(old, new).tolist() == [True, True, False, True]
     assert kept_ids(NumberCoder("n", 0.0, 1.0), NumberCoder("n", 5.0, 2.0)).tolist() == [True]
+    before, now = ([coder, HistoryCoder("past", coder, 2, "mean", "c")] for coder in (old, new))
+    assert [kept.tolist() for kept in kept_of(before, now)] == [[True, True, False, True]] * 2

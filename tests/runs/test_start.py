@@ -206,6 +206,24 @@ def test_the_classifier_gives_new_values_ids_of_their_own():
     assert new.preprocessor.coders[0].vocabulary.values.to_list()[2:] == ["c"]
 
 
+def test_the_classifier_keeps_the_vectors_of_known_values(tmp_path):
+    pl.DataFrame({"value": ["a"], "vector": [[1.0, 2.0, 3.0]]}).write_parquet(tmp_path / "v.parquet")
+    X, y = pl.DataFrame({"city": ["a", "b"] * 40}), np.array([0, 1, 1, 0] * 20)
+    fields = {"city": {"kind": "category", "vectors": str(tmp_path / "v.parquet")}}
+    made = eulernet.CTRClassifier("fm", warm_start=True, random_state=0, max_epochs=1, fields=fields)
+    made.fit(X, y)
+    given = made.fit(X.with_columns(city=pl.col("city").replace("b", "c")), y).predictor_.model.embedding.given[0]
+    assert given.vectors.tolist() == [[0, 0, 0], [1, 2, 3], [0, 0, 0], [0, 0, 0]]
+    assert given.known.tolist() == [False, True, False, False]
+
+
+def test_a_run_on_a_frame_has_its_rows_after_an_empty_day():
+    short = {"verbose": False, "overrides": ["train.max_epochs=1", "model.embedding_dim=4", "reference=false"]}
+    run = eulernet.fit(raw_rows(200, 0), "click", "fm", **short)
+    same = eulernet.fit(raw_rows(200, 0).head(0), start_from=run, verbose=False)
+    np.testing.assert_array_equal(same._run.scores("test").logits, run._run.scores("test").logits)
+
+
 def test_only_what_is_typed_changes(trained):
     old = read_config(trained.run / "config.yaml")
     argv = naming([f"start_from={trained.run}", "raw=x.csv", "train.lr=0.5", "seed=7"])
@@ -234,6 +252,8 @@ def test_another_dataset_or_model_is_named(trained, tmp_path):
     said = refused(go_on, trained.run, trained.file, tmp_path / "first", "dataset.label=price")
     assert said == "dataset.label=price: the earlier run's is click, and stays so"
     assert "keeps dataset.ignore as that run has it" in refused(started_config, cfg, ["dataset.ignore=[price]"])
+    cfg["dataset"]["missing"] = ["-"]
+    assert "keeps dataset.missing as that run has it" in refused(started_config, cfg, ["dataset.missing=['-']"])
     assert "leave out tuned=" in refused(started_config, cfg, ["tuned=x/y"])
     said = refused(go_on, trained.run, trained.file, tmp_path / "second", "model.embedding_dim=8")
     assert "model.embedding_dim is 4 there, and here 8" in said
