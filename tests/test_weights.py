@@ -252,6 +252,8 @@ def test_which_negatives_are_kept_depends_on_the_row_and_the_seed_alone(tmp_path
     assert low < 0.3 < high
     for part in ("valid", "test"):
         assert torch.equal(whole.splits[part].order, thin.splits[part].order)
+        assert thin.splits[part].counts is None
+    np.testing.assert_allclose(thin.train.counts, np.where(thin.train.labels == 0, 1 / 0.3, 1.0))
     assert torch.equal(make(tmp_path / "log.parquet", keep_negatives=0.3).train.order, thin.train.order)
     framed = table_in_memory(Table(**{**DEFAULTS, "keep_negatives": 0.3}), {"train": frame}, tmp_path)
     assert torch.equal(framed.train.order, thin.train.order)

@@ -260,8 +260,10 @@ def splits_of(
     mapped: bool = False,
 ) -> dict[str, Split]:
     """The splits of a dataset: ``rows`` are the first and the end of each, or the numbers of its rows."""
-    splits, about = {}, (correction(meta), meta.get("negatives_kept", 1.0))
+    splits, constant = {}, correction(meta)
     for part, where in rows.items():
+        kept = meta.get("negatives_kept", 1.0) * (meta.get("keep_negatives", 1.0) if part == "train" else 1.0)
+        about = constant, kept
         if isinstance(where, Tensor):
             splits[part] = Split(x, y, where, mapped, weight, *about)
         else:

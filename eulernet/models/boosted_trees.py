@@ -50,7 +50,8 @@ class BoostedTrees(Reference):
     ) -> None:
         super().__init__()
         bags = [f for f, size in enumerate(field_sizes) if isinstance(size, Bag)]
-        require(not bags, f"lightgbm takes no bags: leave out {len(bags)} fields (dataset.fields={{NAME: null}})")
+        which = f"leave out these {len(bags)} columns, dataset.ignore=[NAME]"
+        require(not bags, f"lightgbm takes no bags and no histories: {which}")
         for key, value in (("num_iterations", num_iterations), ("early_stopping_round", early_stopping_round)):
             require_count(value, key)
         require(num_leaves >= 2, f"model.num_leaves must be at least 2, got {num_leaves}")

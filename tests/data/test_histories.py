@@ -246,3 +246,12 @@ def test_clicked_histories_want_a_split_that_a_label_cannot_cross(split, tmp_pat
     """A shuffled split would show a training row whether an earlier test row was a click."""
     with pytest.raises(UserError, match=rf"clicked=true with dataset.split={split}: training rows would know"):
         prepare(log_of(30, seed=6), tmp_path, {"seen": {**LOG, "clicked": True}}, split=split)
+
+
+def test_clicked_histories_go_with_frames_of_their_own_for_each_split(tmp_path):
+    """Whoever gives them has split the log; nothing is shuffled."""
+    log = log_of(60, seed=6)
+    parts = {"train": log[:40], "valid": log[40:50], "test": log[50:]}
+    settings = {**DEFAULTS, "fields": {"seen": {**LOG, "clicked": True}}, "split": "random"}
+    data = table_in_memory(Table(**settings), parts, tmp_path)
+    assert [len(data.splits[part]) for part in parts] == [40, 10, 10]

@@ -143,7 +143,7 @@ def test_a_lone_leaf_is_a_model():
 
 
 def test_what_is_refused(monkeypatch):
-    with pytest.raises(UserError, match="lightgbm takes no bags: leave out 1 fields"):
+    with pytest.raises(UserError, match="lightgbm takes no bags and no histories: leave out these 1 columns"):
         make_model(TREES, [3, Bag(4, 2, "mean")])
     with pytest.raises(UserError, match=r"model.num_leaves must be at least 2, got 1"):
         make_model({**TREES, "num_leaves": 1}, KINDS)
