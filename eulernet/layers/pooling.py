@@ -34,7 +34,10 @@ class ActivationUnit(nn.Module):
             return self.mlp(pairs.flatten(0, 1)).view(there.shape) * there
         return self.of_members(t, members, there)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # their number is another in every batch
+    def hide_from_compiler(self) -> None:
+        """In training the number of members is another in every batch: torch.compile calls it as it is."""
+        self.of_members = torch.compiler.disable(self.of_members)  # type: ignore[method-assign]
+
     def of_members(
         self, t: Float[Tensor, "B L D"], members: Float[Tensor, "B L D"], there: Bool[Tensor, "B L"]
     ) -> Float[Tensor, "B L"]:

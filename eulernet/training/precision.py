@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
+from eulernet.layers.pooling import ActivationUnit
 from eulernet.training.tables import Table, embeddings_of
 
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,4 +27,7 @@ def compile_model(model: nn.Module, device: torch.device) -> None:
     for embedding in embeddings_of(model):
         if isinstance(embedding.read, Table):
             embedding.read.hide_from_compiler()
+    for module in model.modules():
+        if isinstance(module, ActivationUnit):
+            module.hide_from_compiler()
     model.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)

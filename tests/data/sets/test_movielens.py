@@ -20,7 +20,10 @@ def test_ids_of_hand_written_rows(tiny_1m):
     (piece,) = recipe.scan([tiny_1m / name for name in movielens.ONE_M], 1 << 30)
     rows = piece.frame()
     values = recipe.values()
-    fitted = [field.fit(rows.lazy().select(value=value)) for field, value in zip(recipe.fields, values, strict=True)]
+    fitted = [
+        field.fit(rows.lazy().select(value=value), "in-memory")
+        for field, value in zip(recipe.fields, values, strict=True)
+    ]
     ids, _ = kinds.encode(fitted, rows.select(values))
     got = dict(zip(movielens.FIELDS, ids.T.tolist(), strict=True))
     assert got == {
