@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from eulernet.campaigns.windows import Step, cut, lengths
+from eulernet.data import sampling
 from eulernet.errors import choose, require
 from eulernet.files import holders, write_atomically
 from eulernet.measures import metrics
@@ -108,14 +109,15 @@ class Backtest:
         predictor = Predictor.load(run, str(pick_device(str(self.base["device"]))))
         rows = of_files(predictor, [self.place(number)], None, BATCH)
         both = 0 < rows.labels.sum() < len(rows.labels)
+        weights = sampling.measured(rows.labels, rows.weights, predictor.preprocessor.meta.get(sampling.KEPT, 1.0))
         report = Run.open(run).report
         grown = sum(one["new"] for one in (report.get("grown") or {}).values())
         return {
             "run": str(run),
             "rows": len(rows.labels),
             "clicks": int(rows.labels.sum()),
-            "auc": metrics.auc(rows.labels, rows.logits, rows.weights) if both else None,
-            "logloss": metrics.logloss(rows.labels, rows.logits, rows.weights),
+            "auc": metrics.auc(rows.labels, rows.logits, weights) if both else None,
+            "logloss": metrics.logloss(rows.labels, rows.logits, weights),
             "unknown": self.unknown(predictor, number),
             "learned": report["dataset"]["rows"]["train"],
             "new": grown if report.get("ancestry") else None,

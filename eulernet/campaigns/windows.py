@@ -113,6 +113,8 @@ def _write(
         recipe = _keeping(table.recipe(form, there, label, files, kinds), column)
         steps = _sort(recipe, source.read(files, recipe.form, memory), time, step, new)
     fields = {field.name: kinds.get(field.name, "bag") for field in recipe.fields} | dict(table.fields or {})
+    written = {*recipe.form.columns, *recipe.form.kept}
+    ignored = [name for name in ignored if name in written]
     own = {"fields": fields, "label": label, "ignore": ignored, "only": None, "columns": None}
     return steps, {**own, "only": [name for name in fields if name not in table.computed] or None}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eulernet import memory
 from eulernet.data import store
-from eulernet.data.sampling import correction
+from eulernet.data.sampling import KEEP, KEPT, correction, measured
 from eulernet.data.shuffling import BLOCK, BLOCKS, Blocks, Order, batches_of
 from eulernet.data.threads import in_order
 from eulernet.errors import UserError
@@ -40,7 +40,7 @@ class Split:
     mapped: bool = False
     weight: Float[Tensor, " rows"] | None = None  # how much each row counts; batches then end with it
     correction: float = 0.0
-    negatives_kept: float = 1.0  # the share of those of the whole log: in a measure one stands for several
+    negatives_kept: float = 1.0  # the share of all that there were: in a measure one stands for several
 
     def __len__(self) -> int:
         return len(self.y if self.order is None else self.order)
@@ -53,10 +53,8 @@ class Split:
 
     def counts_of(self, labels: Tensor, weight: Tensor | None) -> np.ndarray | None:
         """The same of some rows, with such labels and weights."""
-        if weight is None and self.negatives_kept == 1:
-            return None
-        weights = np.ones(len(labels)) if weight is None else weight.double().cpu().numpy()
-        return np.where(labels.cpu().numpy() == 0, weights / self.negatives_kept, weights)
+        weights = None if weight is None else weight.double().cpu().numpy()
+        return measured(labels.cpu().numpy(), weights, self.negatives_kept)
 
     @property
     def total(self) -> float:
@@ -262,7 +260,7 @@ def splits_of(
     """The splits of a dataset: ``rows`` are the first and the end of each, or the numbers of its rows."""
     splits, constant = {}, correction(meta)
     for part, where in rows.items():
-        kept = meta.get("negatives_kept", 1.0) * (meta.get("keep_negatives", 1.0) if part == "train" else 1.0)
+        kept = meta.get(KEPT, 1.0) * (meta.get(KEEP, 1.0) if part == "train" else 1.0)
         about = constant, kept
         if isinstance(where, Tensor):
             splits[part] = Split(x, y, where, mapped, weight, *about)

@@ -71,6 +71,17 @@ def correction(meta: Mapping[str, Any]) -> float:
     return math.fsum(math.log(share) for share in shares)
 
 
+def measured(labels: np.ndarray, weights: np.ndarray | None, kept: float) -> np.ndarray | None:
+    """How much rows count in a measure where a share ``kept`` of the negatives is there: each stands for 1 / kept.
+
+    float64 [rows]; None where all count alike.
+    """
+    if weights is None and kept == 1:
+        return None
+    weights = np.ones(len(labels)) if weights is None else weights
+    return np.where(labels == 0, weights / kept, weights)
+
+
 def weights_in(frame: pl.DataFrame, column: str, where: Any) -> pl.Series:
     """The weights of raw rows, float32. UserError, with the row, for one that is missing, negative or not finite."""
     found = frame[column].cast(pl.Float64).fill_nan(None)

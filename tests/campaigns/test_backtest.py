@@ -103,6 +103,18 @@ def test_each_mode_learns_from_what_it_should(done):
     assert not (folder / "data").exists()
 
 
+def test_a_log_that_was_thinned_is_measured_as_the_whole_and_columns_are_left_out(tmp_path):
+    log_of([120] * 3).with_columns(note=pl.lit("x")).write_csv(tmp_path / "log.csv")
+    thin = ["mode=frozen", "dataset.negatives_kept=0.1", "dataset.ignore=[note]"]
+    backtest(asked(tmp_path / "log.csv", tmp_path / "bt", *thin), tmp_path / "bt")
+    (found,) = json.loads((tmp_path / "bt/backtest.json").read_text())
+    rows = pl.read_parquet(tmp_path / "bt/steps/0002/*.parquet")
+    assert "note" not in rows.columns
+    p, y = eulernet.Predictor.load(found["run"]).predict(rows), rows["click"].to_numpy()
+    losses, weights = -np.log(np.where(y == 1, p, 1 - p)), np.where(y == 1, 1.0, 10.0)
+    assert found["logloss"] == pytest.approx(np.average(losses, weights=weights), abs=1e-6)
+
+
 def test_it_goes_on_where_it_was_stopped_and_repeats_nothing(done, tmp_path, monkeypatch):
     cfg, finished = done
     cfg = {**cfg}
