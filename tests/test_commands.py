@@ -295,7 +295,7 @@ def test_a_wheel_runs_from_any_folder(tmp_path):
         (["raw=somewhere"], "dataset=synthetic makes its own rows"),
         (["device=gpu"], "device=gpu: no such device; use auto, cpu, cuda or cuda:N"),
         (["device=mps"], "device=mps: not supported"),
-        (["resume=nowhere"], "resume=nowhere: no readable config.yaml there"),
+        (["resume=nowhere"], "resume=nowhere: no readable config.yaml there (no such file)"),
     ],
 )  # fmt: skip
 def test_refusals(run_command, args, message):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,20 @@ def test_what_each_field_is_worth_is_that_of_the_rows_themselves(run_command, co
     for name, line in rows.iterrows():
         assert line["auc"] == pytest.approx(one["fields"][name]["auc"]["value"], abs=1e-6)
         assert line["logloss_high"] == pytest.approx(one["fields"][name]["logloss"]["high"], abs=1e-6)
+
+
+def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_run, trained):
+    run = eulernet.load(copy_of_run)
+    prepare = run.predictor.preprocessor
+    rated = replace(prepare, label=replace(prepare.label, at_least=4.0, without=3.0))
+    run.__dict__["predictor"] = replace(run.predictor, preprocessor=rated)
+    rows = trained.test()[0]
+    rows = rows.with_columns(click=np.arange(len(rows)) % 5 + 1)
+    told = rows.filter(pl.col("click") != 3)
+    assert run.evaluate(rows) == run.evaluate(told)
+    assert run.importance(rows, permutations=1).equals(run.importance(told, permutations=1))
+    with pytest.raises(UserError, match="permutations=0: should be a whole number"):
+        run.importance(rows, permutations=0)
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,9 @@ def _sort(recipe: Recipe, pieces: Iterator[Piece], time: pl.Expr | None, step: L
             labels = clicks(frame, recipe.label, piece.where)
             places = pl.int_range(before, before + len(frame), eager=True) if time is None else frame.select(time)
             places = (places if isinstance(places, pl.Series) else places.to_series()) // step.count
-            if places.null_count():
-                raise UserError(f"{piece.where(int(places.is_null().arg_max() or 0))}: the time is missing, or is none")
+            if time is not None and places.null_count():
+                row, column = int(places.is_null().arg_max() or 0), time.meta.root_names()[0].removeprefix(KEPT)
+                raise UserError(f"{piece.where(row)}: split_column={column} holds no time there")
             kept = {name: name.removeprefix(KEPT) for name in frame.columns if name.startswith(KEPT)}
             whole = frame.drop(name for name, plain in kept.items() if plain in frame.columns)
             whole = whole.rename({name: plain for name, plain in kept.items() if name in whole.columns})

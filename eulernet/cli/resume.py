@@ -27,6 +27,7 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
         Path(str(folder)).is_dir(), f"resume={folder}: no such folder; give that of a run or a search that was started"
     )
     try:
+        require((Path(str(folder)) / "config.yaml").is_file(), "no such file")
         saved = read_config(Path(str(folder)) / "config.yaml")
         whole = {"dataset", "model", "train"} <= saved.keys() <= cfg.keys()
         require(whole, f"its keys are not {', '.join(cfg)}")
@@ -76,7 +77,9 @@ def started_config(cfg: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     require(folder.strip() != "", "start_from=: give the folder of a finished run")
     start = f"start_from={folder}"
     require(Path(folder).expanduser().is_dir(), f"{start}: no such folder; give that of a finished run")
-    old = read_config(Path(folder).expanduser() / "config.yaml")
+    file = Path(folder).expanduser() / "config.yaml"
+    require(file.is_file(), f"{start}: no config.yaml there; give the folder of a finished run")
+    old = read_config(file)
     require({"dataset", "model", "train"} <= old.keys(), f"{start}: its config.yaml lacks dataset, model or train")
     for group in ("dataset", "model"):
         there, here = old[group].get("name"), cfg[group]["name"]

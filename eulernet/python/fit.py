@@ -111,7 +111,8 @@ def run_to_its_end(cfg: dict[str, Any], folder: Path, typed: list[str], frames: 
 def check_columns(label: Any, weight: Any, fields: Any) -> None:
     """UserError for what names no column."""
     for key, name in {"label": label, "weight": weight}.items():
-        require(name is None or isinstance(name, str | int), f"{key}={name!r}: give the name of a column")
+        right = name is None or isinstance(name, str | int)
+        require(right, f"{key}: give the name of a column, got a {type(name).__name__}")
     require(fields is None or isinstance(fields, Mapping), 'fields: give a dictionary, as {"price": "number"}')
 
 

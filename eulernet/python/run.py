@@ -94,7 +94,9 @@ class Run:
         ``group`` names a column, as the user, for the AUC within its values. ``eulernet.evaluate`` has intervals, too.
         """
         if is_frame(rows):
-            labels, logits, groups, weights = self._labelled(to_polars(rows), group)
+            given = to_polars(rows)
+            labels, counts, groups, weights = self._labelled(given, group)
+            logits = self.predictor.logits(given)[counts]
         else:
             require(isinstance(rows, str | Path), f"rows are given as {type(rows).__name__}; give a frame or a path")
             found = of_files(self.predictor, [Path(rows).expanduser()], group, BATCH)
@@ -117,9 +119,9 @@ class Run:
 
         require(is_frame(rows), f"rows are given as {type(rows).__name__}; give a frame")
         given = to_polars(rows)
-        labels, _, _, weights = self._labelled(given, None)
+        labels, counts, _, weights = self._labelled(given, None)
         meta = self.predictor.preprocessor.meta
-        columns = self.predictor.encode(given), labels, weights, places_in(meta)
+        columns = self.predictor.encode(given)[counts], labels, weights, places_in(meta)
         found = importance(self._run, self.predictor.score, *columns, groups, repeats=permutations, seed=seed)
         lines = {
             name: {
@@ -133,7 +135,7 @@ class Run:
         return pd.DataFrame.from_dict(lines, orient="index").sort_values("auc", kind="stable")
 
     def _labelled(self, rows: pl.DataFrame, group: str | None) -> tuple[np.ndarray, np.ndarray, Any, Any]:
-        """Labels, logits, groups or None, weights or None."""
+        """Labels of the rows that count, which rows these are, their groups or None, their weights or None."""
         prepare = self.predictor.preprocessor
         require(len(rows) > 0, "the frame has no rows")
         for name in (*prepare.marks, *([] if group is None else [group])):
@@ -143,7 +145,8 @@ class Run:
         weights = prepare.weights(marks)
         groups = None if group is None else rows[group].rank("dense").fill_null(0).to_numpy()[counts]
         weights = None if weights is None else weights[counts]
-        return labels[counts], self.predictor.logits(rows)[counts], groups, weights
+        require(weights is None or bool(weights.any()), "rows: every row has the weight 0")
+        return labels[counts], counts, groups, weights
 
     def save(self, path: str | Path) -> Path:
         """Copy the run to the new folder ``path``, which ``load``, ``Predictor.load`` and every command opens.

@@ -38,6 +38,7 @@ def importance(
     logged before it begins. For EulerNet each field has its ``order`` beside it. UserError for a group of unknown
     fields, and unless two rows of each class count.
     """
+    require(type(repeats) is int and repeats >= 1, f"permutations={repeats}: should be a whole number from 1")
     columns = {name: [place] for name, place in places.items()} | columns_of(places, groups or {})
     if most is not None and most < len(x):
         chosen = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])

@@ -221,7 +221,7 @@ def twice(frame):
         (ROWS, {"dataset": "criteo"}, "a frame goes with dataset=table"),
         (pd.DataFrame({"click": [0, 1], "z": [1j, 2j]}), {}, "column z holds Object: make text of it, or leave it out"),
         ([{"click": 1}, 3], {}, "data is given as list"),
-        (ROWS, {"label": ["click"]}, r"label=\['click'\]: give the name of a column"),
+        (ROWS, {"label": ["click"]}, "label: give the name of a column, got a list"),
         (ROWS, {"model": 3}, "model=3: give a name, or a dictionary"),
         (ROWS, {"train": {"batch_size": 0}}, "batch_size=0: should be a whole number from 1"),
         (ROWS, {"run": 3}, "run=3: give the folder"),
