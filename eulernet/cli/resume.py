@@ -100,8 +100,9 @@ def started_config(cfg: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         to, of = new, cfg
         for part in path:
             to, of = to[part], of[part]
-        found = last == "label" and to.get(last) is None  # whether it is the same one is seen when rows are read
-        kept = path != ["dataset"] or last not in FIXED or found or to.get(last) == of[last]
+        before = old["dataset"].get(last)  # nothing, if the setting is younger than that run
+        found = last == "label" and before is None  # whether it is the same one is seen when rows are read
+        kept = path != ["dataset"] or last not in FIXED or found or before == of[last]
         require(kept, f"{start} keeps {key} as that run has it: leave it out")
         to[last] = of[last]
     return new

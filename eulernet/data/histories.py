@@ -43,16 +43,17 @@ class LogKeys:
             self.check(frame, found["order"], where)
         by, known = found["by"], found["by"].is_not_null()
         hashes = {f"by{seed} {place}": by.hash(seed) for seed in (1, 2)}
-        frame = pl.DataFrame({**hashes, f"order {place}": whole(found["order"]), "known": known})
+        frame = pl.DataFrame({**hashes, f"order {place}": whole(found["order"], place), "known": known})
         return frame.select(pl.when("known").then(pl.all().exclude("known")))
 
 
-def whole(times: pl.Series) -> pl.Series:
-    """Int64 in the order of ``times``: numbers, dates or moments. UserError for what has no order."""
+def whole(times: pl.Series, name: str) -> pl.Series:
+    """Int64 in the order of ``times``: numbers, dates or moments. UserError, for the field ``name``, for all else."""
     if times.dtype.is_temporal() or times.dtype.is_integer():
         times = times.to_physical()
         return times.cast(pl.Int64) if times.dtype != pl.UInt64 else (times ^ (1 << 63)).reinterpret(signed=True)
-    require(times.dtype.is_numeric(), f"order: {times.name} holds {times.dtype}; give a column of numbers or times")
+    what = f"the column holds {times.dtype}; give one of numbers or times"
+    require(times.dtype.is_numeric(), f"dataset.fields.{name}.order: {what}")
     bits = (times.cast(pl.Float64).fill_null(0.0).to_numpy() + 0.0).view(np.int64)  # + 0.0: -0.0 is 0.0
     return pl.Series(times.name, bits ^ ((bits >> 63) & np.int64(2**63 - 1)))
 

@@ -113,7 +113,7 @@ def test_stretches_of_sorted_items_are_the_brute_force_lists(seed, rows, users, 
     ids=["floats", "unsigned", "whole", "dates", "moments"],
 )
 def test_times_of_any_type_keep_their_order(times):
-    found = histories.whole(times).to_list()
+    found = histories.whole(times, "seen").to_list()
     values = times.to_physical().to_list()
     for i, one in enumerate(values):
         assert [found[i] < other for other in found] == [one < other for other in values]
@@ -207,6 +207,9 @@ def test_the_list_of_a_row_to_score_is_in_the_row(tmp_path):
     ("fields", "message"),
     [
         ({"seen": {**LOG, "length": 0}}, r"fields\.seen\.length=0: should be a whole number from 1"),
+        ({"seen": {**LOG, "length": 1 << 16}}, r"should be a whole number from 1, below 65536"),
+        ({"seen": {**LOG, "by": "click"}}, r"fields\.seen\.by: click is the label; a history by it would give"),
+        ({"seen": {**LOG, "order": "click"}}, r"fields\.seen\.order: click is the label"),
         ({"seen": {**LOG, "order": "tim"}}, r"fields\.seen\.order: no column 'tim'"),
         ({"seen": {**LOG, "by": "usr"}}, r"fields\.seen\.by: no column 'usr'"),
         ({"seen": {**LOG, "of": "itm"}}, r"fields\.seen\.of: 'itm' is no field of the kind category or hash"),

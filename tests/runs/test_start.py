@@ -24,7 +24,7 @@ from eulernet.reporting.details import ancestry
 from eulernet.runs.manifest import write_manifest
 from eulernet.runs.run import Run
 from eulernet.runs.start import Parent
-from eulernet.runs.train import train
+from eulernet.runs.train import save_config, train
 from eulernet.settings import read_config
 from eulernet.training.checkpoint import load_last
 from eulernet.training.job import set_up
@@ -254,6 +254,12 @@ def test_another_dataset_or_model_is_named(trained, tmp_path):
     assert "keeps dataset.ignore as that run has it" in refused(started_config, cfg, ["dataset.ignore=[price]"])
     cfg["dataset"]["missing"] = ["-"]
     assert "keeps dataset.missing as that run has it" in refused(started_config, cfg, ["dataset.missing=['-']"])
+    older = read_config(trained.run / "config.yaml")
+    del older["dataset"]["keep_negatives"]
+    (tmp_path / "older").mkdir()
+    save_config(older, tmp_path / "older")
+    cfg |= {"start_from": str(tmp_path / "older"), "dataset": {**cfg["dataset"], "keep_negatives": 0.5}}
+    assert "keeps dataset.keep_negatives as" in refused(started_config, cfg, ["dataset.keep_negatives=0.5"])
     assert "leave out tuned=" in refused(started_config, cfg, ["tuned=x/y"])
     said = refused(go_on, trained.run, trained.file, tmp_path / "second", "model.embedding_dim=8")
     assert "model.embedding_dim is 4 there, and here 8" in said

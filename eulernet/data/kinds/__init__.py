@@ -66,7 +66,7 @@ KINDS = {
 # What each setting of a field may be, and how that is said.
 POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "min_count": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
-    "length": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
+    "length": (lambda value: type(value) is int and 1 <= value < 1 << 16, "a whole number from 1, below 65536"),
     "classes": (lambda value: type(value) is int and value >= 2, "a whole number from 2"),
     "buckets": (lambda value: type(value) is int and 1 <= value < 2**31 - 1, "a whole number from 1, below 2^31 - 1"),
     "standardise": (lambda value: type(value) is bool, "true or false"),

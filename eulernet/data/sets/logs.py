@@ -13,8 +13,11 @@ from eulernet.errors import require, require_known
 NEEDED = ("by", "of", "order")
 
 
-def check(name: str, log: Mapping[str, Any], there: Sequence[str], split: str) -> None:
-    """UserError for a history that lacks something, or that would tell training the labels of test rows."""
+def check(name: str, log: Mapping[str, Any], there: Sequence[str], split: str, label: str) -> None:
+    """UserError for a history that lacks something, or that would tell training the labels of test rows.
+
+    ``label`` is the column of the label.
+    """
     where = f"dataset.fields.{name}"
     require(log.get("kind") == "history", f"{where}: by, of and order go with kind: history")
     lacking = [key for key in NEEDED if not isinstance(log.get(key), str)]
@@ -24,6 +27,7 @@ def check(name: str, log: Mapping[str, Any], there: Sequence[str], split: str) -
     require(same_as == log["of"], f"{where}: its items are those of {log['of']}, so same_as cannot be {same_as}")
     for key in ("by", "order"):
         require_known(log[key], dict.fromkeys(there), f"{where}.{key}: no column {log[key]!r}")
+        require(log[key] != label, f"{where}.{key}: {label} is the label; a history by it would give the answer away")
     shuffled = log.get("clicked") is True and split in ("random", "paper")
     why = "training rows would know the labels of test rows that came before them; give dataset.split=time"
     require(not shuffled, f"{where}.clicked=true with dataset.split={split}: {why}")

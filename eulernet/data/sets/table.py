@@ -53,13 +53,13 @@ class Table:
     columns: Sequence[str] | None
     separator: str | None
     quote: str | None
-    escape: str | None
     vocabulary: str
     split: str
     split_column: str | None
     split_values: Mapping[str, Any] | None
     split_seed: int
     ratios: Sequence[float]
+    escape: str | None = None  # younger than other settings, as those that follow
     weight: str | None = None
     keep_negatives: float | None = None
     negatives_kept: float | None = None
@@ -164,7 +164,7 @@ class Table:
         read = {name: given for name, given in given.items() if name not in computed}
         check_columns(there.columns, roles, read, self.only, self.ignore)
         for name, log in computed.items():
-            logs.check(name, log, there.columns, self.split)
+            logs.check(name, log, there.columns, self.split, clicks)
         return clicks
 
     @property
