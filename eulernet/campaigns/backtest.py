@@ -17,7 +17,7 @@ import numpy as np
 
 from eulernet.campaigns.windows import Step, cut, lengths
 from eulernet.data import sampling
-from eulernet.errors import choose, require
+from eulernet.errors import UserError, choose, require
 from eulernet.files import holders, write_atomically
 from eulernet.measures import metrics
 from eulernet.reporting.backtest import write_findings
@@ -136,6 +136,13 @@ class Backtest:
         return zeros / count if count else 0.0
 
 
+def discard(folder: Path) -> None:
+    """Remove what a backtest has written into ``folder``."""
+    for name in ("steps", "runs", "data"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "config.yaml").unlink(missing_ok=True)
+
+
 def backtest(cfg: dict[str, Any], folder: Path) -> None:
     """Test every step by every mode that ``cfg`` asks for, in ``folder``, and write what was found."""
     modes = list(dict.fromkeys(cfg["mode"] if isinstance(cfg["mode"], list) else [cfg["mode"]]))
@@ -149,6 +156,8 @@ def backtest(cfg: dict[str, Any], folder: Path) -> None:
     require(split in SPLITS, f"dataset.split={split}: of a window only {', '.join(SPLITS)} can validate")
     _, window = lengths(cfg)
     with locked_run(folder):
+        if not (folder / "config.yaml").exists():  # steps of a log that was refused
+            discard(folder)
         steps, dataset = cut(cfg, folder / "steps")
         least = f"the log has {len(steps)} steps of {cfg['step']} ({steps[0].name} to {steps[-1].name})"
         require(len(steps) > window, f"window={cfg['window']}: {least}; give a shorter one, a step is for the test")
@@ -159,8 +168,14 @@ def backtest(cfg: dict[str, Any], folder: Path) -> None:
         base["data_dir"] = str(folder / "data")
         made = Backtest(folder, base, steps, window)
         numbers = range(window, len(steps) if count is None else min(len(steps), window + count))
-        found = [made.tested(mode, number) for number in numbers if steps[number].rows for mode in modes]
-        require(bool(found), f"window={cfg['window']}: no step after it has a row; give a shorter window=")
+        wanted = [(mode, number) for number in numbers if steps[number].rows for mode in modes]
+        try:
+            require(bool(wanted), f"window={cfg['window']}: no step after it has a row; give a shorter window=")
+            found = [made.tested(mode, number) for mode, number in wanted]
+        except UserError:
+            if cfg["resume"] is None and not holders(folder / "runs", LAST):  # nothing to go on with
+                discard(folder)
+            raise
         shutil.rmtree(folder / "data", ignore_errors=True)
         for line in write_findings(found, cfg, steps, folder):
             log.info("%s", line)

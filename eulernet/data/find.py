@@ -59,6 +59,8 @@ def find(
         log.warning("left out: %s%s", ", ".join(shown), f" and {len(left_out) - 5} more" * (len(left_out) > 5))
     if len(files) > 1:
         names = [file.name for file in files]
+        if len(set(names)) < len(names):
+            names = [f"{file.parent.name}/{file.name}" for file in files]
         shown = names if len(names) <= 6 else [*names[:4], "...", names[-1]]
         log.info("%d files in this order: %s", len(files), ", ".join(shown))
     return Found(files, left_out)

@@ -52,8 +52,9 @@ def mean_line(found: Found, mode: str) -> str:
     own = [one for one in found if one["mode"] == mode]
     aucs = [one["auc"] for one in own if one["auc"] is not None]
     auc = f"mean AUC {math.fsum(aucs) / len(aucs):.5f}" if aucs else "no AUC"
-    losses, seconds = ([one[key] for one in own] for key in ("logloss", "seconds"))
-    return f"{auc}, mean logloss {math.fsum(losses) / len(own):.5f}, {math.fsum(seconds) / len(own):.1f} s a step"
+    losses, seconds = [one["logloss"] for one in own], [one["seconds"] for one in own[1:]]  # the first trains nothing
+    took = math.fsum(seconds) / max(len(seconds), 1)
+    return f"{auc}, mean logloss {math.fsum(losses) / len(own):.5f}, {took:.1f} s a step"
 
 
 def paired(found: Found, a: str, b: str, key: str) -> tuple[list[float], list[float]]:
@@ -107,7 +108,7 @@ def parts(found: Found, modes: Sequence[str], cfg: Mapping[str, Any], answers: S
     means = [(mode, *mean_line(found, mode).removeprefix("mean AUC ").split(", ", 1)) for mode in modes]
     learned = "Warm goes on with the new step alone, cold starts anew on the window, frozen has seen the first one."
     paired = "Mean differences, paired by step; without the first step, before which all are one model."
-    meant = "unknown: the share of values that the model did not know; new: values that got ids of their own."
+    meant = "unknown: the share of values that are new, rare or missing to the model; new: values that got ids here."
     return [
         header(f"{cfg['model']['name']} on {cfg['dataset']['name']}", "Backtest", ". ".join([*lead, ""]).strip()),
         tiles(*((mode, auc, f"mean AUC, {rest}") for mode, auc, rest in means)),

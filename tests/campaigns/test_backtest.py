@@ -105,6 +105,8 @@ def test_each_mode_learns_from_what_it_should(done):
 
 def test_a_log_that_was_thinned_is_measured_as_the_whole_and_columns_are_left_out(tmp_path):
     log_of([120] * 3).with_columns(note=pl.lit("x")).write_csv(tmp_path / "log.csv")
+    (tmp_path / "bt/steps").mkdir(parents=True)
+    (tmp_path / "bt/steps/steps.json").write_text("of another log, that was refused")
     thin = ["mode=frozen", "dataset.negatives_kept=0.1", "dataset.ignore=[note]"]
     backtest(asked(tmp_path / "log.csv", tmp_path / "bt", *thin), tmp_path / "bt")
     (found,) = json.loads((tmp_path / "bt/backtest.json").read_text())
@@ -170,6 +172,7 @@ def test_a_step_without_rows_or_clicks_leaves_the_warm_model(tmp_path, caplog):
         ([40] * 3, ["mode=hot"], "unknown mode 'hot'"),
         ([40] * 3, ["steps=0"], "steps=0: give a whole number"),
         ([40] * 3, ["dataset.split=files"], "dataset.split=files: of a window only"),
+        ([40] * 3, ["dataset.split=time"], "dataset.split=time goes by a column: give dataset.split_column"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, days, overrides, said):
@@ -178,6 +181,7 @@ def test_what_cannot_be_is_one_line(tmp_path, days, overrides, said):
         backtest(asked(tmp_path / "log.csv", tmp_path / "bt", *overrides), tmp_path / "bt")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert {one.name for one in (tmp_path / "bt").iterdir()} <= {".lock", "steps"}
 
 
 def test_lengths():
