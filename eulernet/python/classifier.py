@@ -168,6 +168,9 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         values = {"seed": seed, "device": self.device, "dataset.fields": self.fields}
         cfg = configuration(sections, values, list(self.overrides))[0]
         require(cfg["dataset"]["name"] == "table", "overrides: a classifier takes dataset=table alone")
+        for key, instead in {"label": "fit(X, y)", "weight": "fit(X, y, sample_weight)"}.items():
+            require(cfg["dataset"][key] is None, f"overrides: leave out dataset.{key}; {instead} has it")
+        require(cfg["start_from"] is None, "overrides: leave out start_from; warm_start=True goes on")
         own = {"label": LABEL, "weight": WEIGHT if weighted else None}
         cfg["dataset"] = with_categories({**cfg["dataset"], **own}, named)
         return cfg

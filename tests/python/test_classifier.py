@@ -158,6 +158,8 @@ def test_weights_reach_training():
         (lambda: CTRClassifier().fit(X, Y, eval_set=X), "eval_set: give"),
         (lambda: CTRClassifier().fit(X.assign(**{"the label": 1}), Y), "X has a column 'the label'"),
         (lambda: CTRClassifier(overrides=["dataset=criteo"]).fit(X, Y), "takes dataset=table alone"),
+        (lambda: CTRClassifier(overrides=["dataset.weight=age"]).fit(X, Y), "leave out dataset.weight; fit"),
+        (lambda: CTRClassifier(overrides=["start_from=run"]).fit(X, Y), "leave out start_from; warm_start=True"),
         (lambda: CTRClassifier().fit(pd.concat([X, X[["city"]]], axis=1), Y), "city"),
         (lambda: CTRClassifier().fit(X, Y, sample_weight=np.zeros(len(Y))), "non-zero"),
         (lambda: CTRClassifier().fit(X, Y, sample_weight=np.full(len(Y), np.nan)), "NaN"),
