@@ -106,7 +106,7 @@ def with_days(coder: Coder, typed: pl.LazyFrame) -> Coder:
 def grow(known: Vocabulary, typed: pl.LazyFrame, min_count: int, retire_after: int | None = None) -> Vocabulary:
     """``known`` and the values of ``typed`` that it lacks and that occur ``min_count`` times there.
 
-    A value is spelled as the field spells its values: 3.0 is 3 where whole numbers have no decimals.
+    A value is spelled as the field spells its values, and goes on to: 3.0 is 3 where whole numbers have no decimals.
     """
     counts = _counts(typed)
     assert counts.schema["value"] == known.values.dtype
@@ -132,7 +132,8 @@ def grow(known: Vocabulary, typed: pl.LazyFrame, min_count: int, retire_after: i
     if seen is not None:
         days = kept[DAY] if DAY in kept.columns else pl.Series([None], dtype=pl.Date).new_from_index(0, len(kept))
         seen = pl.concat([seen, days[len(free) :]])
-    return Vocabulary(values, seen)
+    grown = Vocabulary(values, seen)
+    return grown if grown.spelling == known.spelling else replace(grown, spelled=known.spelling)
 
 
 def _counts(typed: pl.LazyFrame) -> pl.DataFrame:

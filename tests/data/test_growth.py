@@ -1,5 +1,6 @@
 """A vocabulary that grows: against a loop over rows, and what it keeps."""
 
+import json
 from datetime import date, timedelta
 
 import numpy as np
@@ -63,6 +64,12 @@ def test_known_values_keep_their_ids_whatever_container_they_come_in(tmp_path):
     grown = grow(known, pl.LazyFrame({"value": ["37", "5.0", "12", None, "12"]}), 1)
     assert grown.values.to_list() == ["00005", "00037", "00012"]
     assert grow(grown, pl.LazyFrame({"value": ["12", "37", "00005"]}), 1).values.equals(grown.values)
+    longer = grow(grown, pl.LazyFrame({"value": ["123456"]}), 1)  # its values no longer have one width
+    kinds.write([CategoryCoder("code", longer)], tmp_path)
+    described = kinds.describe(CategoryCoder("code", longer))
+    assert described["spelling"]["width"] == 5
+    for coder in (CategoryCoder("code", longer), kinds.read(json.loads(json.dumps(described)), tmp_path)):
+        assert coder.encode(pl.Series(["37", "12.0", "123456", "1234567"])).tolist() == [2, 3, 4, 0]
 
 
 def test_members_of_bags_count_by_themselves():

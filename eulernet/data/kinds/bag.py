@@ -40,7 +40,8 @@ class BagCoder:
         return ids_of_lists(values.list.head(self.columns), self.columns, self.vocabulary.ids)
 
     def settings(self) -> dict[str, Any]:
-        return {"size": len(self.vocabulary) + 1, "length": self.columns, "pooling": self.pooling}
+        own = {"size": len(self.vocabulary) + 1, "length": self.columns, "pooling": self.pooling}
+        return {**own, **self.vocabulary.said}
 
     @classmethod
     def read(cls, described: Mapping[str, Any], folder: Path) -> "BagCoder":

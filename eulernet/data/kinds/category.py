@@ -42,7 +42,7 @@ class CategoryCoder:
     def settings(self) -> dict[str, Any]:
         tail = {"tail": self.tail} if self.tail else {}
         given = {} if self.given is None else {"vectors": self.given.said}
-        return {"size": len(self.vocabulary) + 1 + self.tail, **tail, **given}
+        return {"size": len(self.vocabulary) + 1 + self.tail, **tail, **given, **self.vocabulary.said}
 
     @classmethod
     def read(cls, described: Mapping[str, Any], folder: Path) -> "CategoryCoder":

@@ -1,7 +1,7 @@
 """The values of a field and their ids: what categories and bags share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,18 +23,25 @@ Engine = Literal["in-memory", "streaming"]  # of polars: for a few rows in memor
 class Vocabulary:
     """The i-th of ``values``, whole numbers or text, has id i + 1, anything else id 0.
 
-    ``seen`` is the last day each was seen, where the log has days.
+    ``seen`` is the last day each was seen, where the log has days. ``spelled`` is how the first of them are spelled, if
+    all together no longer show it.
     """
 
     values: pl.Series
     seen: pl.Series | None = None
+    spelled: Spelling | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     @cached_property
     def spelling(self) -> Spelling:
-        return Spelling.of(self.values)
+        return self.spelled or Spelling.of(self.values)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """For meta.json, beside the size."""
+        return {} if self.spelled is None else {"spelling": asdict(self.spelled)}
 
     @cached_property
     def index(self) -> "tuple[pd.Index[Any], int]":
@@ -125,7 +132,9 @@ class Vocabulary:
             require(plain, f"{file} holds {table['value'].dtype}, not text or whole numbers")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
-        return cls(table["value"], table["seen"] if "seen" in table.columns else None)
+        said = described.get("spelling")
+        spelled = None if said is None else Spelling(**{**said, "words": tuple(said["words"])})
+        return cls(table["value"], table["seen"] if "seen" in table.columns else None, spelled)
 
     def names(self, ids: list[int]) -> list[str]:
         """What ids stand for."""
