@@ -14,6 +14,7 @@ def main(given: dict[str, Any]) -> None:
     for key, least in {"resamples": 0, "seed": 0, "batch_size": 1, "permutations": 1}.items():
         whole = type(given[key]) is int and given[key] >= least
         require(whole, f"{key}={given[key]}: should be a whole number from {least}")
+    from eulernet.data.output import suffix_of
     from eulernet.data.splits import PARTS
     from eulernet.runs.calibrate import calibrate
     from eulernet.runs.evaluate import evaluate, importance_of, of_files, of_split
@@ -30,19 +31,22 @@ def main(given: dict[str, Any]) -> None:
     require(right, f"importance={wanted}: give true, false or at most how many rows it takes")
     require(not wanted or given["input"] is None, "importance= goes with split=; leave input= out")
     require(bool(wanted) or not given["importance_groups"], "importance_groups= goes with importance=true")
+    if given["input"] is None:
+        require_known(str(given["split"]), PARTS, f"unknown split {given['split']!r}")
+    predictions = None if given["predictions"] is None else Path(str(given["predictions"])).expanduser()
+    if predictions is not None:
+        suffix_of(predictions, "predictions")
     run, group = Run(path), None if given["group"] is None else str(given["group"])
     if given["calibrate"] is not None:
         print(calibrate(run, str(given["calibrate"]), given["data_dir"], device, given["batch_size"]))
     if given["input"] is None:
         what = str(given["split"])
-        require_known(what, PARTS, f"unknown split {what!r}")
         rows = of_split(run, what, group, given["data_dir"], device, given["batch_size"])
     else:
         files = given["input"] if isinstance(given["input"], list) else [given["input"]]
         what = ", ".join(map(str, files))
         paths = [Path(str(file)).expanduser() for file in files]
         rows = of_files(Predictor.load(path, device), paths, group, given["batch_size"])
-    predictions = None if given["predictions"] is None else Path(str(given["predictions"])).expanduser()
     worth = None
     if wanted:
         how = {"most": None if wanted is True else wanted, "repeats": given["permutations"], "seed": given["seed"]}

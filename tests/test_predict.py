@@ -244,6 +244,8 @@ def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_ru
         (["split=tset"], "unknown split 'tset'"),
         (["group=usr"], "no such field; did you mean 'user'"),
         (["data_dir=elsewhere"], "there is no store elsewhere/table/"),
+        (["calibrate=sigmoid", "split=tset"], "unknown split 'tset'"),
+        (["calibrate=sigmoid", "predictions=rows.txt"], "predictions=rows.txt: should end in .csv"),
         (["resamples=-1"], "resamples=-1"),
         (["input=none.csv"], "input=none.csv: no such file"),
         (["run="], "run=: give the folder"),
@@ -251,6 +253,7 @@ def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_ru
 )
 def test_evaluate_refuses_in_one_line(run_command, copy_of_run, given, message):
     assert_refused(run_command("evaluate", f"run={copy_of_run}", *given), message)
+    assert not (copy_of_run / "calibration.json").exists()
 
 
 def test_groups_of_files_that_differ_in_type_are_one(run_command, copy_of_run, trained):

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+from contextlib import suppress
 from importlib import import_module
 
 from eulernet.cli.comments import read_comments
@@ -30,7 +31,8 @@ def main() -> None:
     elif name in ("--completion", "--complete"):
         from eulernet.cli.completion import SCRIPT, proposals
 
-        print(SCRIPT if name == "--completion" else "\n".join(proposals(" ".join(rest), COMMANDS)))
+        with suppress(Exception):  # of a line that no command takes nothing follows
+            print(SCRIPT if name == "--completion" else "\n".join(proposals(" ".join(rest), COMMANDS)))
     else:
         sys.exit(f"error: there is no command {name!r}; {nearest(name, COMMANDS)}")
 

@@ -13,26 +13,32 @@ from eulernet.files import replacing
 SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 
 
+def suffix_of(target: Path, key: str) -> str:
+    """The suffix of a file that rows can be written to. UserError for any other, which the user gave as ``key``."""
+    suffix = next((known for known in (*SEPARATORS, ".parquet") if target.name.lower().endswith(known)), "")
+    require(suffix != "", f"{key}={target}: should end in {', '.join(SEPARATORS)} or .parquet")
+    require(target.parent.is_dir(), f"{key}={target}: there is no folder {target.parent}")
+    require(not target.is_dir(), f"{key}={target} is a folder; give a file")
+    return suffix
+
+
 @contextmanager
-def writer(target: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+def writer(target: Path, key: str = "output") -> Iterator[Callable[[pl.DataFrame], None]]:
     """A function that appends rows to ``target``, which appears, or is replaced, when the block ends without an error.
 
-    The suffix says what it is: .csv, .tsv, either with .gz behind it, or .parquet.
+    The suffix says what it is: .csv, .tsv, either with .gz behind it, or .parquet. ``key`` is what errors call it.
     """
-    suffix = next((known for known in (*SEPARATORS, ".parquet") if target.name.lower().endswith(known)), None)
-    require(suffix is not None, f"output={target}: should end in {', '.join(SEPARATORS)} or .parquet")
-    require(target.parent.is_dir(), f"output={target}: there is no folder {target.parent}")
-    require(not target.is_dir(), f"output={target} is a folder; give a file")
+    suffix = suffix_of(target, key)
     with (
-        replacing(target, place="output=") as temporary,
-        (_parquet if suffix == ".parquet" else _text)(temporary, SEPARATORS.get(str(suffix), ","), suffix) as write,
+        replacing(target, place=f"{key}=") as temporary,
+        (_parquet if suffix == ".parquet" else _text)(temporary, SEPARATORS.get(suffix, ","), suffix) as write,
     ):
         yield write
 
 
 @contextmanager
-def _text(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
-    packed = str(suffix).endswith(".gz")
+def _text(file: Path, separator: str, suffix: str) -> Iterator[Callable[[pl.DataFrame], None]]:
+    packed = suffix.endswith(".gz")
     with gzip.open(file, "wb", compresslevel=1) if packed else file.open("wb") as stream:
         first = True
 
@@ -48,7 +54,7 @@ def _text(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[
 
 
 @contextmanager
-def _parquet(file: Path, separator: str, suffix: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
+def _parquet(file: Path, separator: str, suffix: str) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Pieces go into files of their own first: polars writes a Parquet file in one go, but out of core."""
     folder = file.with_name(f"{file.name}.parts")
     folder.mkdir()

@@ -60,7 +60,7 @@ def evaluate(
     ``predictions`` is the file to write each row's probability to, ``importance`` what each field is worth.
     """
     if predictions is not None:
-        with writer(predictions) as write:
+        with writer(predictions, "predictions") as write:
             write(pl.DataFrame({"row": rows.rows, "label": rows.labels, "probability": sigmoid(rows.logits)}))
     with disk.progress("bootstrap", " resamples", resamples) as bar:
         asked: dict[str, Any] = {"resamples": resamples, "seed": seed, "after": bar.update}

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from eulernet.cli.completion import SCRIPT, proposals
-from eulernet.cli.front import COMMANDS
+from eulernet.cli.front import COMMANDS, main
 from eulernet.settings import conf_dir
 
 
@@ -30,6 +30,13 @@ def of(typed):
 )
 def test_what_may_follow(typed, found):
     assert of(typed) == found
+
+
+@pytest.mark.parametrize("typed", ["eulernet nothing x", "eulernet train model=nothing x", ""])
+def test_of_a_line_that_is_wrong_nothing_follows(monkeypatch, capsys, typed):
+    monkeypatch.setattr("sys.argv", ["eulernet", "--complete", typed])
+    main()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_group_has_its_files():
