@@ -16,6 +16,7 @@ from trained import raw_rows
 import eulernet
 from eulernet.data.dataset import Dataset, Split
 from eulernet.data.in_memory import table_in_memory
+from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sampling import correction
 from eulernet.data.sets.table import Table
 from eulernet.errors import UserError
@@ -34,6 +35,14 @@ SHORT = ["train.max_epochs=1", "train.lr=0.01", "model.embedding_dim=4", "device
 
 def make(file, **settings):
     return Dataset.open(Table(**{**DEFAULTS, **settings})([file], file.parent / "data", 2.0))
+
+
+def test_rows_to_score_need_no_weight_without_a_header_either(tmp_path):
+    rows_with_weights().write_csv(tmp_path / "log.csv", include_header=False)
+    names = ["city", "price", "click", "w"]
+    encoder = Preprocessor.open(make(tmp_path / "log.csv", columns=names, weight="w").folder)
+    found = [encoder.names_without_header(tmp_path / "log.csv", cells) for cells in (4, 3, 2)]
+    assert found == [names, ["city", "price", "w"], ["city", "price"]]
 
 
 def rows_with_weights(rows=400):

@@ -128,11 +128,14 @@ class Backtest:
         """The share of values of the step that the model does not know, over the fields that have a vocabulary."""
         prepare, count, zeros = predictor.preprocessor, 0, 0
         places = np.concatenate([[0], np.cumsum([coder.columns for coder in prepare.coders])])
-        named = [int(place) for place, coder in zip(places, prepare.coders, strict=False) if coder.kind == "category"]
+        coders = [
+            (place, coder) for place, coder in zip(places, prepare.coders, strict=False) if coder.kind == "category"
+        ]
+        named, tails = [place for place, _ in coders], [getattr(coder, "tail", 0) for _, coder in coders]
         files = sorted(self.place(number).glob("*.parquet"))
         for piece in prepare.read(files, 1 << 28):
             ids = prepare.encode(piece.frame(), piece.where)[:, named]
-            count, zeros = count + ids.size, zeros + int((ids == 0).sum())
+            count, zeros = count + ids.size, zeros + int((ids <= tails).sum())  # ids of buckets, too
         return zeros / count if count else 0.0
 
 

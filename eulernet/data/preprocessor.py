@@ -143,10 +143,13 @@ class Preprocessor:
         return replace(form, columns=wanted, kept=keep)
 
     def names_without_header(self, file: Path, cells: int) -> list[str]:
-        """The columns of a file without a header, by how many there are: those of training, or all but the label."""
+        """The columns of a file without a header, by how many there are: those of training, or all but the label.
+
+        Where rows have weights, or all but these two; one column less than in training is the label.
+        """
         every = list(self.form.names or ())
         without = [name for name in every if name != self.label.column]
-        for names in (every, without):
+        for names in (every, without, [name for name in without if name != self.weight]):
             if len(names) == cells:
                 return names
         raise UserError(

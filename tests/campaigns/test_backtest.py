@@ -3,13 +3,15 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
+from tables import prepared
 
 import eulernet
-from eulernet.campaigns.backtest import backtest
+from eulernet.campaigns.backtest import Backtest, backtest
 from eulernet.campaigns.windows import Length, Step, cut, lengths
 from eulernet.errors import UserError
 from eulernet.reporting.backtest import compare, write_findings
@@ -77,6 +79,16 @@ def done(tmp_path_factory):
     cfg = asked(folder / "log.csv", folder / "bt")
     backtest(cfg, folder / "bt")
     return cfg, folder / "bt"
+
+
+def test_values_in_buckets_are_unknown(tmp_path):
+    """Those of rare values: ids of their own, and yet not known."""
+    prepare, _ = prepared(
+        pl.DataFrame({"k": ["a", "a", "b"]}), tmp_path, {"kind": "category", "min_count": 30, "buckets": 4}
+    )
+    (tmp_path / "steps/0000").mkdir(parents=True)
+    pl.DataFrame({"k": ["a", "b", "new", None]}).write_parquet(tmp_path / "steps/0000/log.parquet")
+    assert Backtest(tmp_path, {}, [], 1).unknown(SimpleNamespace(preprocessor=prepare), 0) == 0.75
 
 
 def test_each_mode_learns_from_what_it_should(done):
