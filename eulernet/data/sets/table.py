@@ -278,7 +278,9 @@ class Table:
             require(
                 self.split_column is not None, f"dataset.split={self.split} goes by a column: give dataset.split_column"
             )
-            return str(self.split_column)
+            name = str(self.split_column)
+            require_known(name, dict.fromkeys(there.columns), f"dataset.split_column: no column {name!r}")
+            return name
 
         def by_value() -> Splitter:
             written = pl.col(KEPT + column()).cast(pl.String).fill_null("")

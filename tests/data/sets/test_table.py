@@ -230,6 +230,7 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(fields={"user": {"kind": "number"}, "tags": "number"}), r"log.csv, line \d+: tags is '.*', not a number"),
         (dict(fields={"price": "log_square"}), r"log.csv, line 3: price is '.*', not a whole number"),
         (dict(split="time"), r"dataset.split=time goes by a column: give dataset.split_column"),
+        (dict(split="time", split_column="tme"), r"dataset.split_column: no column 'tme'; did you mean 'time'"),
         (dict(split_column="time"), r"dataset.split=random goes by no column; give dataset.split=time"),
         (dict(split_values={"train": ["a"]}), r"dataset.split_values goes with dataset.split=column"),
         (dict(split="time", split_column="click"), r"dataset.split_column: click is the label"),
