@@ -92,6 +92,8 @@ class Run:
         """Every measure of labelled rows by its name; None where it is not defined, as AUC of clicks alone.
 
         ``group`` names a column, as the user, for the AUC within its values. ``eulernet.evaluate`` has intervals, too.
+        A row counts as its weight says, if the run has a column of weights; ``negatives_kept`` of the run's own log is
+        not applied, so give rows of a whole log.
         """
         if is_frame(rows):
             given = to_polars(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import eulernet
-from eulernet.errors import UserError, require_known
+from eulernet.errors import UserError, require, require_known
 from eulernet.reporting.compare import StoreScores
 from eulernet.reporting.many import many
 from eulernet.reporting.page import page
@@ -45,9 +45,12 @@ def build(
     if twice := len(found) - len(runs):
         log.info("%d of %d are runs that are there already, and count once", twice, len(found))
     if len(runs) > 1:
-        untested = [str(run.folder) for run in runs if not run.report["test"]]
-        if untested:
-            raise UserError(f"runs are compared on test rows, and without a test split is {', '.join(untested[:3])}")
+        tested = [run for run in runs if run.report["test"]]
+        require(bool(tested), f"runs are compared on test rows, and none of these {len(runs)} has a test split")
+        if untested := len(runs) - len(tested):
+            log.warning("left out, without a test split: %d of %d runs, as a backtest makes them", untested, len(runs))
+        runs = tested
+    if len(runs) > 1:
         scores, unscored = score_all(runs, data_dir, device)
         return page("Comparison of runs", *many(runs, scores, unscored, unfinished, output), made_by=made_by), len(runs)
     (run,) = runs

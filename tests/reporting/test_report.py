@@ -125,6 +125,19 @@ def test_the_page_of_many_runs(run_command):
     assert headings(page).count("Results") == 2
 
 
+def test_runs_without_a_test_split_are_left_out(run_command):
+    """Those of a backtest lie beside others in outputs/."""
+    Path("log.csv").write_text(LOG)
+    assert run_command("train", *TABLE, "hydra.run.dir=all/one").code == 0
+    assert run_command("train", *TABLE, "hydra.run.dir=all/two", "dataset.ratios=[0.9,0.1,0]").code == 0
+    ended = run_command("report", "run=all", "resamples=0")
+    assert "left out, without a test split: 1 of 2 runs" in ended.out
+    assert "Learning" in headings(page_of(ended))
+    shutil.copytree("all/two", "none/two")
+    assert run_command("train", *TABLE, "hydra.run.dir=none/one", "dataset.ratios=[0.8,0.2,0]").code == 0
+    refused(run_command("report", "run=none"), "none of these 2 has a test split")
+
+
 def test_no_two_settings_have_one_name():
     def run(model, tuned=None, **changes):
         config = {"model": {"name": model, "embedding_dim": 16}, "train": {"max_epochs": 9, **changes}}
