@@ -17,7 +17,8 @@ from eulernet.settings import machine_keys
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"  # what a folder with a backtest has
-MAY_CHANGE = (*machine_keys(), "resume", "mode", "steps", "logger", "reference")  # when a backtest goes on
+# When a backtest goes on. Its steps are cut: another log would not be read.
+MAY_CHANGE = ("resume", "mode", "steps", "logger", "reference", *(key for key in machine_keys() if key != "raw"))
 
 
 @command("backtest")

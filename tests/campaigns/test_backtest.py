@@ -115,6 +115,12 @@ def test_each_mode_learns_from_what_it_should(done):
     assert not (folder / "data").exists()
 
 
+def test_a_backtest_that_goes_on_reads_no_other_log(done, run_command):
+    ended = run_command("backtest", f"resume={done[1]}", "raw=longer.csv", f"hydra.run.dir={done[1]}")
+    assert (ended.code, ended.err.count("\n")) == (1, 0), ended
+    assert "raw cannot change" in ended.err
+
+
 def test_a_log_that_was_thinned_is_measured_as_the_whole_and_columns_are_left_out(tmp_path):
     log_of([120] * 3).with_columns(note=pl.lit("x")).write_csv(tmp_path / "log.csv")
     (tmp_path / "bt/steps").mkdir(parents=True)
