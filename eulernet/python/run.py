@@ -109,10 +109,10 @@ class Run:
     def importance(
         self, rows: Any, groups: Mapping[str, Sequence[str]] | None = None, *, permutations: int = 3, seed: int = 0
     ) -> "pd.DataFrame":
-        """What each field is worth on labelled rows: how AUC and logloss change with its values dealt out anew.
+        """What each field is worth on labelled rows: how AUC and logloss change when its values are shuffled.
 
         A pandas frame, a line a field and one for each of ``groups``, as {"user": ["user_id", "age"]}, whose fields are
-        dealt out together: auc, logloss and their 95 % intervals over rows and permutations; for EulerNet the mean
+        shuffled together: auc, logloss and their 95 % intervals over rows and permutations; for EulerNet the mean
         absolute order of the field beside it. The field whose loss costs most AUC comes first.
 
         >>> run.importance(test_rows).head(3)

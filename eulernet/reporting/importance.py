@@ -1,4 +1,4 @@
-"""The section on what the fields are worth: AUC and logloss with the values of a field dealt out anew."""
+"""The section on what the fields are worth: AUC and logloss with the values of a field shuffled."""
 
 from eulernet.errors import UserError
 from eulernet.reporting.charts import intervals
@@ -25,7 +25,7 @@ def importance(run: Run, scored: Scores, rows: int) -> Html:
         "AUC lost", shown, (min(0.0, *(low for *_, low, _ in shown)), top), 0.0, x_name="AUC lost", names=16
     )
     about = (
-        f"What is lost when the values of one field are dealt out anew among {found['rows']:,} test rows (AUC "
+        f"What is lost when the values of one field are shuffled among {found['rows']:,} test rows (AUC "
         f"{found['auc']:.4f}, logloss {found['logloss']:.4f}), {REPEATS} times with fixed seeds: "
         f"{1 + len(fields) * REPEATS} scorings of these rows. Fields that say the same share their worth."
     )
