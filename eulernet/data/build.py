@@ -158,6 +158,7 @@ def fit_and_encode(
             missing = absent.collect(engine="streaming").row(0, named=True)
         made = {}
         if recipe.logs:
+            require_later(recipe, typed, cutting.result())
             with timed(seconds, "histories"):
                 made = compute(recipe, fitted, rows, new, memory)
         gone = [missing[f"f{i}"] if f"f{i}" in missing else made[c.name].empty(rows) for i, c in enumerate(fitted)]
@@ -275,6 +276,19 @@ def count(recipe: Recipe, typed: pl.LazyFrame | pl.DataFrame, rows: int) -> list
             assert isinstance(members, CategoryCoder | HashedCoder)
             fitted[field.name] = field.share(members)
     return [fitted[field.name] for field in fields]
+
+
+def require_later(recipe: Recipe, typed: pl.LazyFrame, cut: Cut) -> None:
+    """UserError where a history of clicks would tell a training row the label of a validation or test row."""
+    for field in recipe.fields:
+        if isinstance(field, History) and field.log is not None and field.log.clicked:
+            times = typed.select(f"order {field.name}").collect(engine="streaming").to_series()
+            late = {part: times[slice(*rows) if isinstance(rows, tuple) else rows] for part, rows in cut.items()}
+            last, order = late.pop("train").max(), field.log.order
+            after = any(last is not None and (first := one.min()) is not None and first < last for one in late.values())  # type: ignore[operator]
+            why = f"training rows come after others in {order} and would know their labels"
+            how = f"give dataset.split=time dataset.split_column={order}"
+            require(not after, f"dataset.fields.{field.name}.clicked=true: {why}; {how}")
 
 
 def compute(recipe: Recipe, fitted: Sequence[Coder], rows: int, new: Path, memory: int) -> dict[str, Histories]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eulernet.data import disk, histories, kinds, store
-from eulernet.data.build import VOCABULARIES, count, log_of, said_of, type_rows
+from eulernet.data.build import VOCABULARIES, count, log_of, require_later, said_of, type_rows
 from eulernet.data.columns import conform
 from eulernet.data.dataset import Dataset, splits_of
 from eulernet.data.growth import Growth, NothingNew
@@ -132,6 +132,7 @@ def build_in_memory(
     cut, values = {part: found[part] for part in split.parts}, typed.select(list(recipe.read_fields))
     counted = typed if vocabulary == "all" else rows_of(typed, cut["train"])
     require(len(counted) > 0, f"the train split is empty ({len(typed)} rows in all)")
+    require_later(recipe, typed.lazy(), cut)
     coders = count(recipe, counted, len(counted))
     made = {
         coder.name: histories.in_memory(log_of(recipe, coders, coder.name, typed, 0), coder.columns)

@@ -69,7 +69,8 @@ def test_a_computed_history_is_the_brute_force_loop(tmp_path, clicked, monkeypat
     """Whatever the order of the rows, the blocks, the files of people and the slices that are encoded."""
     log = log_of(400, seed=1)
     fields = {"seen": {**LOG, "clicked": clicked}}
-    store, lists = prepare(log, tmp_path / "whole", fields)
+    split = {"split": "time", "split_column": "time", "ratios": [0.5, 0.25, 0.25]} if clicked else {}
+    store, lists = prepare(log, tmp_path / "whole", fields, **split)
     assert lists == brute_force(log, 3, clicked)
     x = (store / "x.npy").read_bytes()
     monkeypatch.setattr(histories, "SORTING", 2**22)  # as many files as there are people, and more
@@ -79,10 +80,12 @@ def test_a_computed_history_is_the_brute_force_loop(tmp_path, clicked, monkeypat
     (tmp_path / "parts").mkdir()
     for i, part in enumerate(parts):
         part.write_parquet(tmp_path / "parts" / f"{i}.parquet")
-    table = Table(**{**DEFAULTS, "fields": fields})
+    table = Table(**{**DEFAULTS, "fields": fields, **split})
     again = table([tmp_path / "parts"], tmp_path / "data", 2.0)
     assert (again / "x.npy").read_bytes() == x
-    assert sorted(path.name for path in again.iterdir()) == ["meta.json", "summary.json", "vocab", "x.npy", "y.npy"]
+    rows = {f"{part}.npy" for part in ("train", "valid", "test")}  # of a split that is not by ranges
+    left = {path.name for path in again.iterdir()} - rows
+    assert left == {"meta.json", "summary.json", "vocab", "x.npy", "y.npy"}
     data = table_in_memory(table, {"train": log}, tmp_path / "memory")
     assert data.x.numpy().tobytes() == np.load(store / "x.npy").tobytes()
 
@@ -252,9 +255,13 @@ def test_clicked_histories_want_a_split_that_a_label_cannot_cross(split, tmp_pat
 
 
 def test_clicked_histories_go_with_frames_of_their_own_for_each_split(tmp_path):
-    """Whoever gives them has split the log; nothing is shuffled."""
-    log = log_of(60, seed=6)
+    """Nothing is shuffled then; but whoever gave them may have split the log so that training rows come last."""
+    log = log_of(60, seed=6).sort("time")
     parts = {"train": log[:40], "valid": log[40:50], "test": log[50:]}
-    settings = {**DEFAULTS, "fields": {"seen": {**LOG, "clicked": True}}, "split": "random"}
-    data = table_in_memory(Table(**settings), parts, tmp_path)
+    table = Table(**{**DEFAULTS, "fields": {"seen": {**LOG, "clicked": True}}, "split": "random"})
+    data = table_in_memory(table, parts, tmp_path)
     assert [len(data.splits[part]) for part in parts] == [40, 10, 10]
+    with pytest.raises(UserError, match="training rows come after others in time and would know their labels"):
+        table_in_memory(table, {"train": log[20:], "valid": log[:10], "test": log[10:20]}, tmp_path)
+    with pytest.raises(UserError, match=r"give dataset.split=time dataset.split_column=time"):
+        prepare(log_of(60, seed=6), tmp_path, table.fields, split="chronological")
