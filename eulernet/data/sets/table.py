@@ -128,16 +128,20 @@ class Table:
             growth.require_rows(files)
         form = self.form_of(files)
         there = source.sample(files, form, SAMPLE)
-        make = partial(
-            build,
-            files=files,
-            data_dir=data_dir,
-            vocabulary=self.vocabulary,
-            split=self.counted(self.splitter(files, there, "" if growth is None else KEPT)),
-            origin="raw files",
-            memory=memory,
-            left_out=found.left_out,
-        )
+
+        def make(recipe: Recipe) -> Path:  # after what the settings name has been looked for
+            split = self.counted(self.splitter(files, there, "" if growth is None else KEPT))
+            return build(
+                recipe,
+                files=files,
+                data_dir=data_dir,
+                vocabulary=self.vocabulary,
+                split=split,
+                origin="raw files",
+                memory=memory,
+                left_out=found.left_out,
+            )
+
         if growth is not None:
             return make(later(self, growth, there))
         clicks = self.clicks_of(there)

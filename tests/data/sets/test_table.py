@@ -234,6 +234,7 @@ def test_a_random_split_has_about_the_shares_that_were_asked_for(frame, tmp_path
         (dict(split_column="time"), r"dataset.split=random goes by no column; give dataset.split=time"),
         (dict(split_values={"train": ["a"]}), r"dataset.split_values goes with dataset.split=column"),
         (dict(split="time", split_column="click"), r"dataset.split_column: click is the label"),
+        (dict(split="time", split_column="clock"), r"dataset.split_column: no column 'clock'; did you mean 'click'\?"),
         (dict(split="weekly"), r"unknown dataset.split 'weekly'"),
         (dict(split="column", split_column="user"), r"dataset.split_values must name train, valid, test"),
         (dict(split="files"), r"should begin with train, valid or test"),
