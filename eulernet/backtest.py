@@ -31,7 +31,7 @@ def main(given: dict[str, Any]) -> None:
         if given["resume"] is not None:
             given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
         elif (folder / CONFIG).exists():
-            raise UserError(f"{short(folder)} already holds a backtest; give resume={short(folder)}")
+            raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
         backtest(given, short(folder))
     except KeyboardInterrupt:
         if (folder / CONFIG).exists():

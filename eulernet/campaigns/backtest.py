@@ -157,6 +157,8 @@ def backtest(cfg: dict[str, Any], folder: Path) -> None:
     require(cfg["dataset"]["name"] == "table", f"dataset={cfg['dataset']['name']}: a backtest takes dataset=table")
     split = cfg["dataset"]["split"]
     require(split in SPLITS, f"dataset.split={split}: of a window only {', '.join(SPLITS)} can validate")
+    once = cfg["model"]["name"] in ("lightgbm", "sklearn_lr") and "warm" in modes
+    require(not once, f"model={cfg['model']['name']} learns all rows at once: leave warm out, mode=[cold,frozen]")
     _, window = lengths(cfg)
     with locked_run(folder):
         if not (folder / "config.yaml").exists():  # steps of a log that was refused

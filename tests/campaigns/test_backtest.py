@@ -188,6 +188,7 @@ def test_a_step_without_rows_or_clicks_leaves_the_warm_model(tmp_path, caplog):
         ([40] * 3, ["split_column=nothing"], "split_column: no column 'nothing'"),
         ([40] * 3, ["split_column=item"], "log.csv, line 2: split_column=item holds no time there"),
         ([40] * 3, ["mode=hot"], "unknown mode 'hot'"),
+        ([40] * 3, ["model=lightgbm"], "model=lightgbm learns all rows at once: leave warm out, mode=[cold,frozen]"),
         ([40] * 3, ["steps=0"], "steps=0: give a whole number"),
         ([40] * 3, ["dataset.split=files"], "dataset.split=files: of a window only"),
         ([40] * 3, ["dataset.split=time"], "dataset.split=time goes by a column: give dataset.split_column"),
