@@ -171,6 +171,8 @@ def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
     rows, weights = f"{len(job.data.train):,}", f"{sum(weight.numel() for weight in job.model.parameters()):,}"
     name, auto = cfg["model"]["name"], chosen(cfg["train"], len(job.data.train))
     log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, rows, weights, job.device)
+    for line in job.unused(cfg["model"]):
+        log.warning("%s", line)
     if auto:
         log.info("chosen for so many rows: %s", ", ".join(f"{key} {value:.4g}" for key, value in auto.items()))
     places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}

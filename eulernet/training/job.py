@@ -1,5 +1,6 @@
 """A plain configuration, checked and built: the model, its data, how to train it, and where."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from eulernet.data.prepare import prepare
 from eulernet.data.shuffling import window_rows
 from eulernet.distributed import launch
 from eulernet.errors import require
+from eulernet.features import GivenVectors, Pretrained
+from eulernet.layers.pooling import AttentiveEmbedding
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
 from eulernet.settings import construct
@@ -30,6 +33,17 @@ class Job:
     config: TrainConfig
     device: torch.device
     identity: dict[str, str]  # by which a checkpoint is known to be of this model and this data
+
+    def unused(self, settings: Mapping[str, Any]) -> list[str]:
+        """A line for what the data or the model's ``settings`` ask for and the model does without."""
+        sizes, parts, name = self.data.field_sizes, list(self.model.modules()), settings["name"]
+        said = []
+        if any(isinstance(s, Pretrained) for s in sizes) and not any(isinstance(p, GivenVectors) for p in parts):
+            said.append(f"model={name} has no embeddings: the vectors of the fields are not used")
+        attends = name == "din" or settings.get("history") == "attention"
+        if attends and not any(isinstance(part, AttentiveEmbedding) for part in parts):
+            said.append(f"model={name}: no field is a history of another, so nothing is attended to")
+        return said
 
 
 def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None, growth: Growth | None = None) -> Job:
