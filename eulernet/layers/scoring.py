@@ -1,12 +1,12 @@
-"""The logits of an Euler stack where nothing is learned: ``planes.py`` without masks, and without what it need not do.
+"""The logits of an Euler stack for scoring, without gradients: as ``planes.py``, with the constant parts computed once.
 
-* The first layer: log|mu| is the same in all rows, so its product, its exponential and its bias are numbers of the
-  layer, [M, D]; and mu multiplies the weights W, not the planes.
-* The last norms and the head are one linear map of the normed planes. It takes a mean, a mean square and a weighted sum
-  of each plane over D: no plane is normed.
-* Sums and products write into planes that are there already.
+* The first layer: log|mu| is the same in all rows, so its product with the orders, the bias and the exponential are
+  numbers of the layer, [M, D]. mu multiplies the weights W instead of the planes.
+* The last norms and the head together are linear in the normed planes. They need a mean, a mean square and a weighted
+  sum of each plane over D; the normed planes themselves are not computed.
+* Sums and products are written in place.
 
-It gives the logits of the layers as they read, to rounding (tests/models/test_eulernet.py), from planes [N, D, B].
+The logits equal those of the plain layers up to rounding (tests/models/test_eulernet.py). Planes are [N, D, B].
 """
 
 import math
@@ -64,7 +64,7 @@ def product(weight: Tensor, plane: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def principal(phase: Tensor) -> Tensor:
-    """``phase`` in [-pi, pi], where nearly always it is already."""
+    """``phase`` wrapped into [-pi, pi]; nearly always it lies there, and is returned as it is."""
     if not torch.compiler.is_compiling():
         least, most = phase.aminmax()
         if max(-least, most) <= math.pi:
@@ -73,7 +73,7 @@ def principal(phase: Tensor) -> Tensor:
 
 
 def normed(norm: nn.Module, x: Float[Tensor, "M D B"]) -> Float[Tensor, "M D B"]:
-    """``x`` after its norm over D; what ``x`` was is lost."""
+    """``x`` after its norm over D; the memory of ``x`` is overwritten."""
     if not isinstance(norm, nn.LayerNorm):
         return x
     x = x.sub_(x.mean(1, keepdim=True))
