@@ -10,7 +10,6 @@ Typed columns are called f0, f1, ..., so that no name of a user's gets in the wa
 """
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from eulernet.data.inference import Misjudged
 from eulernet.data.kinds import CategoryCoder, Coder, HashedCoder, History
 from eulernet.data.kinds.vocabulary import Engine
 from eulernet.data.lines import KEPT
-from eulernet.data.raw import Piece
+from eulernet.data.raw import Piece, require_unchanged, stamp_of
 from eulernet.data.recipe import Recipe
 from eulernet.data.sampling import said_of_rows, weights_in
 from eulernet.data.splits import CHUNK, KEY, LABEL, WEIGHT, Cut, Rows, Splitter
@@ -68,7 +67,7 @@ def build(
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
     seconds: dict[str, float] = {}
-    before = [file.stat() for file in files]
+    before = [stamp_of(file) for file in files]
     with timed(seconds, "checksums"):
         sums = disk.checksums(files, data_dir)
     choices = {"vocabulary": vocabulary, "split": dict(split.describe), "files": list(sums.items())}
@@ -86,7 +85,8 @@ def build(
             except Misjudged as misjudged:
                 misjudged.store = folder
                 raise
-        require_unchanged(files, before)
+        for file, stamp in zip(files, before, strict=True):
+            require_unchanged(file, stamp)
         fitted, missing, zeros, split_rows, shared = fit_and_encode(
             recipe, split, vocabulary, in_files, new, int(memory * 2**30), seconds
         )
@@ -124,12 +124,6 @@ def said_of(
         "raw": describe_raw(recipe.scored_form, recipe.label),
         **said_of_rows(recipe.weight, recipe.negatives_kept, split),
     }
-
-
-def require_unchanged(files: Sequence[Path], before: Sequence[os.stat_result]) -> None:
-    for file, stat in zip(files, before, strict=True):
-        same = (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-        require(same, f"{file} changed while it was read; run again when nobody writes to it")
 
 
 def fit_and_encode(

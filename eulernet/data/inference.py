@@ -77,17 +77,19 @@ def is_long(numbers: pl.Expr) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Judge:
-    """Watches inferred columns: ``guess`` is the kind of each by what it showed ``first``, ``seen`` all so far."""
+    """Watches inferred columns: ``guess`` is the kind of each by what it showed ``first``.
+
+    It judges each piece of rows by itself, in whatever process: where no piece changes the kind of a column beside what
+    came first, all together do not.
+    """
 
     guess: Mapping[str, str]
     first: Mapping[str, frozenset[str]]
-    seen: Mapping[str, Evidence]
 
     @classmethod
     def of(cls, rows: pl.DataFrame, inferred: Sequence[str]) -> "Judge":
-        seen = {name: evidence_of(rows[name], set()) for name in inferred}
-        first = {name: frozenset(shown) for name, shown in seen.items()}
-        return cls({name: kind_of(shown) for name, shown in seen.items()}, first, seen)
+        first = {name: frozenset(evidence_of(rows[name], set())) for name in inferred}
+        return cls({name: kind_of(set(shown)) for name, shown in first.items()}, first)
 
     def pieces(self, form: Format, files: Sequence[Path], memory: int) -> Iterator[Piece]:
         """The rows of ``files`` in the ``form`` of a recipe. As a piece is parsed, Misjudged where a guess is wrong."""
@@ -96,9 +98,9 @@ class Judge:
             yield replace(piece, frame=partial(self.compare, piece, form.columns, str(files[piece.index])))
 
     def compare(self, piece: Piece, wanted: Mapping[str, Dtype], file: str) -> pl.DataFrame:
-        frame = self.look(piece)
-        for name, guess in self.guess.items():
-            if kind_of(self.seen[name]) != guess and (row := self.first_unlike(frame[name])) is not None:
+        frame = piece.frame()
+        for name, shown in self.look(frame).items():
+            if kind_of(shown) != self.guess[name] and (row := self.first_unlike(frame[name])) is not None:
                 raise Misjudged(f"{piece.where(row)}: {name} is {str(frame[name][row])[:50]!r}")
         others = {name: wanted[name] for name in self.guess if frame[name].dtype != wanted[name]}
         texts = [name for name in others if frame[name].dtype == pl.String]
@@ -118,20 +120,26 @@ class Judge:
             return first_failure(len(values), compare)
         return None
 
-    def look(self, piece: Piece) -> pl.DataFrame:
-        frame = piece.frame()
-        for name, shown in self.seen.items():
-            if not shown & {TEXT, LONG}:  # which decide
-                shown |= evidence_of(frame[name], shown)
-        return frame
+    def look(self, frame: pl.DataFrame) -> dict[str, Evidence]:
+        """What each column shows in the first rows and in ``frame``."""
+        shown = {name: set(first) for name, first in self.first.items()}
+        for name, known in shown.items():
+            if not known & {TEXT, LONG}:  # which decide
+                known |= evidence_of(frame[name], known)
+        return shown
 
     def all(self, form: Format, files: Sequence[Path], memory: int) -> dict[str, str]:
         """The kind of each column by all rows."""
-        form = replace(form, columns=dict.fromkeys(self.seen, pl.Unknown))
+        form = replace(form, columns=dict.fromkeys(self.first, pl.Unknown))
+        seen = {name: set(first) for name, first in self.first.items()}
         threads = pl.thread_pool_size()
-        for _ in in_order(self.look, raw.read(files, form, memory), threads=threads, ahead=threads):
-            pass
-        return {name: kind_of(shown) for name, shown in self.seen.items()}
+        for shown in in_order(self.look_at, raw.read(files, form, memory), threads=threads, ahead=threads):
+            for name, evidence in shown.items():
+                seen[name] |= evidence
+        return {name: kind_of(shown) for name, shown in seen.items()}
+
+    def look_at(self, piece: Piece) -> dict[str, Evidence]:
+        return self.look(piece.frame())
 
 
 def common(types: Sequence[Any]) -> Any:

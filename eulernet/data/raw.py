@@ -1,8 +1,10 @@
 """Raw files of any size, text (plain or packed), Parquet or Arrow, as typed frames of bounded size.
 
 Text is read in blocks of whole lines, so that memory does not depend on the size of a file, whatever it is packed in.
+A block of plain text is a place in its file: who parses it, in this process or in another one, reads it there.
 """
 
+import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,8 +41,39 @@ SCANS: dict[bytes, Callable[[Path], pl.LazyFrame]] = {  # by what such a file be
 
 
 @dataclass(frozen=True)
+class Block:
+    """Whole lines of a text file, the first of which is line ``line``: ``length`` bytes from ``start`` on.
+
+    ``packed`` are these bytes themselves, where they come out of something packed.
+    """
+
+    file: Path
+    stamp: tuple[int, int]  # the size and the time of change that the file should have
+    start: int
+    length: int
+    line: int
+    packed: bytes | None
+
+    def text(self, form: Format) -> bytes:
+        """UserError where the file is no longer what it was."""
+        text = self.packed
+        if text is None:
+            with self.file.open("rb") as stream:
+                stream.seek(self.start)
+                text = stream.read(self.length)
+            require_unchanged(self.file, self.stamp)
+        return form.quoting.unescape(text.removeprefix(BOM) if self.line == 1 else text)
+
+    def frame(self, names: Sequence[str], form: Format) -> pl.DataFrame:
+        return parse_block(self.file, self.text(form), self.line, names, form)
+
+    def where(self, form: Format, blank: bool, row: int) -> str:
+        return line_of(self.file, self.text(form), self.line, form, blank, row)
+
+
+@dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of a raw file, not parsed yet: ``frame`` does that, in whatever thread calls it."""
+    """Consecutive rows of a raw file, not parsed yet: ``frame`` does that, in whatever thread or process calls it."""
 
     frame: Callable[[], pl.DataFrame]
     where: Callable[[int], str]  # file and line of the i-th row, for messages
@@ -70,14 +103,23 @@ def read(files: Sequence[Path], form: Format, memory: int) -> Iterator[Piece]:
 
 def pieces(file: Path, form: Format, memory: int, index: int, before: int, total: int) -> Iterator[Piece]:
     """The rows of one file, the ``index``-th, before which there are ``before`` of ``total`` bytes."""
-    stat = file.stat()
-    if stat.st_size == 0:
+    stamp = stamp_of(file)
+    if stamp[0] == 0:
         return
     for frame, where, position in (_columnar if is_columnar(file) else _text)(file, form, memory):
-        now = file.stat()
-        same = (now.st_size, now.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-        require(same, f"{file} changed while it was read; run again when nobody writes to it")
+        require_unchanged(file, stamp)
         yield Piece(frame, where, index, (before + max(position, 1)) / total)
+
+
+def stamp_of(file: Path) -> tuple[int, int]:
+    """The size of a file and when it changed."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def require_unchanged(file: Path, stamp: tuple[int, int]) -> None:
+    same = stamp_of(file) == stamp
+    require(same, f"{file} changed while it was read; run again when nobody writes to it")
 
 
 def first_line(file: Path, form: Format) -> list[str]:
@@ -190,15 +232,14 @@ def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
             names, header = header_of(file, stream, form)
             line += header
         require_columns(file, [*form.columns, *form.kept], names)
+        plain, stamp = isinstance(stream.raw, io.FileIO), stamp_of(file)  # type: ignore[attr-defined]
+        start = stream.tell() if plain else 0
         size, blank = max(memory // (16 * pl.thread_pool_size()), SMALLEST_BLOCK), len(names) == 1
-        for block in blocks(file, stream, size, form, blank=blank):
-            block = form.quoting.unescape(block.removeprefix(BOM) if line == 1 else block)
-            yield (
-                partial(parse_block, file, block, line, names, form),
-                partial(line_of, file, block, line, form, blank),
-                position(),
-            )
-            line += block.count(LINE_END)
+        for lines in blocks(file, stream, size, form, blank=blank):
+            block = Block(file, stamp, start, len(lines), line, None if plain else lines)
+            yield partial(block.frame, names, form), partial(block.where, form, blank), position()
+            start += len(lines)
+            line += lines.count(LINE_END)
 
 
 def _scan(file: Path) -> pl.LazyFrame:
