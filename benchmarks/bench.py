@@ -70,7 +70,6 @@ class Loop:
         import eulernet.cli  # noqa: F401  # conf/ takes its resolvers
         from eulernet.settings import conf_dir
         from eulernet.training.job import set_up
-        from eulernet.training.precision import compile_model
         from eulernet.training.state import State
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -80,9 +79,7 @@ class Loop:
         self.device, self.config = job.device, job.config
         self.model, self.data = job.model.to(job.device), job.data.to(job.device)
         self.state = State(self.model, self.config, job.device)
-        if self.config.compile:
-            for model in {self.state.model, self.state.scored}:
-                compile_model(model, job.device)
+        self.state.program.begin(self.model, job.device, sure_steps=1 << 40)
 
     def train(self, steps: int) -> int:
         """That many steps, or an epoch if that is less; the number of rows."""

@@ -23,6 +23,7 @@ from eulernet.runs.run import STORES
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
 from eulernet.training.checkpoint import load_last
+from eulernet.training.compiling import Program
 from eulernet.training.display import closing
 from eulernet.training.history import monitor_of
 from eulernet.training.job import Job, set_up
@@ -74,15 +75,18 @@ def train(
     reset_peak_memory(job.device)
     with saying_how_to_resume(run, resume_command(run)), closing_loggers(also):
         lead(job, cfg, run, resumed=resume is not None)
+        program = Program(job.config.compile)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,
-            identity={**job.identity, "about": about}, saved=saved, moments=moments, loggers=also,
+            identity={**job.identity, "about": about}, saved=saved, moments=moments, program=program, loggers=also,
         )  # fmt: skip
+    compiling = program.report() if job.config.compile == "auto" else None
     asked = cfg.get("reference", True) if reference is None else reference
     beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
     report = write_report(
-        run, job.model, job.data, history, test, device=job.device, config=cfg, reference=beside, **about
-    )
+        run, job.model, job.data, history, test,
+        device=job.device, config=cfg, reference=beside, compiling=compiling, **about,
+    )  # fmt: skip
     write_manifest(run)
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, click_rate(job.data.valid))):
         log.info("%s", warning)

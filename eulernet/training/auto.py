@@ -9,6 +9,7 @@ from eulernet.errors import require
 from eulernet.settings import construct
 
 AUTO = "auto"
+ELSEWHERE = ("shuffle", "compile")  # follow from the store, and from a clock
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def resolved(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
     {'batch_size': 512, 'weight_decay': 0.0002, 'ema': 0.9898}
     """
     found = {key: value for key, value in settings.items() if key != AUTO}
-    asked = [key for key, value in found.items() if value == AUTO and key != "shuffle"]  # that follows from the store
+    asked = [key for key, value in found.items() if value == AUTO and key not in ELSEWHERE]
     if not asked:
         return found
     given = settings.get(AUTO)
@@ -73,4 +74,4 @@ def resolved(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
 def chosen(settings: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """What each ``auto`` of the section became."""
     found = resolved(settings, rows)
-    return {key: found[key] for key, value in settings.items() if value == AUTO and key != "shuffle"}
+    return {key: found[key] for key, value in settings.items() if value == AUTO and key not in ELSEWHERE}

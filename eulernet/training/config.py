@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from eulernet.errors import choose, require
+from eulernet.training.compiling import COMPILE
 from eulernet.training.history import MONITORS
 from eulernet.training.optimizers import OptimizerConfig
 from eulernet.training.precision import PRECISIONS
@@ -27,7 +28,7 @@ class TrainConfig(OptimizerConfig):
     reshuffle: bool
     shuffle_seed: int
     precision: str
-    compile: bool
+    compile: str  # false, true or auto
     embedding: str
     checkpoint_every: int | None
     # Runs of an older eulernet lack these.
@@ -49,6 +50,8 @@ class TrainConfig(OptimizerConfig):
         require(0 <= self.ema < 1, f"train.ema must lie in [0, 1), got {self.ema}")
         choose(MONITORS, self.monitor, "train.monitor")
         choose(PRECISIONS, self.precision, "train.precision")
+        object.__setattr__(self, "compile", str(self.compile).lower())  # YAML makes booleans of two of them
+        choose(COMPILE, self.compile, "train.compile")
         choose(SHUFFLES, self.shuffle, "train.shuffle")
         window = self.shuffle_window
         fits = 0 < window <= 1 or (1 < window < 2**40 and window == int(window))

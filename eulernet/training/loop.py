@@ -31,11 +31,12 @@ from eulernet.models.base import CTRModel
 from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, BestInMemory, Checkpoints
+from eulernet.training.compiling import Program
 from eulernet.training.config import TrainConfig
 from eulernet.training.display import EpochTable
 from eulernet.training.history import MONITORS, Epoch, best_of, write_metrics
 from eulernet.training.loggers import Logger
-from eulernet.training.precision import compile_model, products_in
+from eulernet.training.precision import products_in
 from eulernet.training.state import State
 from eulernet.training.tables import all_reduce_gradients
 
@@ -67,6 +68,7 @@ def fit(
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
     moments: Mapping[str, Any] | None = None,
+    program: Program | None = None,
     loggers: Sequence[Logger] = (),
 ) -> tuple[list[Epoch], Metrics | None]:
     """Train ``model`` in place until the monitor found no better epoch for ``patience`` of them; test the best weights.
@@ -79,12 +81,13 @@ def fit(
     that is not finite, UserError for a state of other settings.
     """
     config = in_one_epoch(config) if isinstance(model, Reference) else config
-    data, state = data.to(device), State(model, config, device, moments)
+    program = None if isinstance(model, Reference) else program
+    data, state = data.to(device), State(model, config, device, moments, program)
     if saved is not None:
         restore(state, saved, math.ceil(len(data.train) / config.batch_size))
     checkpoints = BestInMemory() if run is None else Checkpoints(run, config.keep_checkpoints, saved)
-    for one in {state.model, state.scored} if config.compile else ():
-        compile_model(one, device)
+    epochs = min(config.max_epochs, config.patience + 1)  # those that are sure to come
+    state.program.begin(model, device, sure_steps=epochs * math.ceil(len(data.train) / config.batch_size))
     history, table = state.history, EpochTable(config, len(state.history))
 
     def best_epoch() -> int:
@@ -154,19 +157,20 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
         for batch in batches:
             x, y, *weight = (part.to(device, non_blocking=True) for part in batch)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
-            with products_in(config.precision, device), uncompiled(len(y) < whole):
-                counts = all_reduce(weight[0].sum()).clamp(min=TINY) if weight else rows
-                loss = state.parallel.loss(x, y, counts, *weight)
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            all_reduce_gradients(state.tables, idle=len(y) == 0)
-            if config.clip_norm is not None:
-                scaler.unscale_(optimizer)  # type: ignore[arg-type]  # it has all that a scaler uses
-                clip_gradients(model, config.clip_norm)
-            scaler.step(optimizer)  # type: ignore[arg-type]
-            scaler.update()
-            if state.average is not None:
-                state.average.update()
+            with state.program.step(whole=len(y) == whole):
+                with products_in(config.precision, device):
+                    counts = all_reduce(weight[0].sum()).clamp(min=TINY) if weight else rows
+                    loss = state.parallel.loss(x, y, counts, *weight)
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                all_reduce_gradients(state.tables, idle=len(y) == 0)
+                if config.clip_norm is not None:
+                    scaler.unscale_(optimizer)  # type: ignore[arg-type]  # it has all that a scaler uses
+                    clip_gradients(model, config.clip_norm)
+                scaler.step(optimizer)  # type: ignore[arg-type]
+                scaler.update()
+                if state.average is not None:
+                    state.average.update()
             losses[state.step] = loss.detach() * counts
             state.step += 1
             shown.update(rows)
@@ -186,7 +190,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
 def in_one_epoch(config: TrainConfig) -> TrainConfig:
     """The settings of a ``Reference``, which its library trains by its own."""
     require(world_size() == 1, "a model of another library trains in one process, without torchrun")
-    return replace(config, max_epochs=1, ema=0.0, compile=False)
+    return replace(config, max_epochs=1, ema=0.0, compile="false")
 
 
 def learn(state: State, data: Dataset) -> float:
@@ -239,7 +243,7 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
     with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
         for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
-            with uncompiled(len(x) < batch_size):
+            with uncompiled(True):
                 logits = model(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
             found.append((logits.float(), *labels))
             done += rows

@@ -1,12 +1,8 @@
-"""Number formats and compilation: how a model computes, not what."""
+"""Number formats: how a model computes, not what."""
 
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
-
-from eulernet.layers.pooling import ActivationUnit
-from eulernet.training.tables import Table, embeddings_of
 
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,14 +16,3 @@ def products_in(precision: str, device: torch.device) -> AbstractContextManager[
     dtype = PRECISIONS[precision]
     # The casts of the weights are not kept over steps: between two steps all of them have changed.
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=False)
-
-
-def compile_model(model: nn.Module, device: torch.device) -> None:
-    """Have torch compile ``model`` at its first batch, for that batch size; on a GPU as one CUDA graph a piece."""
-    for embedding in embeddings_of(model):
-        if isinstance(embedding.read, Table):
-            embedding.read.hide_from_compiler()
-    for module in model.modules():
-        if isinstance(module, ActivationUnit):
-            module.hide_from_compiler()
-    model.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)

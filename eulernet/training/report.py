@@ -42,6 +42,7 @@ def write_report(
     ancestry: Sequence[dict[str, Any]] = (),
     grown: dict[str, Any] | None = None,
     reference: Standing | None = None,
+    compiling: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write report.json into ``run``, and return it."""
     best = best_of(history, monitor_of(config))
@@ -77,6 +78,8 @@ def write_report(
     }
     if ancestry:
         report |= {"ancestry": list(ancestry), "grown": grown}
+    if compiling is not None:
+        report["compile"] = compiling
     if reference is not None:
         report["reference"] = reference.plain()
     if "bayes" in data.meta and test is not None:

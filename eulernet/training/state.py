@@ -23,6 +23,7 @@ from eulernet.distributed.ranks import (
 from eulernet.models.base import CTRModel
 from eulernet.torch_internals import leave_compiler_unloaded
 from eulernet.training.average import Average
+from eulernet.training.compiling import Program
 from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import TableOptimizer
@@ -40,9 +41,15 @@ class State:
     """
 
     def __init__(
-        self, model: CTRModel, config: TrainConfig, device: torch.device, moments: Mapping[str, Any] | None = None
+        self,
+        model: CTRModel,
+        config: TrainConfig,
+        device: torch.device,
+        moments: Mapping[str, Any] | None = None,
+        program: Program | None = None,
     ) -> None:
         self.model, self.device, self.seed = model, device, config.shuffle_seed
+        self.program = program or Program(config.compile)
         broadcast(model)
         self.tables = [Table(embedding) for embedding in embeddings_of(model)]
         if LAYOUTS[config.embedding] and world_size() > 1:
@@ -51,7 +58,7 @@ class State:
         model.to(device)
         self.average = Average(model, config.ema) if config.ema else None
         self.scored = model if self.average is None else self.average.model
-        if not config.compile:
+        if self.program.compiled is False:
             leave_compiler_unloaded()
         self.optimizer = TableOptimizer(model, self.tables, config)
         self.parallel = DataParallel(model, [table.weight for table in self.tables])
@@ -97,6 +104,7 @@ class State:
             "history": [asdict(epoch) for epoch in self.history],
             "step": self.step,
             "streams": self.streams,
+            "compiled": self.program.compiled,
             "losses": all_reduce(self.losses[: self.step]),
             "seconds": self.seconds,
         }
@@ -114,6 +122,8 @@ class State:
         self.step, self.seconds = saved["step"], saved["seconds"]
         if self.step:
             self.streams = saved.get("streams", world_size())  # an older eulernet has none
+        if self.program.compiled is None:
+            self.program.compiled = saved.get("compiled")  # what the run chose, if it did
         self.losses = saved["losses"].to(self.device) * (rank() == 0)
         self._restore_random(saved["random"])
 
