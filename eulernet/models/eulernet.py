@@ -105,7 +105,7 @@ class EulerNet(CTRModel):
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         if self.fused and not (torch.is_grad_enabled() or self.training or torch.compiler.is_exporting()):
-            return self.score(self.embedding(x))
+            return self.of_embeddings(self.embedding(x))
         if self.fused:
             r, p = euler_stack(self.layers, self.embedding.planes(x), self.modulus)  # [M, D, B]
             return self.head((r + p).flatten(0, 1).T).squeeze(1) + self.head.bias  # the bias counts twice
@@ -115,7 +115,7 @@ class EulerNet(CTRModel):
             r, p = layer(r, p)  # [B, N, D] -> [B, M, D]
         return (self.head(r.flatten(1)) + self.head(p.flatten(1))).squeeze(1)
 
-    def score(self, e: Float[Tensor, "B F D"]) -> Float[Tensor, " B"]:
+    def of_embeddings(self, e: Float[Tensor, "B F D"]) -> Float[Tensor, " B"]:
         """The logits where no gradient is wanted: on a CPU, in pieces that fit into its caches."""
         whole = torch.compiler.is_compiling() or e.device.type != "cpu"
         pieces = e.split(len(e) if whole else PIECE)

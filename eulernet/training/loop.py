@@ -244,7 +244,7 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
         for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
             with uncompiled(True):
-                logits = model(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
+                logits = model.score_rows(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
             found.append((logits.float(), *labels))
             done += rows
             shown.update(rows)

@@ -105,6 +105,16 @@ def test_learns_one_batch_by_heart(preset):
     pytest.fail(f"the loss stays at {loss.item()}")
 
 
+def test_scores_in_pieces(preset, monkeypatch):
+    """Row by row, in threes, or all at once."""
+    model = make_model(preset).eval()
+    x, _ = make_rows(rows=8)
+    with torch.inference_mode():
+        for piece in (1, 3, 8):
+            monkeypatch.setattr("eulernet.models.base.PIECE", piece)
+            torch.testing.assert_close(model.score_rows(x), model(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("fields", [1, 7, 60])
 def test_any_number_of_fields(preset, fields):
     sizes = [3] * fields
