@@ -171,6 +171,7 @@ def test_one_model_under_two_names_is_searched_differently_and_shipped_alike(in_
     assert lines[0]["shipped_test_auc"] == lines[1]["shipped_test_auc"]
 
 
+@pytest.mark.slow  # test_pool says the same of the runs
 def test_what_another_campaign_has_at_work_is_passed_over(in_process, tmp_path, monkeypatch):
     (tmp_path / "out/synthetic/one").mkdir(parents=True)
     held = ExitStack()

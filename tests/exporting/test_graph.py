@@ -39,7 +39,7 @@ class OneFeature(CTRModel):
         return (r + 2 * p).flatten()
 
 
-@pytest.fixture(params=["onnx", "torch_export"])
+@pytest.fixture(params=["onnx", pytest.param("torch_export", marks=pytest.mark.slow)])
 def reload(request, tmp_path):
     """A model, exported and loaded again."""
 

@@ -23,7 +23,7 @@ WRAPPED = ("deepfm wrap=embeddings", "eulernet wrap=embeddings", "dcnv2 wrap=mem
 PRESETS = [*sorted({file.stem for file in (conf_dir() / "model").glob("*.yaml")} - set(models.REFERENCES)), *WRAPPED]
 
 # What is exported by default: one of each way to compute. An export takes seconds; all of them with -m slow.
-FAMILIES = ("afn", "autoint", "eulernet", "fignn", "dcnv2 wrap=members")
+FAMILIES = ("eulernet", "fignn", "dcnv2 wrap=members")
 
 
 def pytest_generate_tests(metafunc):

@@ -165,7 +165,14 @@ def test_the_key_alone_is_answered_by_the_group(key, run_command):
     assert f"unknown key 'model.{key}'; it comes with wrap={key}" in run_command("train", f"model.{key}=2").err
 
 
-@pytest.mark.parametrize("asked", ["wrap=embeddings", "wrap=members", "wrap=members +model.embeddings=2"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param("wrap=embeddings", marks=pytest.mark.slow),
+        pytest.param("wrap=members", marks=pytest.mark.slow),
+        "wrap=members +model.embeddings=2",
+    ],
+)
 def test_a_run_goes_on_and_comes_back_from_its_folder(asked, run_command, tmp_path):
     """Trained in two parts, the second resumed, it has the bits of one that was not stopped; so has what is pushed."""
     rows = trained.raw_rows(600, 0)
