@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from eulernet.data import disk, histories, kinds, store
-from eulernet.data.build import VOCABULARIES, count, log_of, require_later, said_of, type_rows
+from eulernet.data.build import VOCABULARIES, said_of
 from eulernet.data.columns import conform
+from eulernet.data.counting import count
 from eulernet.data.dataset import Dataset, splits_of
+from eulernet.data.encoding import log_of, require_later
 from eulernet.data.growth import Growth, NothingNew
 from eulernet.data.kinds import Coder
 from eulernet.data.lines import KEPT, Format
+from eulernet.data.reading import type_rows
 from eulernet.data.recipe import Recipe
 from eulernet.data.sets.later import later
 from eulernet.data.sets.table import Table

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tables import DEFAULTS, exported, prepared
 
-from eulernet.data import build, histories
+from eulernet.data import encoding, histories
 from eulernet.data.dataset import Dataset, field_sizes
 from eulernet.data.in_memory import table_in_memory
 from eulernet.data.preprocessor import Preprocessor
@@ -74,7 +74,7 @@ def test_a_computed_history_is_the_brute_force_loop(tmp_path, clicked, monkeypat
     assert lists == brute_force(log, 3, clicked)
     x = (store / "x.npy").read_bytes()
     monkeypatch.setattr(histories, "SORTING", 2**22)  # as many files as there are people, and more
-    monkeypatch.setattr(build, "IDS_AT_ONCE", 100)
+    monkeypatch.setattr(encoding, "IDS_AT_ONCE", 100)
     monkeypatch.setattr(histories, "GATHERED", 16)
     parts = [log[:7], log[7:9], log[9:]]
     (tmp_path / "parts").mkdir()
