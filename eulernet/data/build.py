@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from eulernet import memory as process
 from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
-from eulernet.data.counting import count, training_rows
-from eulernet.data.encoding import collisions, compute, encode, require_later
+from eulernet.data.counting import count, count_apart, rows_of, training_of
+from eulernet.data.encoding import Stored, collisions, compute, encode, require_later
 from eulernet.data.find import require_distinct
 from eulernet.data.inference import Misjudged
 from eulernet.data.kinds import Coder
 from eulernet.data.raw import require_unchanged, stamp_of
-from eulernet.data.reading import parts_of, read
+from eulernet.data.reading import Typed, read, unpacked
 from eulernet.data.recipe import Recipe
 from eulernet.data.sampling import said_of_rows
 from eulernet.data.splits import WEIGHT, Rows, Splitter
-from eulernet.errors import choose
+from eulernet.data.workers import current
+from eulernet.errors import choose, require
 from eulernet.files import short
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,9 @@ def build(
     read. UserError for what is wrong in the files, with file and line, and for a disk without room.
     """
     choose(VOCABULARIES, vocabulary, "dataset.vocabulary")
+    workers = current()
+    alone = "engine=dask computes no histories (dataset.history, or by, of and order of a field); leave engine= out"
+    require(workers.here or not recipe.logs, alone)
     seconds: dict[str, float] = {}
     before = [stamp_of(file) for file in files]
     with timed(seconds, "checksums"):
@@ -74,28 +77,30 @@ def build(
         require_distinct(files, recipe.form.member)
     process.reset_peak()
     with disk.writing(folder, mark="meta.json") as new:
-        with timed(seconds, "read"):
-            try:
-                in_files = read(recipe, split, files, new, int(memory * 2**30))
-            except Misjudged as misjudged:
-                misjudged.store = folder
-                raise
+        workers.require_seen([*files, new])
+        room = workers.share(int(memory * 2**30))
+        try:
+            with timed(seconds, "read"), unpacked(files, recipe.form.member, new / "unpacked", workers) as texts:
+                typed = read(recipe, split, texts, new, room, workers)
+        except Misjudged as misjudged:
+            misjudged.store = folder
+            raise
         for file, stamp in zip(files, before, strict=True):
             require_unchanged(file, stamp)
         fitted, missing, zeros, split_rows, shared = fit_and_encode(
-            recipe, split, vocabulary, in_files, new, int(memory * 2**30), seconds
+            recipe, split, vocabulary, typed, new, int(memory * 2**30), seconds
         )
-        shares = [gone / sum(in_files) for gone in missing]
+        shares = [gone / typed.rows for gone in missing]
         meta = store.seal(
             new,
             **said_of(recipe, fitted, shares, vocabulary, split),
             split=split_rows,
             source={"origin": origin, "files": sums},
         )
-        rows_of = dict(zip(sums, in_files, strict=True))
+        rows_of = dict(zip(sums, typed.in_files, strict=True))
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared)
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
-    log.info("prepared %s: %s rows, %s ids", short(folder), f"{sum(in_files):,}", f"{ids:,}")
+    log.info("prepared %s: %s rows, %s ids", short(folder), f"{typed.rows:,}", f"{ids:,}")
     for name, given in kinds.given_of(fitted).items():
         if given.matrix is not None:  # else an earlier log had them
             log.info("%s: %.2f %% of its values have a vector of %d numbers", name, 100 * given.covered, given.width)
@@ -125,40 +130,42 @@ def fit_and_encode(
     recipe: Recipe,
     split: Splitter,
     vocabulary: str,
-    in_files: Sequence[int],
+    typed: Typed,
     new: Path,
     memory: int,
     seconds: dict[str, float],
 ) -> tuple[list[Coder], list[int], np.ndarray, dict[str, list[int] | str], dict[str, dict[str, int]]]:
-    """The second and the third pass over the typed rows in ``new``, which are deleted after that.
+    """The second and the third pass over the ``typed`` rows, which are deleted after that.
 
     Returns the coder of each field, in how many rows it is missing, in how many it has id 0; the split; and of hashed
     fields what shares buckets.
     """
-    rows, parts = sum(in_files), parts_of(new)
-    typed, small = pl.scan_ipc(parts, glob=False), sum(part.stat().st_size for part in parts) < SMALL
+    rows, workers, columns = typed.rows, current(), typed.scan()
     with ThreadPoolExecutor(1) as beside:
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
-        cutting = beside.submit(split.cut, Rows(rows, in_files, typed))
+        cutting = beside.submit(split.cut, Rows(rows, typed.in_files, columns))
         with timed(seconds, "count"):
-            counted = typed if vocabulary == "all" else training_rows(typed, cutting.result(), rows, new)
-            fitted = count(recipe, counted.collect() if small else counted, rows)
-            absent = typed.select(pl.col(key).null_count() for key in recipe.read_fields)
-            missing = absent.collect(engine="streaming").row(0, named=True)
+            training = None if vocabulary == "all" else training_of(cutting.result(), rows, new)
+            if workers.here:
+                counted = rows_of(typed.parts, training)
+                fitted = count(recipe, counted.collect() if typed.bytes < SMALL else counted, rows)
+            else:
+                fitted = count_apart(recipe, typed.parts, training, workers)
+        kinds.write(fitted, new)
         made = {}
         if recipe.logs:
-            require_later(recipe, typed, cutting.result())
+            require_later(recipe, columns, cutting.result())
             with timed(seconds, "histories"):
-                made = compute(recipe, fitted, rows, new, memory)
+                made = compute(recipe, fitted, typed, new, memory)
+        stored, missing = Stored(fitted, new), typed.missing
         gone = [missing[f"f{i}"] if f"f{i}" in missing else made[c.name].empty(rows) for i, c in enumerate(fitted)]
         with timed(seconds, "encode"):
-            zeros = encode(fitted, made, rows, new, weighted=WEIGHT in typed.collect_schema())
+            zeros = encode(stored, made, typed, workers, weighted=WEIGHT in columns.collect_schema())
         split_rows = store.write_split(new, {part: cutting.result()[part] for part in split.parts}, rows)
-    shared = collisions(fitted, typed, new)
+    shared = collisions(stored, typed, workers)
     for folder in ("typed", *(f"history {i}" for i in range(len(made)))):
         shutil.rmtree(new / folder)
     (new / "training").unlink(missing_ok=True)
-    kinds.write(fitted, new)
     return fitted, gone, zeros, split_rows, shared
 
 

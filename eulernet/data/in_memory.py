@@ -22,7 +22,7 @@ from eulernet.data.encoding import log_of, require_later
 from eulernet.data.growth import Growth, NothingNew
 from eulernet.data.kinds import Coder
 from eulernet.data.lines import KEPT, Format
-from eulernet.data.reading import type_rows
+from eulernet.data.reading import Typist
 from eulernet.data.recipe import Recipe
 from eulernet.data.sets.later import later
 from eulernet.data.sets.table import Table
@@ -165,7 +165,7 @@ def build_in_memory(
 def typed_rows(recipe: Recipe, split: Splitter, frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """Labels and typed values of the raw rows of a frame."""
     where, form = partial(row_of, name), recipe.form
-    return type_rows(recipe, split, raw_rows(frame, form, where, name), where)
+    return Typist.of(recipe, split).rows(raw_rows(frame, form, where, name), where)
 
 
 def row_of(name: str, row: int) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from eulernet.data import raw
+from eulernet.data import raw, workers
 from eulernet.data.columns import conform
 from eulernet.data.lines import Dtype, Format, first_failure
 from eulernet.data.raw import Piece
-from eulernet.data.threads import in_order
 from eulernet.data.values import LARGEST
 from eulernet.errors import UserError, require
 
@@ -24,6 +23,8 @@ from eulernet.errors import UserError, require
 WHOLE, FLOAT, FRACTION, TEXT, LONG = "whole", "float", "fraction", "text", "long"
 Evidence = set[str]
 DIGITS = 16  # a number with so many, or from 2^53, is an id or a hash: a float no longer holds it
+
+AFAR = 1 << 26  # bytes of memory by which pieces are sized that may be sent to workers with the text that they hold
 
 
 class Misjudged(Exception):
@@ -132,8 +133,9 @@ class Judge:
         """The kind of each column by all rows."""
         form = replace(form, columns=dict.fromkeys(self.first, pl.Unknown))
         seen = {name: set(first) for name, first in self.first.items()}
-        threads = pl.thread_pool_size()
-        for shown in in_order(self.look_at, raw.read(files, form, memory), threads=threads, ahead=threads):
+        crew = workers.current()
+        room = crew.share(memory) if crew.here else AFAR
+        for shown in crew.map(self.look_at, raw.read(files, form, room)):
             for name, evidence in shown.items():
                 seen[name] |= evidence
         return {name: kind_of(shown) for name, shown in seen.items()}

@@ -1,5 +1,7 @@
 """The store that a configuration describes: found, or made once; and what is in it, as text."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from inspect import isclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ from typing import Any
 from eulernet.data.growth import Growth
 from eulernet.data.sets import DATASETS
 from eulernet.data.sets.table import Table
-from eulernet.errors import choose, require
+from eulernet.data.workers import Workers, working
+from eulernet.errors import UserError, choose, require
 from eulernet.memory import keep_freed_memory
 from eulernet.settings import construct
 
@@ -17,7 +20,8 @@ SHOWN = 20  # files in the closing table
 def prepare(cfg: dict[str, Any], growth: Growth | None = None) -> Path:
     """The store that ``dataset``, ``raw`` and ``data_dir`` of a configuration describe, made if needed.
 
-    ``growth`` is what encoded the rows of the run that goes on with these.
+    ``growth`` is what encoded the rows of the run that goes on with these. Where the configuration has an ``engine``,
+    its workers read and encode the rows.
     """
     keep_freed_memory()
     settings = dict(cfg["dataset"])
@@ -27,14 +31,46 @@ def prepare(cfg: dict[str, Any], growth: Growth | None = None) -> Path:
     given = cfg["raw"] if isinstance(cfg["raw"], list) else [] if cfg["raw"] is None else [cfg["raw"]]
     require(all(str(path).strip() for path in given), "raw=: the path is empty")
     raw, data_dir = [Path(str(path)).expanduser() for path in given], Path(str(cfg["data_dir"])).expanduser()
+    for path in map(str, given):
+        address = "addresses are not read: mount what is there, and give the path"
+        require("://" not in path, f"raw={path}: {address}")
     memory = cfg["memory"]
     require(isinstance(memory, int | float) and 0.25 <= memory < 2**20, f"memory={memory}: give GiB, at least 0.25")
     a_table = isclass(make) and issubclass(make, Table)
     require(growth is None or a_table, f"start_from goes with dataset=table; dataset={cfg['dataset']['name']} is whole")
-    if isclass(make):
-        maker: Any = construct(make, settings, "dataset")
-        return maker(raw, data_dir, float(memory), *([] if growth is None else [growth]))
-    return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
+    engine, scheduler = str(cfg.get("engine", "threads")), cfg.get("scheduler")
+    drawn = isclass(make) and not a_table
+    require(not drawn or engine == "threads", f"engine={engine}: dataset={cfg['dataset']['name']} is drawn, not read")
+    with (
+        working(engine, None if scheduler is None else str(scheduler)) as workers,
+        absolute(raw, data_dir, workers) as (
+            raw,
+            data_dir,
+        ),
+    ):
+        if isclass(make):
+            maker: Any = construct(make, settings, "dataset")
+            return maker(raw, data_dir, float(memory), *([] if growth is None else [growth]))
+        return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
+
+
+@contextmanager
+def absolute(raw: Sequence[Path], data_dir: Path, workers: Workers) -> Iterator[tuple[list[Path], Path]]:
+    """The same paths; absolute where workers elsewhere, which run in other folders, are to find them.
+
+    What a UserError within the block says of them is as they were given.
+    """
+    if workers.here:
+        yield list(raw), data_dir
+        return
+    try:
+        yield [path.absolute() for path in raw], data_dir.absolute()
+    except UserError as error:
+        text = str(error)
+        for path in (*raw, data_dir):
+            whole, given = str(path.absolute()), str(path)
+            text = text.replace(f"{whole}/", "" if given == "." else f"{given}/").replace(whole, given)
+        raise type(error)(text) from None
 
 
 def summary_table(summary: dict[str, Any], when: str) -> str:

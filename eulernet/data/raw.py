@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
@@ -232,7 +232,7 @@ def _text(file: Path, form: Format, memory: int) -> Iterator[Part]:
             names, header = header_of(file, stream, form)
             line += header
         require_columns(file, [*form.columns, *form.kept], names)
-        plain, stamp = isinstance(stream.raw, io.FileIO), stamp_of(file)  # type: ignore[attr-defined]
+        plain, stamp = is_plain(stream), stamp_of(file)
         start = stream.tell() if plain else 0
         size, blank = max(memory // (16 * pl.thread_pool_size()), SMALLEST_BLOCK), len(names) == 1
         for lines in blocks(file, stream, size, form, blank=blank):
@@ -249,6 +249,19 @@ def _scan(file: Path) -> pl.LazyFrame:
 def is_columnar(file: Path) -> bool:
     """Whether a file is Parquet or Arrow (Feather), which has types, and not text."""
     return any(begins_with(file, magic) for magic in SCANS)
+
+
+def is_packed(file: Path, member: str | None) -> bool:
+    """Whether a file is neither columnar nor plain text."""
+    if is_columnar(file) or file.stat().st_size == 0:
+        return False
+    with opened(file, member) as (stream, _):
+        return not is_plain(stream)
+
+
+def is_plain(stream: IO[bytes]) -> bool:
+    """Whether what ``opened`` gives is the file itself."""
+    return isinstance(stream.raw, io.FileIO)  # type: ignore[attr-defined]
 
 
 def _refused(file: Path, work: Callable[[], Any]) -> Any:

@@ -1,7 +1,7 @@
 """Categories: each value that training saw often enough has an id of its own; the others share one, or some buckets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,9 +77,14 @@ class Category:
     vectors: Vectors | None = None
 
     def fit(self, typed: pl.LazyFrame, engine: Engine) -> CategoryCoder:
-        found, tail = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text), self.buckets or 0
-        given = None if self.vectors is None else Given.of(self.vectors, found, self.name, tail)
-        return CategoryCoder(self.name, found, tail, given)
+        found = Vocabulary.of(typed, self.name, self.min_count, engine, as_text=self.as_text)
+        return self.with_vectors(CategoryCoder(self.name, found, self.buckets or 0))
+
+    def with_vectors(self, coder: CategoryCoder) -> CategoryCoder:
+        """``coder``, which was fitted without, with the vectors that its values have before training, if they have."""
+        if self.vectors is None:
+            return coder
+        return replace(coder, given=Given.of(self.vectors, coder.vocabulary, self.name, coder.tail))
 
 
 def id_of(field: Mapping[str, Any], value: Any, ids: Any) -> int:  # the plain twin, for exported folders

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from eulernet.data.kinds.vocabulary import Engine
+from eulernet.data.kinds.vocabulary import Engine, counted
 from eulernet.data.values import Raw
 from eulernet.errors import require
 
@@ -56,7 +56,7 @@ class Quantiles:
     classes: int
 
     def fit(self, typed: pl.LazyFrame, engine: Engine) -> QuantileCoder:
-        counts = typed.group_by("value").agg(rows=pl.len()).drop_nulls().sort("value").collect(engine=engine)
+        counts = counted(typed).drop_nulls().sort("value").collect(engine=engine)
         require(len(counts) > 0, f"field {self.name} is missing in every row; leave it out")
         values, below = counts["value"].to_numpy(), counts["rows"].cum_sum().to_numpy()
         bounds = np.arange(1, self.classes) * below[-1] / self.classes

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Engine = Literal["in-memory", "streaming"]  # of polars: for a few rows in memory it takes a third of the time
 
 
+def counted(values: pl.LazyFrame, schema: Mapping[str, Any] | None = None) -> pl.LazyFrame:
+    """How many ``rows`` each ``value`` is in; counts of some rows each, which have a column ``rows``, are added up."""
+    there = values.collect_schema() if schema is None else schema
+    return values.group_by("value").agg(rows=pl.col("rows").sum() if "rows" in there else pl.len())
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The i-th of ``values``, whole numbers or text, has id i + 1, anything else id 0.
@@ -98,8 +104,9 @@ class Vocabulary:
         So ids do not depend on threads, on the size of blocks or on hash seeds. Spellings of one value count together.
         ``as_text`` puts whole numbers in the order of their text, 10 before 9, in which a text file has them.
         """
-        counts = values.group_by("value").agg(rows=pl.len()).drop_nulls()
-        if values.collect_schema()["value"] == pl.String:
+        schema = values.collect_schema()
+        counts = counted(values, schema).drop_nulls()
+        if schema["value"] == pl.String:
             # Where a few show that nothing is to be merged, rare values need not be in memory all at once.
             first = values.drop_nulls().head(1000)
             if engine == "in-memory" or Spelling.merges(first.collect(engine=engine)["value"]):
