@@ -39,10 +39,11 @@ def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> p
         )
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         rows = [row if all(type(name) is str for name in row) else called_by_text(row) for row in rows]
+        required = dict.fromkeys(required)
         for i, row in enumerate(rows):
-            for name in required:
-                require(name in row, f"row {i + 1} has no {name!r}")
-        there = {name: None for row in rows for name in row}
+            if not required.keys() <= row.keys():
+                raise UserError(f"row {i + 1} has no {next(name for name in required if name not in row)!r}")
+        there = dict.fromkeys(name for row in rows for name in row)
         return frame_from(lambda name: series(name, [row.get(name) for row in rows]), columns, there, len(rows))
     raise UserError(
         f"rows are given as {type(rows).__name__}; give a pandas or polars frame, a list of dictionaries, or the path "

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import polars as pl
 
 from eulernet.measures.metrics import sigmoid
 from eulernet.runs.predictor import Predictor
-from eulernet.serving.rows import Refused, read_rows
+from eulernet.serving.rows import Refused, Row, Value, read_rows
 
 Answer = np.ndarray | Exception
+Kind = type | tuple[type, ...]  # of a value; of a list, with that of its members
+EXACT = 2**53  # whole numbers up to it are floats too
 BATCH = 1 << 20  # bytes of the bodies of a batch
 
 
@@ -91,36 +92,75 @@ class Batcher:
 def answer(predictor: Predictor, bodies: Sequence[bytes], most_rows: int) -> list[Answer]:
     """The probabilities of the rows of each body, or the error that it alone would have raised.
 
-    Frames of one schema are encoded together; others are not, because a column of mixed types is another column.
+    Bodies whose columns hold the same types are encoded as one frame; others are not, because a column of mixed types
+    is another column.
     """
-    encoded: dict[int, Answer] = {}  # and, in the end, scored; bodies without rows are in none of them
-    alike: dict[tuple[tuple[str, pl.DataType], ...], list[tuple[int, pl.DataFrame]]] = {}
+    found: dict[int, Answer] = {}  # encoded and, in the end, scored; bodies without rows are in none of them
+    alike: list[tuple[dict[str, Kind], dict[int, list[Row]]]] = []
     columns = predictor.preprocessor.columns
     lists = {column["name"] for column in predictor.fields if column["type"].startswith("a list")}
     for i, body in enumerate(bodies):
         try:
             rows = read_rows(body, columns, most_rows, lists)
-            frame = predictor.frame(rows)
         except Exception as error:
-            encoded[i] = error
+            found[i] = error
         else:
             if rows:
-                alike.setdefault(tuple(frame.schema.items()), []).append((i, frame))
-    for members in alike.values():
-        found = encode(predictor, [frame for _, frame in members])
-        encoded |= zip((i for i, _ in members), found, strict=True)
-    ids = {i: part for i, part in encoded.items() if isinstance(part, np.ndarray)}
+                join(alike, i, rows)
+    for _, members in alike:
+        found |= encode(predictor, members)
+    ids = {i: part for i, part in found.items() if isinstance(part, np.ndarray)}
     if ids:
         scores = sigmoid(predictor.score(np.concatenate(list(ids.values()))))
         ends = np.cumsum([len(part) for part in ids.values()])
-        encoded |= zip(ids, np.split(scores, ends[:-1]), strict=True)
-    return [encoded.get(i, np.empty(0)) for i in range(len(bodies))]
+        found |= zip(ids, np.split(scores, ends[:-1]), strict=True)
+    return [found.get(i, np.empty(0)) for i in range(len(bodies))]
 
 
-def encode(predictor: Predictor, frames: Sequence[pl.DataFrame]) -> list[Answer]:
-    """The ids of each frame, or its error."""
+def join(alike: list[tuple[dict[str, Kind], dict[int, list[Row]]]], i: int, rows: list[Row]) -> None:
+    """Put the rows of body ``i`` to the first in ``alike`` whose columns have the same types; else begin a new one."""
+    types = types_of(rows)
+    for others, members in alike if types else ():
+        if others and all(others.get(name, type_) == type_ for name, type_ in types.items()):
+            others |= types
+            members[i] = rows
+            return
+    alike.append((types, {i: rows}))
+
+
+def types_of(rows: Sequence[Row]) -> dict[str, Kind]:
+    """The type of each column that is not missing in all rows; nothing if one cannot share a column with others."""
+    types: dict[str, Kind] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                kind = type_of(value)
+                if kind is None or types.setdefault(name, kind) != kind:
+                    return {}
+    return types
+
+
+def type_of(value: Value | list[Value]) -> Kind | None:
+    """None for lists of several types, and for large numbers.
+
+    Other whole numbers count as floats, which hold them exactly: in one column both are what each alone would be.
+    """
+    if isinstance(value, list):
+        members = {*map(type, value)}
+        return (list, *members) if len(members) <= 1 and all(map(type_of, value)) else None
+    if type(value) is int:
+        return float if abs(value) <= EXACT else None
+    return type(value)
+
+
+def encode(predictor: Predictor, members: Mapping[int, list[Row]]) -> dict[int, Answer]:
+    """The ids of the rows of each body, or its error. Where one is at fault, it is found by halves."""
     try:
-        ids = predictor.preprocessor.encode(pl.concat(frames))
+        ids = predictor.encode([row for rows in members.values() for row in rows])
     except Exception as error:
-        return [error] if len(frames) == 1 else [encode(predictor, [frame])[0] for frame in frames]
-    return list(np.split(ids, np.cumsum([len(frame) for frame in frames])[:-1]))
+        if len(members) == 1:
+            return dict.fromkeys(members, error)
+        every, half = list(members.items()), len(members) // 2
+        return encode(predictor, dict(every[:half])) | encode(predictor, dict(every[half:]))
+    ends = np.cumsum([len(rows) for rows in members.values()])
+    return dict(zip(members, np.split(ids, ends[:-1]), strict=True))

@@ -161,6 +161,44 @@ def test_any_rows_have_probabilities_or_one_line(predictor, rows):
         assert len(str(found).splitlines()) == 1
 
 
+ODD = st.sampled_from(
+    [None, 1, 2.5, 3.0, -0.0, float("nan"), True, "3", "", "x", 2**53 + 1, 2**63, 10**30, ["a"], [1], [2.5], []]
+)
+
+
+@given(
+    st.lists(
+        st.lists(st.dictionaries(st.sampled_from([*ROWS[0]]), ODD, max_size=3), min_size=1, max_size=2), max_size=5
+    )
+)
+@settings(max_examples=25)
+def test_together_is_as_each_alone(predictor, changes):
+    """Whatever the types of their values, missing ones among them, bodies do not change each other."""
+    bodies = [json.dumps([{**row, **change} for row, change in zip(ROWS, body, strict=False)]) for body in changes]
+    bodies = [body.encode() for body in bodies]
+    for together, body in zip(batches.answer(predictor, bodies, 10), bodies, strict=True):
+        (alone,) = batches.answer(predictor, [body], 10)
+        assert type(together) is type(alone), (together, alone)
+        if isinstance(alone, np.ndarray):
+            np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+        else:
+            assert str(together) == str(alone)
+
+
+def test_many_requests_are_one_frame(predictor, monkeypatch):
+    """Missing values and whole numbers among others need no frame of their own; one at fault is found by halves."""
+    frames, frame = [], Predictor.frame
+    monkeypatch.setattr(Predictor, "frame", lambda self, rows: frames.append(len(rows)) or frame(self, rows))
+    rows = [{**row, **change} for row in ROWS[:16] for change in ({}, {"age": None}, {"age": 7}, {"age": 7.5})]
+    found = batches.answer(predictor, [json.dumps(row).encode() for row in rows], 10)
+    np.testing.assert_allclose(np.concatenate(found), predictor.predict(rows), rtol=0, atol=1e-6)
+    assert frames[0] == 64
+    frames.clear()
+    bodies = [json.dumps(ROWS[0]).encode()] * 63 + [json.dumps({**ROWS[0], "visits": 1.5}).encode()]
+    assert isinstance(batches.answer(predictor, bodies, 10)[-1], UserError)
+    assert frames == [64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
 def test_says_what_it_serves(port, predictor):
     assert get(port, "/health") == (200, {"status": "ok"})
     assert get(port, "/ready") == (200, {"status": "ready"})
