@@ -23,6 +23,7 @@ YOUNGER = {
     "dataset.rescale": False, "dataset.history": None, "dataset.weight": None, "dataset.keep_negatives": None,
     "dataset.negatives_kept": None, "model.history": "mean", "model.attention_units": [36],
     "model.attention_activation": "dice", "train.shuffle": "full", "train.shuffle_window": 0.05,
+    "dataset.buckets": 1024, "dataset.unseen": None,
 }  # fmt: skip
 
 
