@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, pairwise
+from math import sqrt
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from eulernet.drawing import draw_rows, rows_held
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class FieldEmbedding(nn.Module):
     All fields share one table; field f owns consecutive rows of it: as many as it has ids, one if it is a number. So
     one lookup serves the whole batch. Each field's rows start xavier-uniform, as if the field had a table of its own.
     Where every field is one of ids, x is [B, F]; a bag takes several columns. Ids are trusted here: they are
-    range-checked when a store is written.
+    range-checked when a store is written. Within ``drawing.holding`` the table has the rows ``held`` alone, until
+    training makes it a sharded one (training/tables.py).
     """
 
     first_row: Int[Tensor, " C"]
@@ -119,10 +124,16 @@ class FieldEmbedding(nn.Module):
         rows = [size if isinstance(size, int) else getattr(size, "size", 1) for size in field_sizes]
         self.field_sizes = [count if owner[f] == f else 0 for f, count in enumerate(rows)]
         self.only_ids = all(isinstance(size, int) for size in field_sizes)
-        self.table = nn.Embedding(sum(self.field_sizes), embedding_dim)
-        for own in self.rows_by_field():
-            if len(own):
-                nn.init.xavier_uniform_(own)
+        self.held = rows_held(sum(self.field_sizes))
+        weight = torch.empty(self.held.stop - self.held.start, embedding_dim)
+        self.table = nn.Embedding.from_pretrained(weight, freeze=False)
+        self.table.num_embeddings = sum(self.field_sizes)
+        draw_rows(
+            weight[:0], 0, slice(0, self.table.num_embeddings), nn.init.normal_
+        )  # as nn.Embedding: seeds count it
+        for start, stop in pairwise(accumulate(self.field_sizes, initial=0)):
+            bound = sqrt(3) * sqrt(2 / (stop - start + embedding_dim))  # xavier
+            self.draw(partial(nn.init.uniform_, a=-bound, b=bound), slice(start, stop))
         columns = [getattr(size, "length", 1) for size in field_sizes]
         self.lengths = columns
         field = torch.tensor([f for f, count in enumerate(columns) for _ in range(count)])
@@ -147,15 +158,29 @@ class FieldEmbedding(nn.Module):
         # Another way to read rows of the table, which training puts here (training/tables.py).
         self.read: Callable[[Int[Tensor, "*K"]], Float[Tensor, "*K D"]] | None = None
 
+    @torch.no_grad()
+    def draw(self, draw: Callable[[Tensor], object], rows: slice | None = None) -> None:
+        """Fill ``rows`` of the table, all by default, with what ``draw`` makes of them: normal_, for example."""
+        draw_rows(self.table.weight.data, self.held.start, rows or slice(0, self.table.num_embeddings), draw)
+
+    def held_by_field(self) -> list[slice]:
+        """Of each field the rows that are held here, counted within the field."""
+        starts = accumulate(self.field_sizes, initial=0)
+        return [
+            slice(*(min(max(end - start, 0), size) for end in (self.held.start, self.held.stop)))
+            for start, size in zip(starts, self.field_sizes, strict=False)
+        ]
+
     def rows_by_field(self) -> tuple[Float[Tensor, "rows D"], ...]:
-        """Each field's part of the table, as views outside the graph."""
-        return self.table.weight.data.split(self.field_sizes)
+        """Each field's part of the table, as far as it is held here, as views outside the graph."""
+        return self.table.weight.data.split([rows.stop - rows.start for rows in self.held_by_field()])
 
     @torch.no_grad()
     def start_from_given(self) -> None:
         """Ids with a vector start at it: 0 in their rows of the table."""
+        own, held = self.rows_by_field(), self.held_by_field()
         for field, given in zip(self.given_fields, self.given, strict=True):
-            self.rows_by_field()[field].masked_fill_(given.known.unsqueeze(1), 0.0)  # type: ignore[operator]
+            own[field].masked_fill_(given.known[held[field]].unsqueeze(1), 0.0)  # type: ignore[index]
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, "B F D"]:
         if self.copies == 1:

@@ -21,11 +21,13 @@ from eulernet.models.base import CTRModel
 from eulernet.torch_internals import ignore_in_ddp, multiply_all
 
 
-def broadcast(model: nn.Module) -> None:
-    """Give every rank the weights and buffers of rank 0."""
+def broadcast(model: nn.Module, apart: Collection[Tensor]) -> None:
+    """Give every rank the weights and buffers of rank 0, but for the weights ``apart``."""
+    own = {name for name, weight in model.named_parameters() if any(weight is one for one in apart)}
     if world_size() > 1:
-        for tensor in model.state_dict().values():
-            dist.broadcast(tensor, 0)
+        for name, tensor in model.state_dict().items():
+            if name not in own:
+                dist.broadcast(tensor, 0)
 
 
 class DataParallel:

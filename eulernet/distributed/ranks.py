@@ -87,9 +87,12 @@ def local_shard(tensor: Any) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def rows_of_rank(owner: int, rows: int) -> slice:
-    """The rows of a sharded tensor of ``rows`` rows that rank ``owner`` holds. DTensor gives the last ranks fewer."""
-    each = -(-rows // world_size())
+def rows_of_rank(owner: int, rows: int, world: int | None = None) -> slice:
+    """The rows of a tensor of ``rows`` rows, sharded over ``world`` ranks or all, that rank ``owner`` holds.
+
+    DTensor gives the last ranks fewer.
+    """
+    each = -(-rows // (world or world_size()))
     return slice(min(owner * each, rows), min((owner + 1) * each, rows))
 
 
@@ -118,12 +121,18 @@ def gather_whole(tree: Any) -> Any:
     return whole
 
 
-def shard(whole: Tensor, mesh: Any, placements: Any) -> Tensor:
-    """Shard the tensor ``whole``, which every rank has: this rank keeps its own rows, and nothing is sent."""
+def sharded(mine: Tensor, rows: int, mesh: Any, placements: Any) -> Tensor:
+    """The sharded tensor of so many ``rows`` of which this rank has those that are ``mine``. Nothing is sent."""
     from torch.distributed.tensor import DTensor
 
-    mine = whole[rows_of_rank(rank(), len(whole))].to(mesh.device_type, copy=True)
+    whole = torch.empty(rows, *mine.shape[1:], device="meta")
     return DTensor.from_local(mine, mesh, placements, run_check=False, shape=whole.shape, stride=whole.stride())
+
+
+def shard(whole: Tensor, mesh: Any, placements: Any) -> Tensor:
+    """Shard the tensor ``whole``, which every rank has: this rank keeps its own rows, and nothing is sent."""
+    mine = whole[rows_of_rank(rank(), len(whole))].to(mesh.device_type, copy=True)
+    return sharded(mine, len(whole), mesh, placements)
 
 
 def shard_like(whole: Tensor, own: Any) -> Tensor:
@@ -136,14 +145,7 @@ def shard_like(whole: Tensor, own: Any) -> Tensor:
 def zeros_by_row(own: Any, *shape: int) -> Tensor:
     """Zeros [N, *shape], sharded as the N rows of ``own`` are."""
     zeros = local_shard(own).new_zeros(len(local_shard(own)), *shape)
-    if not is_sharded(own):
-        return zeros
-    from torch.distributed.tensor import DTensor
-
-    whole = torch.empty(len(own), *shape, device="meta")
-    return DTensor.from_local(
-        zeros, own.device_mesh, own.placements, run_check=False, shape=whole.shape, stride=whole.stride()
-    )
+    return sharded(zeros, len(own), own.device_mesh, own.placements) if is_sharded(own) else zeros
 
 
 def load_whole(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

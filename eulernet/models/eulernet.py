@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from math import sqrt
 
 import torch
 from jaxtyping import Float, Int
@@ -97,9 +98,11 @@ class EulerNet(CTRModel):
         """
         nn.init.xavier_normal_(self.head.weight)
         if init == "fuxictr":
-            nn.init.normal_(self.embedding.table.weight, std=1e-4)
+            self.embedding.draw(partial(nn.init.normal_, std=1e-4))
         elif init == "recbole":
-            nn.init.xavier_normal_(self.embedding.table.weight)
+            table = self.embedding.table
+            std = sqrt(2 / (table.num_embeddings + table.embedding_dim))  # xavier
+            self.embedding.draw(partial(nn.init.normal_, std=std))
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.zeros_(self.head.bias)
 

@@ -33,6 +33,7 @@ from eulernet.training.loop import fit
 from eulernet.training.report import click_rate, commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
 from eulernet.training.standing import logistic_regression
+from eulernet.training.tables import count_weights
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def train(
     about: dict[str, Any] = {"overrides": overrides, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
     try:
-        job = job_of(cfg, data or (None if resume is None else own_store(run)))
+        job = job_of(cfg, data or (None if resume is None else own_store(run)), begins=resume is None)
     except NothingNew:
         return repeat(cfg, run, overrides)
     saved = moments = None
@@ -104,7 +105,7 @@ def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset |
 
     UserError where no epoch has ended.
     """
-    job = job_of(cfg, data or own_store(run))
+    job = job_of(cfg, data or own_store(run), begins=False)
     epochs = len(load_last(run, **job.identity)["history"])
     require(epochs > 0, f"{run}: no epoch has ended")
     log.info("stopped after %d epochs: the best of them are tested", epochs)
@@ -121,10 +122,14 @@ def parent_of(cfg: dict[str, Any]) -> start.Parent | None:
     return parent
 
 
-def job_of(cfg: dict[str, Any], store: Dataset | Path | None) -> Job:
-    """What ``cfg`` describes, on ``store`` if given. NothingNew where a run starts from another without a new row."""
+def job_of(cfg: dict[str, Any], store: Dataset | Path | None, *, begins: bool) -> Job:
+    """What ``cfg`` describes, on ``store`` if given. NothingNew where a run starts from another without a new row.
+
+    A run that ``begins`` from another gets whole tables, into which those of the other are put.
+    """
     parent = parent_of(cfg)
-    return set_up(cfg, store, None if parent is None or store else parent.growth())
+    growth = None if parent is None or store else parent.growth()
+    return set_up(cfg, store, growth, whole_tables=begins and parent is not None)
 
 
 def begin(job: Job, cfg: dict[str, Any], run: Path, about: dict[str, Any]) -> dict[str, Any] | None:
@@ -172,7 +177,7 @@ def warn_of_threads(began: int | str, now: int) -> None:
 
 def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
     """Say what is trained, and have the other ranks build the same."""
-    rows, weights = f"{len(job.data.train):,}", f"{sum(weight.numel() for weight in job.model.parameters()):,}"
+    rows, weights = f"{len(job.data.train):,}", f"{count_weights(job.model):,}"
     name, auto = cfg["model"]["name"], chosen(cfg["train"], len(job.data.train))
     log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, rows, weights, job.device)
     for line in job.unused(cfg["model"]):
@@ -209,9 +214,10 @@ def follow() -> None:
         run = Path(lead["run"])
         file = run / "config.yaml"
         require(file.is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
-        job = set_up({**read_config(file), "device": lead["device"]}, Path(lead["store"]))
+        cfg = {**read_config(file), "device": lead["device"]}
+        job = job_of(cfg, Path(lead["store"]), begins=not lead["resumed"])
         saved = load_last(run, **job.identity) if lead["resumed"] else None
-        parent = None if lead["resumed"] else parent_of(read_config(file))
+        parent = None if lead["resumed"] else parent_of(cfg)
         moments = None if parent is None else parent.give(job, run / "preprocessor")[0]
 
         def steps() -> None:

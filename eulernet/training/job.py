@@ -22,6 +22,7 @@ from eulernet.settings import construct
 from eulernet.training.auto import resolved
 from eulernet.training.config import TrainConfig
 from eulernet.training.device import pick_device
+from eulernet.training.tables import holding_own_rows
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,18 @@ class Job:
         return said
 
 
-def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None, growth: Growth | None = None) -> Job:
+def set_up(
+    cfg: dict[str, Any],
+    given: Dataset | Path | None = None,
+    growth: Growth | None = None,
+    *,
+    whole_tables: bool = False,
+) -> Job:
     """Check the plain configuration ``cfg`` and build what it describes.
 
     The data is ``given``, or is read from that folder if it exists; otherwise its store is found, or made, of rows
-    that come after those of a run whose ids are in ``growth``.
+    that come after those of a run whose ids are in ``growth``. Of sharded tables this rank gets its own rows alone,
+    unless ``whole_tables``.
     """
     seed = cfg["seed"]
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
@@ -68,7 +76,9 @@ def set_up(cfg: dict[str, Any], given: Dataset | Path | None = None, growth: Gro
     config = construct(TrainConfig, resolved(cfg["train"], len(data.train)), "train")
     config = replace(config, shuffle=shuffle_of(config, data))
     torch.manual_seed(seed)
-    model = make_model(cfg["model"], data.field_sizes)
+    layout = "replicated" if whole_tables else config.embedding
+    with holding_own_rows(layout, launch.env_rank(), ranks):
+        model = make_model(cfg["model"], data.field_sizes)
     identity = {"model_name": str(cfg["model"]["name"]), "dataset": f"{data.name}/{data.digest}"}
     return Job(model, data, config, device, identity)
 

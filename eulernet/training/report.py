@@ -23,6 +23,7 @@ from eulernet.training.auto import chosen
 from eulernet.training.files import write_atomically
 from eulernet.training.history import MONITORS, Epoch, best_of, monitor_of
 from eulernet.training.standing import Standing
+from eulernet.training.tables import count_weights
 
 FAR = 0.05  # of what was learned
 
@@ -58,7 +59,7 @@ def write_report(
         },
         "model": config["model"]["name"],
         "seed": config["seed"],
-        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "parameters": count_weights(model),
         "best_epoch": best.epoch,
         "best_epochs": {monitor: best_of(history, monitor).epoch for monitor in MONITORS},
         "epochs": len(history),

@@ -50,8 +50,8 @@ class State:
     ) -> None:
         self.model, self.device, self.seed = model, device, config.shuffle_seed
         self.program = program or Program(config.compile)
-        broadcast(model)
         self.tables = [Table(embedding) for embedding in embeddings_of(model)]
+        broadcast(model, [table.weight for table in self.tables if table.in_part])
         if LAYOUTS[config.embedding] and world_size() > 1:
             for table in self.tables:  # before it moves: a whole table may be larger than the device's memory
                 table.shard(device)

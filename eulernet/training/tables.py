@@ -7,7 +7,8 @@ touched rows of one dense gradient, which is kept from step to step. That takes 
 Of several ranks each has the table in one of two layouts:
 
 * ``replicated``: every rank holds it whole, and all make the same step.
-* ``sharded``: every rank holds a part of the rows, as a DTensor, and steps those. By all-to-all each different row of a
+* ``sharded``: every rank holds a part of the rows, as a DTensor, and steps those. It need not have had more
+  (``holding_own_rows``). By all-to-all each different row of a
   rank's batch goes to its owner, and its vector comes back; after the backward pass row, count and gradient go the
   same way. A rank sends and receives at most 8 D + 12 bytes for each, however many ranks there are. (torch's
   ``RowwiseParallel`` sends every vector through a sum over all ranks, and its gradient is a whole table on each.)
@@ -16,6 +17,7 @@ Where replicated, the ranks exchange the rows that they looked up with the gradi
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -32,8 +34,11 @@ from eulernet.distributed.ranks import (
     rank,
     rows_of_rank,
     shard,
+    sharded,
     world_size,
 )
+from eulernet.drawing import holding
+from eulernet.errors import UserError
 from eulernet.features import FieldEmbedding
 
 LAYOUTS = {"replicated": False, "sharded": True}  # are the rows of tables sharded over the ranks?
@@ -47,6 +52,8 @@ class Table:
 
     def __init__(self, embedding: FieldEmbedding) -> None:
         self.module = embedding.table
+        table = embedding.table
+        self.in_part = len(table.weight) < table.num_embeddings  # are this rank's rows alone there?
         self.gradient: Float[Tensor, "n D"] | None = None  # of the rows that this rank holds
         self.touched: list[Int[Tensor, " n"]] = []  # rows of ``gradient`` that were looked up, with repetitions
         self.touched_all = False  # is the gradient on every row?
@@ -79,8 +86,16 @@ class Table:
         """From now on keep one dense gradient. A step begins with ``clear_gradient`` and steps ``touched_rows``."""
         self.weight.grad = torch.zeros_like(self.weight)
         self.gradient = local_shard(self.weight.grad)
-        # What autograd itself adds, from a penalty on the table for example, is on every row.
-        self.weight.register_post_accumulate_grad_hook(lambda _: setattr(self, "touched_all", True))
+        self.weight.register_post_accumulate_grad_hook(self._touch_all)
+
+    def _touch_all(self, weight: Tensor) -> None:
+        """What autograd itself adds, from a penalty on the table for example, is on every row."""
+        if is_sharded(weight):  # each rank would add the gradient of its part of the loss to its rows alone
+            raise UserError(
+                "train.embedding=sharded: the loss reads a table apart from its look-ups, in a penalty perhaps; "
+                "take train.embedding=replicated, or train.embedding_l2"
+            )
+        self.touched_all = True
 
     def clear_gradient(self) -> None:
         """Zero the kept gradient."""
@@ -127,8 +142,10 @@ class Table:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.tensor import Shard
 
-        mesh = init_device_mesh(device.type, (world_size(),))
-        self.module.weight = nn.Parameter(shard(self.weight.detach(), mesh, [Shard(0)]))
+        mesh, placements = init_device_mesh(device.type, (world_size(),)), [Shard(0)]
+        weight, rows = self.weight.detach(), self.module.num_embeddings
+        mine = sharded(weight.to(device), rows, mesh, placements) if self.in_part else shard(weight, mesh, placements)
+        self.module.weight = nn.Parameter(mine)
 
     @torch.no_grad()
     def _lookup_sharded(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:
@@ -207,6 +224,20 @@ def all_reduce_gradients(tables: Sequence[Table], idle: bool) -> None:
                 table.pending = []
             if table.gradient is not None:
                 table.all_reduce_gradient()
+
+
+def holding_own_rows(layout: str, rank: int, world: int) -> AbstractContextManager[object]:
+    """Within it, models are made with the rows alone of their tables that ``rank`` of ``world`` steps in ``layout``."""
+    if not LAYOUTS[layout] or world == 1:
+        return nullcontext()
+    return holding(lambda rows: rows_of_rank(rank, rows, world))
+
+
+def count_weights(model: nn.Module) -> int:
+    """How many numbers ``model`` learns, on all ranks together, also while this one has a part of its tables alone."""
+    tables = {id(part.table.weight): part.table for part in embeddings_of(model)}
+    whole = {number: table.num_embeddings * table.embedding_dim for number, table in tables.items()}
+    return sum(whole.get(id(weight), weight.numel()) for weight in model.parameters())
 
 
 def embeddings_of(model: nn.Module) -> Iterator[FieldEmbedding]:

@@ -190,10 +190,13 @@ def look_up(folder: Path) -> None:
     vectors = embedding.read(rows)
     (vectors * (rows + 1).unsqueeze(-1)).sum().backward()
     all_reduce_gradients([table], idle=False)
+    kept = table.gradient.clone()
+    with pytest.raises(UserError, match=r"train.embedding=sharded: the loss reads a table apart from its look-ups"):
+        embedding.table.weight.to_local().square().sum().backward()
     torch.save(
         {
             "vectors": torch.equal(vectors, whole[rows]),
-            "gradient": table.gradient,
+            "gradient": kept,
             "touched": [each.tolist() for each in table.touched_rows()],
             "bytes": sum(count for is_rows, count in sent if is_rows),
         },
