@@ -18,7 +18,8 @@ from eulernet.campaigns.pool import Pool, Worker, remove, sweep
 from eulernet.campaigns.space import apply, as_overrides, drawn
 from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed
 from eulernet.errors import UserError
-from eulernet.training.checkpoint import CHECKPOINTS, LAST, WEIGHTS
+from eulernet.training.checkpoint import CHECKPOINTS, LAST
+from eulernet.training.weights import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +187,8 @@ class Search:
                 run = self.folder / trial.user_attrs["folder"]
                 sweep(run)
                 if best is None or trial.number != best.number:
-                    for file in (run / WEIGHTS, run / LAST, run / CHECKPOINTS):
-                        remove(file)
+                    for name in (*weight_files(run), LAST, CHECKPOINTS):
+                        remove(run / name)
 
     def say(self, worker: Worker[optuna.Trial], state: TrialState, why: Mapping[str, str]) -> None:
         best = worker.best

@@ -42,6 +42,14 @@ def all_gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def shared(value: Any) -> Any:
+    """The ``value`` of rank 0, on all ranks."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, 0)
+    return values[0]
+
+
 def barrier() -> None:
     """Wait until all ranks are here."""
     if world_size() > 1:
@@ -96,31 +104,6 @@ def rows_of_rank(owner: int, rows: int, world: int | None = None) -> slice:
     return slice(min(owner * each, rows), min((owner + 1) * each, rows))
 
 
-def gather_whole(tree: Any) -> Any:
-    """``tree`` (dictionaries and lists of tensors and values) with every sharded tensor whole, on the CPU of rank 0.
-
-    All ranks call it. Tensors are gathered one after the other; the ranks above 0 get None for each.
-    """
-    if isinstance(tree, dict):
-        return {key: gather_whole(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [gather_whole(value) for value in tree]
-    if not is_sharded(tree):
-        return tree
-    mine = tree.detach().to_local().cpu().contiguous()
-    if rank() != 0:
-        if len(mine):
-            dist.send(mine, 0)
-        return None
-    whole = torch.empty(tree.shape, dtype=tree.dtype)
-    whole[rows_of_rank(0, len(whole))] = mine
-    for owner in range(1, world_size()):
-        part = whole[rows_of_rank(owner, len(whole))]
-        if len(part):
-            dist.recv(part, owner)
-    return whole
-
-
 def sharded(mine: Tensor, rows: int, mesh: Any, placements: Any) -> Tensor:
     """The sharded tensor of so many ``rows`` of which this rank has those that are ``mine``. Nothing is sent."""
     from torch.distributed.tensor import DTensor
@@ -136,8 +119,8 @@ def shard(whole: Tensor, mesh: Any, placements: Any) -> Tensor:
 
 
 def shard_like(whole: Tensor, own: Any) -> Tensor:
-    """``whole``, its rows sharded as those of ``own``; as it is where ``own`` is not sharded or has other rows."""
-    if not is_sharded(own) or whole.shape[:1] != own.shape[:1]:
+    """``whole``, its rows sharded as those of ``own``; as it is if it is so, or ``own`` is not or has other rows."""
+    if is_sharded(whole) or not is_sharded(own) or whole.shape[:1] != own.shape[:1]:
         return whole
     return shard(whole, own.device_mesh, own.placements)
 

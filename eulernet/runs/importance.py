@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from eulernet.data import disk
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import require, require_known
 from eulernet.measures.importance import permutation_importance
 from eulernet.measures.table import BY_NAME
 from eulernet.runs.run import Run
-from eulernet.training.checkpoint import WEIGHTS
+from eulernet.training.weights import WEIGHTS, Weights
 
 log = logging.getLogger(__name__)
 TIMED = 8192  # rows that tell how long scoring all takes
@@ -74,17 +73,13 @@ def orders_of(run: Run) -> list[np.ndarray]:
 
     UserError where its weights cannot be read.
     """
-    asked, file = run.config["model"], run.folder / WEIGHTS
+    asked = run.config["model"]
     alone = asked.get("without") != "explicit" and asked.get("embeddings", 1) == 1
     if asked.get("name") != "eulernet" or not alone:
         return []
-    require(file.is_file(), f"there is no {file}")
-    try:
-        with safe_open(file, framework="np") as weights:
-            names = sorted(name for name in weights.keys() if name.endswith(".orders"))  # noqa: SIM118
-            return [weights.get_tensor(name) for name in sorted(names, key=len)]
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from None
+    weights = Weights(run.folder / WEIGHTS)
+    names = sorted(name for name in weights.shapes if name.endswith(".orders"))
+    return [weights.rows(name).numpy() for name in sorted(names, key=len)]
 
 
 def importance_lines(found: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from eulernet.errors import require
 from eulernet.files import checksum, write_atomically
 from eulernet.runs.parts import FILES, check_file, vocabularies
 from eulernet.runs.reading import REPORT, read_json
+from eulernet.training.weights import INDEX, WEIGHTS, weight_files
 
 FORMAT = 1
 MANIFEST, CALIBRATION = "manifest.json", "calibration.json"
@@ -49,5 +50,7 @@ def check_manifest(folder: Path, leave_out: str | None = None) -> None:
 
 def parts(folder: Path) -> list[str]:
     """The files of ``folder`` that a prediction depends on, and its report."""
-    names = ["config.json", "config.yaml", "model.safetensors", CALIBRATION, REPORT, "preprocessor/meta.json"]
+    files = ["config.json", "config.yaml", INDEX, WEIGHTS, CALIBRATION, REPORT, "preprocessor/meta.json"]
+    weights = [name for name in weight_files(folder) if name not in files]
+    names = files + weights
     return [name for name in names if check_file(folder, name).exists()] + vocabularies(folder)

@@ -9,7 +9,8 @@ from eulernet.errors import UserError, require
 from eulernet.features import Bag, FieldSize
 
 PARTS = re.compile(
-    r"manifest\.json|config\.(json|yaml)|model\.safetensors|report\.json|evaluation\.json|calibration\.json|README\.md"
+    r"manifest\.json|config\.(json|yaml)|report\.json|evaluation\.json|calibration\.json|README\.md"
+    r"|model\.safetensors|model\.safetensors\.index\.json|model-\d{5}-of-\d{5}\.safetensors"
     r"|preprocessor/meta\.json|preprocessor/vocab/[^/]+\.parquet"
 )
 COLUMNS = 100_000  # of the ids of a row
@@ -18,7 +19,7 @@ FILES = 20_000  # in all: a field has a vocabulary
 LARGEST = {
     "manifest.json": 16, "report.json": 16, "evaluation.json": 16, "calibration.json": 64,
     "README.md": 1, "config.json": 1, "config.yaml": 1,
-    "metrics.csv": 16, "preprocessor/meta.json": 64,
+    "metrics.csv": 16, "model.safetensors.index.json": 16, "preprocessor/meta.json": 64,
 }  # fmt: skip
 
 

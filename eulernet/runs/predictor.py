@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
-from safetensors.torch import save_file
 
 from eulernet.data.find import find
 from eulernet.data.frames import frame_of
@@ -27,7 +26,7 @@ from eulernet.runs.manifest import CALIBRATION, check_manifest, write_manifest
 from eulernet.runs.portable import packing, unpacked
 from eulernet.runs.reading import REPORT, check_report, read_json
 from eulernet.runs.run import Run
-from eulernet.training.checkpoint import WEIGHTS
+from eulernet.training.weights import save_weights
 
 if TYPE_CHECKING:
     from eulernet.data.frames import Rows
@@ -75,7 +74,7 @@ class Predictor:
         with packing(Path(path).expanduser()) as folder:
             self.preprocessor.write(folder / "preprocessor")
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-            save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
+            save_weights(self.model.state_dict(), folder)
             if self.calibration is not None:
                 (folder / CALIBRATION).write_text(json.dumps(plain(self.calibration), indent=1) + "\n")
             if self.report is not None:

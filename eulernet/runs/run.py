@@ -21,9 +21,10 @@ from eulernet.runs.parts import check_columns, check_file, check_vocabularies
 from eulernet.runs.reading import EVALUATION, REPORT, check_evaluations, check_report, read_json
 from eulernet.runs.weights import load_model
 from eulernet.settings import read_config
-from eulernet.training.checkpoint import LAST, WEIGHTS
+from eulernet.training.checkpoint import LAST
 from eulernet.training.loop import score
 from eulernet.training.precision import PRECISIONS
+from eulernet.training.weights import WEIGHTS, weight_files
 
 T = TypeVar("T")
 STORES = "store"  # in the folder of a run on a frame: its store
@@ -117,7 +118,7 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        return (self.folder / WEIGHTS).is_file()
+        return bool(weight_files(self.folder))
 
     @cached_property
     def preprocessor(self) -> Preprocessor:

@@ -10,14 +10,16 @@ from typing import Any
 from eulernet.data.growth import Growth, kept_of
 from eulernet.data.preprocessor import Preprocessor
 from eulernet.errors import UserError, require
-from eulernet.files import checksum, write_atomically
+from eulernet.files import write_atomically
 from eulernet.models.reference import Reference
 from eulernet.runs.manifest import CALIBRATION, check_manifest, write_manifest
 from eulernet.runs.reading import REPORT
 from eulernet.runs.run import STORES, Run
-from eulernet.training.checkpoint import CHECKPOINTS, LAST, WEIGHTS, link, load_last
+from eulernet.training import shards
+from eulernet.training.checkpoint import CHECKPOINTS, LAST, digest, link, load_last, sums_of
 from eulernet.training.growth import grow_moments, grow_weights
 from eulernet.training.job import Job
+from eulernet.training.weights import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Parent:
     def ancestry(self) -> list[dict[str, Any]]:
         """The runs before the new one, the first of all first, each with the digests of its weights and its rows."""
         report = self.run.report
-        own = {"run": str(self.folder), "weights": checksum(self.folder / WEIGHTS), "store": self.run.store}
+        own = {"run": str(self.folder), "weights": digest(sums_of(self.folder)), "store": self.run.store}
         return [*report.get("ancestry", []), {**own, "rows": report["dataset"]["rows"]["train"]}]
 
     def require_same(self, cfg: Mapping[str, Any]) -> None:
@@ -84,14 +86,15 @@ class Parent:
         if not (self.folder / LAST).is_file():
             log.info("moments start anew: %s has no %s", self.folder, LAST)
             return None
-        return load_last(self.folder, model_name=self.run.name, dataset=self.run.store)
+        saved = load_last(self.folder, model_name=self.run.name, dataset=self.run.store)
+        return {**saved, "optimizer": shards.read(saved["optimizer"], "optimizer", saved["checkpoint"])}
 
     def repeat(self, cfg: dict[str, Any], folder: Path, overrides: list[str]) -> float:
         """Make ``folder`` a run that is this one, for there were no new rows; its validation AUC.
 
         Its files are the same to the bit, but for what says where it comes from.
         """
-        for name in (WEIGHTS, LAST, "metrics.csv", CALIBRATION):
+        for name in (*weight_files(self.folder), LAST, "metrics.csv", CALIBRATION):
             if (self.folder / name).exists():
                 link(self.folder / name, folder / name)
         for name in ("preprocessor", CHECKPOINTS, STORES):

@@ -22,7 +22,7 @@ from eulernet.runs.manifest import write_manifest
 from eulernet.runs.run import STORES
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
-from eulernet.training.checkpoint import load_last
+from eulernet.training.checkpoint import load, load_last
 from eulernet.training.compiling import Program
 from eulernet.training.display import closing
 from eulernet.training.history import monitor_of
@@ -75,7 +75,7 @@ def train(
     save_config(cfg, run)
     reset_peak_memory(job.device)
     with saying_how_to_resume(run, resume_command(run)), closing_loggers(also):
-        lead(job, cfg, run, resumed=resume is not None)
+        lead(job, cfg, run, None if saved is None else saved["checkpoint"])
         program = Program(job.config.compile)
         history, test = fit(
             job.model, job.data, job.config, job.device, run,
@@ -175,8 +175,8 @@ def warn_of_threads(began: int | str, now: int) -> None:
         log.warning("began with %s threads, now %d: the bits will differ; %s", last, now, keep)
 
 
-def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
-    """Say what is trained, and have the other ranks build the same."""
+def lead(job: Job, cfg: dict[str, Any], run: Path, resumed: Path | None) -> None:
+    """Say what is trained, and have the other ranks build the same, from the checkpoint ``resumed`` if there is one."""
     rows, weights = f"{len(job.data.train):,}", f"{count_weights(job.model):,}"
     name, auto = cfg["model"]["name"], chosen(cfg["train"], len(job.data.train))
     log.info("%s on %s: %s training rows, %s weights, %s", name, job.data.name, rows, weights, job.device)
@@ -185,7 +185,8 @@ def lead(job: Job, cfg: dict[str, Any], run: Path, *, resumed: bool) -> None:
     if auto:
         log.info("chosen for so many rows: %s", ", ".join(f"{key} {value:.4g}" for key, value in auto.items()))
     places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}
-    launch.lead({**places, "resumed": resumed, "rank_timeout": job.config.rank_timeout}, job.device)
+    checkpoint = None if resumed is None else str(resumed.absolute())
+    launch.lead({**places, "resumed": checkpoint, "rank_timeout": job.config.rank_timeout}, job.device)
 
 
 def take_part(lead: Callable[[], None]) -> None:
@@ -216,7 +217,7 @@ def follow() -> None:
         require(file.is_file(), f"{run} is not there; every machine must see it: hydra.run.dir=")
         cfg = {**read_config(file), "device": lead["device"]}
         job = job_of(cfg, Path(lead["store"]), begins=not lead["resumed"])
-        saved = load_last(run, **job.identity) if lead["resumed"] else None
+        saved = load(Path(lead["resumed"])) if lead["resumed"] else None  # rank 0 found it whole
         parent = None if lead["resumed"] else parent_of(cfg)
         moments = None if parent is None else parent.give(job, run / "preprocessor")[0]
 

@@ -1,13 +1,16 @@
 """Checkpoints of a run: what it needs to go on as if it had never stopped, and its best weights until then.
 
     checkpoints/000007/last.ckpt            the state of training
-                       model.safetensors    the best weights so far; missing before the first epoch is over
-                       checkpoint.json      the checksums of both, by which damage is noticed
+                       tables/              of a run with sharded tables: these and their moments (training/shards.py)
+                       model.safetensors    the best weights so far, or parts of them (training/weights.py); missing
+                                            before the first epoch is over
+                       checkpoint.json      the checksums of all, by which damage is noticed
     last.ckpt, model.safetensors            those of the newest checkpoint (hard links, where the disk has them)
 
 A checkpoint appears under its number when all of it is on the disk. The newest ``keep`` stay.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -18,20 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eulernet.distributed.ranks import barrier, gather_whole, load_whole, rank
+from eulernet.distributed.ranks import barrier, is_sharded, load_whole, rank, rows_of_rank, sharded, shared
 from eulernet.errors import UserError, require
 from eulernet.files import checksum, remove_left, replacing
+from eulernet.training import shards
 from eulernet.training.files import PLACE, writing
 from eulernet.training.saved import complaint
+from eulernet.training.weights import WEIGHTS, Weights, is_weights, save_weights, weight_files
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # of last.ckpt
-WEIGHTS, LAST, CHECKPOINTS, SUMS = "model.safetensors", "last.ckpt", "checkpoints", "checkpoint.json"
+FORMAT, SHARDED = 3, 4  # of last.ckpt; with tables beside it
+LAST, CHECKPOINTS, SUMS = "last.ckpt", "checkpoints", "checkpoint.json"
 
 
 class Checkpoints:
@@ -43,19 +46,19 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep: int, saved: Mapping[str, Any] | None) -> None:
         self.run, self.keep, self.number = run, keep, 0
-        self.weights: Path | None = None  # the best so far
-        self.sum: str | None = None  # their checksum
+        self.best: Path | None = None  # the checkpoint that has the best weights so far
+        self.sums: dict[str, str] = {}  # of their files
         if saved is not None:
             folder: Path = saved["checkpoint"]
             self.number = int(folder.name) if folder != run else 0  # an older eulernet numbered none
-            self.weights = folder / WEIGHTS if (folder / WEIGHTS).exists() else None
+            self.best = folder if weight_files(folder) else None
         if rank() == 0:
             remove_left(run / CHECKPOINTS)
             for other in numbered(run):
                 if int(other.name) > self.number:
                     shutil.rmtree(other)
-            if self.weights is not None:
-                self.sum = checksum(self.weights)
+            if self.best is not None:
+                self.sums = sums_of(self.best)
             if self.number:
                 self._show(self.folder)
         barrier()
@@ -73,21 +76,27 @@ class Checkpoints:
         self.number += 1
         if rank() == 0:
             self.folder.parent.mkdir(exist_ok=True)
-        with replacing(self.folder, place=PLACE) if rank() == 0 else nullcontext() as folder:
-            if folder is not None:
-                folder.mkdir()
+        with replacing(self.folder, place=PLACE) if rank() == 0 else nullcontext() as made:
+            if made is not None:
+                made.mkdir()
+            folder = shared(made)  # every rank writes its part there
             if best is not None:
-                self._write_weights(best, folder)
-            elif folder is not None and self.weights is not None:
-                link(self.weights, folder / WEIGHTS)
-            state = capture()
-            if folder is not None:
+                with writing(self.run / WEIGHTS):
+                    save_weights(best.state_dict(), made)
+                self.sums = sums_of(folder) if rank() == 0 else {}
+            elif made is not None and self.best is not None:
+                for name in self.sums:
+                    link(self.best / name, made / name)
+            state, tables = shards.take_out(capture())
+            sums: dict[str, str | None] = {**(shards.write(tables, folder) if tables else {})}
+            if made is not None:
+                state = {"format": SHARDED if tables else FORMAT, **state, "best": digest(self.sums)}
                 with writing(self.run / LAST):
-                    torch.save({"format": FORMAT, **state, "best": self.sum}, folder / LAST)
-                sums = {LAST: checksum(folder / LAST), WEIGHTS: self.sum}
-                (folder / SUMS).write_text(json.dumps({"format": 1, "sha256": sums}, indent=2) + "\n")
+                    torch.save(state, made / LAST)
+                sums |= {LAST: checksum(made / LAST), WEIGHTS: None} | self.sums
+                (made / SUMS).write_text(json.dumps({"format": 1, "sha256": sums}, indent=2) + "\n")
         if rank() == 0:
-            self.weights = self.folder / WEIGHTS if self.sum else None
+            self.best = self.folder if self.sums else None
             self._show(self.folder)
             for old in list(numbered(self.run))[self.keep :]:
                 shutil.rmtree(old)
@@ -96,20 +105,14 @@ class Checkpoints:
     def load_best(self, model: nn.Module) -> None:
         load_weights(model, self.run)
 
-    def _write_weights(self, model: nn.Module, folder: Path | None) -> None:
-        """The weights of ``model``, whole whether or not they are sharded: all ranks call it."""
-        weights = gather_whole(model.state_dict())
-        if folder is not None:
-            with writing(self.run / WEIGHTS):
-                save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-            (folder / WEIGHTS).chmod(0o644)  # safetensors lets only the owner read
-            self.sum = checksum(folder / WEIGHTS)
-
     def _show(self, checkpoint: Path) -> None:
         """Make the files of ``checkpoint`` those of the run folder."""
-        for name in (WEIGHTS, LAST):
+        names = weight_files(checkpoint)
+        for name in set(weight_files(self.run)).difference(names) if names else ():
+            (self.run / name).unlink()
+        for name in (*names, LAST):
             new, shown = checkpoint / name, self.run / name
-            if new.exists() and not (shown.exists() and shown.samefile(new)):
+            if not (shown.exists() and shown.samefile(new)):
                 with replacing(shown, place=PLACE) as temporary:
                     link(new, temporary)
 
@@ -134,21 +137,27 @@ def numbered(run: Path) -> Iterator[Path]:
 
 
 def load_weights(model: nn.Module, run: Path) -> None:
-    """Put the best weights of ``run`` into ``model``. UserError if they are damaged or of another model."""
-    file = run / WEIGHTS
+    """Put the best weights of ``run`` into ``model``, each rank its rows. UserError if damaged or of another model."""
+    weights, given = Weights(run / WEIGHTS), dict[str, torch.Tensor]()
+    own: dict[str, Any] = model.state_dict()
+    for name, shape in weights.shapes.items():
+        like = own.get(name)
+        if like is not None and is_sharded(like) and shape == tuple(like.shape):
+            mine = weights.rows(name, rows_of_rank(rank(), len(like))).to(like.device)
+            given[name] = sharded(mine, len(like), like.device_mesh, like.placements)
+        else:
+            given[name] = weights.rows(name)
     try:
-        load_whole(model, load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from None
+        load_whole(model, given)
     except RuntimeError as error:
-        raise UserError(f"{file} does not fit the model of this run ({_first_line(error)})") from None
+        raise UserError(f"{weights.file} does not fit the model of this run ({_first_line(error)})") from None
 
 
 def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
     """The newest checkpoint of ``run`` that is whole, with its folder as "checkpoint"; a warning names damaged ones.
 
-    UserError if there is none, if it is of another model or dataset, or if the best weights of ``run`` belong to no
-    checkpoint. A run of an older eulernet has last.ckpt alone.
+    What is sharded has no values yet: see ``shards.read``. UserError if there is none, if it is of another model or
+    dataset, or if the best weights of ``run`` belong to no checkpoint. A run of an older eulernet has last.ckpt alone.
     """
     checkpoints = list(numbered(run))
     require(
@@ -160,7 +169,9 @@ def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
         if damaged is not None:
             log.warning("%s; going on from %s", damaged, folder)
         try:
-            state = _load(folder)
+            if checkpoints:
+                _require_whole(folder)
+            state = load(folder)
         except UserError as error:
             damaged = error
             continue
@@ -170,24 +181,24 @@ def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
         other = state.get("dataset")
         way = "give the raw= it was trained on"
         require(other == dataset, f"{file} is of dataset {other}, this run's data is {dataset}; {way}")
-        return {**state, "checkpoint": folder}
+        return state
     raise UserError(f"{damaged}; start the run anew")
 
 
-def _load(folder: Path) -> dict[str, Any]:
-    """The state in ``folder``. UserError if a file there is missing or not what was written."""
-    if folder.parent.name == CHECKPOINTS:
-        _require_whole(folder)
+def load(folder: Path) -> dict[str, Any]:
+    """The state in ``folder``, with it as "checkpoint". UserError if it is not what was written, as far as it says."""
     file = folder / LAST
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever unpickling the damaged bytes led to
         raise UserError(f"{file} is damaged ({_first_line(error)})") from None
     found = state.get("format") if isinstance(state, dict) else None
-    require(found == FORMAT, f"{file}: format {found}, this version reads format {FORMAT}")
+    require(found in (FORMAT, SHARDED), f"{file}: format {found}, this version reads format {SHARDED}")
     wrong = complaint(state)
     require(wrong is None, f"{file} is damaged ({wrong})")
-    return state
+    away = f"{folder} lacks {shards.TABLES}, which has the tables of {LAST}: copy the whole folder of the run again"
+    require(not shards.missing(state, folder), away)
+    return {**state, "checkpoint": folder}
 
 
 def _require_whole(folder: Path) -> None:
@@ -205,18 +216,30 @@ def _sums(folder: Path) -> dict[str, str | None]:
 
 def _require_belonging(state: Mapping[str, Any], run: Path, checkpoints: list[Path]) -> None:
     """UserError if ``run`` shows best weights that are those of no checkpoint: somebody changed or exchanged them."""
-    shown = run / WEIGHTS
-    if not shown.exists() or "best" not in state:  # an older eulernet kept no checksum
+    shown = weight_files(run)
+    if not shown or "best" not in state:  # an older eulernet kept no checksum
         return
     known = {state["best"]}
-    for weights in (one / WEIGHTS for one in checkpoints):
+    for one in checkpoints:
         with suppress(OSError, ValueError, TypeError, KeyError):  # of a damaged checkpoint
-            known |= {_sums(weights.parent)[WEIGHTS]}
-        with suppress(OSError):
-            known |= {checksum(weights)}
+            known |= {digest({name: found for name, found in _sums(one).items() if is_weights(name) and found})}
+        with suppress(OSError, UserError):
+            known |= {digest(sums_of(one))}
     way = f", or remove that file to go on from {run / CHECKPOINTS}" if checkpoints else ""
     what = f"does not belong to this run's checkpoint (its checksum differs): copy the whole folder again{way}"
-    require(checksum(shown) in known, f"{shown} {what}")
+    require(digest(sums_of(run)) in known, f"{run / shown[0]} {what}")
+
+
+def sums_of(folder: Path) -> dict[str, str]:
+    """The checksums of the files of weights in ``folder``."""
+    return {name: checksum(folder / name) for name in weight_files(folder)}
+
+
+def digest(sums: Mapping[str, str | None]) -> str | None:
+    """One word for the files of weights with these checksums: the checksum itself where it is one file."""
+    if len(sums) > 1:
+        return hashlib.sha256("".join(f"{name} {sums[name]}\n" for name in sorted(sums)).encode()).hexdigest()
+    return next(iter(sums.values()), None)
 
 
 def link(old: Path, new: Path) -> None:

@@ -13,7 +13,6 @@ from eulernet.distributed.data_parallel import DataParallel, average_statistics,
 from eulernet.distributed.ranks import (
     all_gather_objects,
     all_reduce,
-    gather_whole,
     is_sharded,
     load_whole,
     rank,
@@ -22,6 +21,7 @@ from eulernet.distributed.ranks import (
 )
 from eulernet.models.base import CTRModel
 from eulernet.torch_internals import leave_compiler_unloaded
+from eulernet.training import shards
 from eulernet.training.average import Average
 from eulernet.training.compiling import Program
 from eulernet.training.config import TrainConfig
@@ -87,7 +87,7 @@ class State:
             average_statistics(model)
 
     def capture(self) -> dict[str, Any]:
-        """For a checkpoint: tensors and plain values only, of all ranks; sharded tensors are whole in rank 0."""
+        """For a checkpoint: tensors, of which some may be sharded, and plain values only, of all ranks."""
         self.average_statistics()
         cuda = self.device.type == "cuda"
         random = {
@@ -95,9 +95,9 @@ class State:
             "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
         return {
-            "model": gather_whole(self.model.state_dict()),
-            "average": None if self.average is None else gather_whole(self.average.state()),
-            "optimizer": gather_whole(self.optimizer.state_dict()),
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "shuffle": self._shuffle_before,  # the epoch that runs draws its order anew
             "random": all_gather_objects(random),
@@ -111,10 +111,15 @@ class State:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take on what ``capture`` returned. Raises what torch does for a state of another model or other settings."""
-        load_whole(self.model, saved["model"])
-        self.optimizer.load_state_dict(self._own_part(saved["optimizer"]))
+        mesh = next((table.mesh for table in self.tables if is_sharded(table.weight)), None)
+
+        def part(name: str) -> Any:
+            return shards.read(saved[name], name, saved["checkpoint"], mesh)
+
+        load_whole(self.model, part("model"))
+        self.optimizer.load_state_dict(self._own_part(part("optimizer")))
         if self.average is not None:
-            self.average.load_state(saved["average"])
+            self.average.load_state(part("average"))
         self.scaler.load_state_dict(saved["scaler"])
         self.shuffle.set_state(saved["shuffle"])
         self.history = [Epoch(**epoch) for epoch in saved["history"]]

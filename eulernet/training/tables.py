@@ -19,6 +19,7 @@ Where replicated, the ranks exchange the rows that they looked up with the gradi
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -54,6 +55,7 @@ class Table:
         self.module = embedding.table
         table = embedding.table
         self.in_part = len(table.weight) < table.num_embeddings  # are this rank's rows alone there?
+        self.mesh: Any = None  # over which the rows are sharded
         self.gradient: Float[Tensor, "n D"] | None = None  # of the rows that this rank holds
         self.touched: list[Int[Tensor, " n"]] = []  # rows of ``gradient`` that were looked up, with repetitions
         self.touched_all = False  # is the gradient on every row?
@@ -142,10 +144,13 @@ class Table:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.tensor import Shard
 
-        mesh, placements = init_device_mesh(device.type, (world_size(),)), [Shard(0)]
+        self.mesh, placements = init_device_mesh(device.type, (world_size(),)), [Shard(0)]
         weight, rows = self.weight.detach(), self.module.num_embeddings
-        mine = sharded(weight.to(device), rows, mesh, placements) if self.in_part else shard(weight, mesh, placements)
-        self.module.weight = nn.Parameter(mine)
+        if self.in_part:
+            weight = sharded(weight.to(device), rows, self.mesh, placements)
+        else:
+            weight = shard(weight, self.mesh, placements)
+        self.module.weight = nn.Parameter(weight)
 
     @torch.no_grad()
     def _lookup_sharded(self, rows: Int[Tensor, "*K"]) -> Float[Tensor, "*K D"]:

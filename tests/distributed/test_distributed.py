@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -15,11 +16,13 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from eulernet.data.sets.synthetic import Synthetic
 from eulernet.distributed import launch
 from eulernet.errors import UserError
+from eulernet.training import shards
+from eulernet.training.checkpoint import load, load_last, numbered
 from eulernet.training.config import TrainConfig
 
 EULERNET = {
@@ -141,7 +144,9 @@ def test_replicas_are_equal_to_the_bit_and_shards_are_parts(several):
         for other in others:
             assert all(torch.equal(weight, other["weights"][key]) for key, weight in first["weights"].items())
         parts = results_of(folder, f"{name}_sharded", world)
-        whole = load_file(folder / f"{name}_sharded" / "model.safetensors")
+        file = folder / f"{name}_sharded" / "model.safetensors"
+        whole = load_file(file)
+        assert file.read_bytes() == save(whole)  # as safetensors would have written it
         for key in whole:
             if key.endswith("table.weight"):
                 assert max(len(part["weights"][key]) for part in parts) == -(-len(whole[key]) // world)
@@ -150,16 +155,35 @@ def test_replicas_are_equal_to_the_bit_and_shards_are_parts(several):
                 assert all(torch.equal(part["weights"][key], whole[key]) for part in parts)
 
 
-def test_checkpoints_of_every_layout_have_one_form(one, several):
+def test_checkpoints_of_every_layout_are_read_as_one(one, several):
     def shape(tree):
         if isinstance(tree, dict):
             return {key: shape(value) for key, value in tree.items()}
         return (tree.shape, tree.dtype, type(tree)) if isinstance(tree, torch.Tensor) else type(tree)
 
     for name in SETTINGS:
-        wanted = shape(torch.load(one[0] / name / "last.ckpt"))
+        wanted = torch.load(one[0] / name / "last.ckpt")
         for layout in LAYOUTS:
-            assert shape(torch.load(several[1] / f"{name}_{layout}" / "last.ckpt")) == wanted
+            (folder, _) = numbered(several[1] / f"{name}_{layout}")
+            assert (folder / "tables").is_dir() == (layout == "sharded")
+            saved = load(folder)
+            assert saved.pop("checkpoint") == folder
+            state = {key: shards.read(value, key, folder) for key, value in saved.items()}
+            assert shape(state) == shape({**wanted, "format": state["format"]})
+            for key, weight in wanted["model"].items():
+                torch.testing.assert_close(state["model"][key], weight, rtol=1e-3, atol=2e-5)
+
+
+def test_a_sharded_checkpoint_runs_no_code_and_needs_its_tables(several, tmp_path):
+    copy = shutil.copytree(several[1] / "fm_sharded", tmp_path / "run")
+    (newest, _) = numbered(copy)
+    saved = load(newest)
+    (newest / "tables" / ".metadata").write_bytes(pickle.dumps(print))
+    with pytest.raises(UserError, match=r"tables cannot be read \(it names builtins.print\)"):
+        shards.read(saved["model"], "model", newest)
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match=r"run lacks tables, which has the tables of last.ckpt: copy the whole folder"):
+        load_last(copy, model_name="it", dataset="toy")
 
 
 def look_up(folder: Path) -> None:

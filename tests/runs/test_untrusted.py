@@ -219,7 +219,7 @@ def test_a_configuration_of_many_layers_is_refused_before_any_is_made(copy_of_ru
 
 
 def test_weights_of_many_tensors_are_refused(copy_of_run, monkeypatch):
-    monkeypatch.setattr(weights, "TENSORS", 1)
+    monkeypatch.setattr("eulernet.training.weights.TENSORS", 1)
     refused(lambda: Predictor.load(copy_of_run), "tensors; the limit is 1")
 
 
