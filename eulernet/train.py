@@ -13,7 +13,7 @@ from hydra.types import RunMode
 
 from eulernet.cli import command
 from eulernet.cli.folders import discard_unless_started
-from eulernet.cli.resume import MAY_CHANGE, naming, saved_config, started_config
+from eulernet.cli.resume import MAY_CHANGE, naming, restarted, saved_config, started_config
 from eulernet.errors import UserError
 from eulernet.files import short
 
@@ -26,7 +26,20 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         from eulernet.runs.train import take_part
 
-        take_part(command_line)
+        take_part(lead)
+        lead()
+    else:
+        command_line()
+
+
+def lead() -> None:
+    """The program in rank 0, which goes on with its run when torchrun starts it again."""
+    from eulernet.distributed import launch
+
+    try:
+        sys.argv[1:] = restarted(sys.argv[1:], launch.begun(), again=launch.was_restarted())
+    except UserError as error:
+        sys.exit(f"error: {error}")
     command_line()
 
 

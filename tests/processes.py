@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 
 PATIENCE = 600  # seconds until a process hangs, for sure
+SYNTHETIC = (
+    "dataset=synthetic",
+    "dataset.rows=2000",
+    "dataset.field_sizes=[6,7,5]",
+    "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]",
+    "model.embedding_dim=4",
+    "train.batch_size=256",
+    "train.max_epochs=2",
+    "device=cpu",
+)
 
 
 def start(world: int, work, *args, folder: Path) -> list[subprocess.Popen]:
@@ -103,6 +114,28 @@ def command(folder: Path, *args: str) -> None:
     os.chdir(folder)
     sys.argv = ["eulernet-train", *args]
     main()
+
+
+def run_command(folder: Path, *args: str, world: int = 2) -> list[int]:
+    """The exit codes of ``python -m eulernet.train args`` in several processes; what they print is in ``folder``."""
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    return finish(start(world, command, folder / "work", *args, folder=folder), folder)
+
+
+def strike(rank: int, what: signal.Signals, folder: Path, *args: str) -> None:
+    """The command, in which ``rank`` gets the signal ``what`` at its 10th batch: the second epoch."""
+    from eulernet.models import EulerNet
+
+    steps, calculate_loss = iter(range(1, 10**6)), EulerNet.calculate_loss
+
+    def struck(self, x, y):
+        if next(steps) == 10:
+            os.kill(os.getpid(), what)
+        return calculate_loss(self, x, y)
+
+    if int(os.environ["RANK"]) == rank:
+        EulerNet.calculate_loss = struck
+    command(folder, *args)
 
 
 if __name__ == "__main__":

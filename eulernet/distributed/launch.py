@@ -2,18 +2,23 @@
 
 Rank 0 alone reads the command line, prepares the data and writes the run folder. Then it puts the path of that folder
 into torchrun's key-value store. Every other rank builds the same model from the config.yaml there and reports ready.
+
+torchrun may start all of them again, in other numbers, when one has died, and its store then has the words of those
+before them. So each rank names itself anew, and what it hears and says bears these names.
 """
 
 import json
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, NoReturn
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -24,11 +29,18 @@ from eulernet.errors import UserError, require
 STORE_TIMEOUT = timedelta(minutes=5)  # to connect to the key-value store
 EXIT_TIMEOUT = timedelta(seconds=10)  # for the other ranks to end
 PREPARE_TIMEOUT = timedelta(days=1)  # for another rank to prepare its data
+LOOK_EVERY = 0.05  # seconds
+NAME = uuid4().hex  # of this process
 
 
 def env_world_size() -> int:
     """How many ranks torchrun started, on all machines."""
     return _number("WORLD_SIZE", 1)
+
+
+def others() -> range:
+    """The ranks above 0."""
+    return range(1, env_world_size())
 
 
 def env_local_world_size() -> int:
@@ -80,20 +92,57 @@ def rendezvous_store() -> dist.Store:  # type: ignore[name-defined]
         raise UserError(f"no meeting at {where} ({line}); is the port free, and the same for all processes?") from None
 
 
+def begun() -> str | None:
+    """The folder of the run that an earlier rank 0 of this torchrun began; None at the first start."""
+    if not from_torchrun() or not rendezvous_store().check(["run"]):
+        return None
+    return rendezvous_store().get("run").decode()
+
+
+def from_torchrun() -> bool:
+    """Whether torchrun started this process, and may start it again."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def was_restarted() -> bool:
+    """Whether torchrun started this process in the place of one that ended."""
+    return _number("TORCHELASTIC_RESTART_COUNT", 0) > 0
+
+
 def lead(job: Mapping[str, Any], device: torch.device) -> None:
     """In rank 0: have the other ranks build ``job``, and start together. UserError of the first that cannot."""
+    if from_torchrun():
+        rendezvous_store().set("run", job["run"])
     if env_world_size() == 1:
         return
-    rendezvous_store().set("job", json.dumps(job))
-    refused = []
-    for other in range(1, env_world_size()):
-        rendezvous_store().wait([f"ready {other}"], PREPARE_TIMEOUT)
-        if error := rendezvous_store().get(f"ready {other}").decode():
-            refused.append(f"process {other}: {error}")
-    rendezvous_store().set("begin", "no" if refused else "yes")
+    store, group = rendezvous_store(), uuid4().hex
+    answers = _dictate(json.dumps({**job, "group": group}), lambda name: f"ready {group} {name}", PREPARE_TIMEOUT)
+    refused = [f"process {other}: {answers.get(other, 'no answer')}" for other in others() if answers.get(other, "?")]
+    store.set(f"begin {group}", "no" if refused else "yes")
     if refused:
         raise UserError(refused[0])
-    _connect(device, job["rank_timeout"])
+    _connect(device, job["rank_timeout"], group)
+
+
+def _dictate(job: str, answer: Callable[[str], str], patience: timedelta) -> dict[int, str]:
+    """Give every other rank the ``job``, by the name that it has now, and wait for its ``answer``: their words by rank.
+
+    A rank that does not answer in time has none.
+    """
+    store, names, answers = rendezvous_store(), dict[int, str](), dict[int, str]()
+    end = time.monotonic() + patience.total_seconds()
+    while len(answers) < len(others()) and time.monotonic() < end:
+        for other in set(others()).difference(answers):
+            if not store.check([f"name {other}"]):
+                continue
+            name = store.get(f"name {other}").decode()
+            if name != names.get(other):  # before, it was that of a rank that has ended
+                store.set(f"job {name}", job)
+                names[other] = name
+            if store.check([answer(name)]):
+                answers[other] = store.get(answer(name)).decode()
+        time.sleep(LOOK_EVERY)
+    return answers
 
 
 def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
@@ -101,32 +150,35 @@ def follow(build: Callable[[dict[str, Any]], tuple[Any, torch.device]]) -> Any:
 
     Ends the process without a message when they do not start: rank 0 has said why.
     """
-    rendezvous_store().wait(["job"], PREPARE_TIMEOUT)
-    job = json.loads(rendezvous_store().get("job") or "null")
+    store = rendezvous_store()
+    store.set(f"name {env_rank()}", NAME)
+    store.wait([f"job {NAME}"], PREPARE_TIMEOUT)
+    job = json.loads(store.get(f"job {NAME}"))
     if job is None:
         sys.exit(1)
+    ready, begin = f"ready {job['group']} {NAME}", f"begin {job['group']}"
     try:
         built, device = build(job)
     except Exception as error:  # whatever it is, rank 0 waits for a word
-        rendezvous_store().set(f"ready {env_rank()}", (str(error) or type(error).__name__).splitlines()[0])
+        store.set(ready, (str(error) or type(error).__name__).splitlines()[0])
         if not isinstance(error, UserError | OSError):
             raise
         sys.exit(1)
-    rendezvous_store().set(f"ready {env_rank()}", "")
-    rendezvous_store().wait(["begin"], PREPARE_TIMEOUT)
-    if rendezvous_store().get("begin") != b"yes":
+    store.set(ready, "")
+    store.wait([begin], PREPARE_TIMEOUT)
+    if store.get(begin) != b"yes":
         sys.exit(1)
-    _connect(device, job["rank_timeout"])
+    _connect(device, job["rank_timeout"], job["group"])
     return built
 
 
-def _connect(device: torch.device, rank_timeout: float) -> None:
+def _connect(device: torch.device, rank_timeout: float, group: str) -> None:
     """Form the group of all ranks. A rank that dies is noticed at once, one that does not answer after the timeout."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore("group", rendezvous_store()),  # type: ignore[attr-defined]
+        store=dist.PrefixStore(group, rendezvous_store()),  # type: ignore[attr-defined]
         rank=env_rank(),
         world_size=env_world_size(),
         timeout=timedelta(seconds=rank_timeout),
@@ -173,10 +225,9 @@ def run(task: Callable[[], None]) -> NoReturn:
     with suppress(UserError, dist.DistError, RuntimeError):  # a rank that has ended needs no message
         if not dist.is_initialized():
             if env_rank() == 0:  # without torchrun the store lives in this process: the others read it before it ends
-                rendezvous_store().set("job", "")
-                rendezvous_store().wait([f"left {other}" for other in range(1, env_world_size())], EXIT_TIMEOUT)
+                _dictate("null", lambda name: f"left {name}", EXIT_TIMEOUT)
             else:
-                rendezvous_store().set(f"left {env_rank()}", "")
+                rendezvous_store().set(f"left {NAME}", "")
         elif code == 0:
             dist.barrier()  # no rank ends while another still sends to it
             dist.destroy_process_group()

@@ -16,6 +16,8 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
+from processes import SYNTHETIC, strike
+from processes import run_command as command
 from safetensors.torch import load_file, save
 
 from eulernet.data.sets.synthetic import Synthetic
@@ -296,24 +298,6 @@ def test_a_checkpoint_goes_on_with_any_number_of_processes_and_any_layout(one, s
     assert_close(results_of(tmp_path, "run", 2)[0], one[1][name])
 
 
-SYNTHETIC = (
-    "dataset=synthetic",
-    "dataset.rows=2000",
-    "dataset.field_sizes=[6,7,5]",
-    "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]",
-    "model.embedding_dim=4",
-    "train.batch_size=256",
-    "train.max_epochs=2",
-    "device=cpu",
-)
-
-
-def command(folder: Path, *args: str, world: int = 2) -> list[int]:
-    """The exit codes of ``python -m eulernet.train args`` in several processes; what they print is in ``folder``."""
-    (folder / "work").mkdir(parents=True, exist_ok=True)
-    return processes.finish(processes.start(world, processes.command, folder / "work", *args, folder=folder), folder)
-
-
 def test_the_command_leaves_one_run_and_only_the_first_process_speaks(tmp_path):
     assert command(tmp_path, *SYNTHETIC, "train.embedding=sharded") == [0, 0], processes.printed(tmp_path, 0)
     assert [processes.printed(tmp_path, 1, what) for what in ("out", "err")] == ["", ""]
@@ -352,22 +336,6 @@ def test_a_mistake_is_one_line_of_the_first_process(tmp_path, args, message):
     assert processes.printed(tmp_path, 1) == ""
     if "train.lr=1e30" not in args:
         assert not (tmp_path / "work" / "outputs").exists()
-
-
-def strike(rank: int, what: signal.Signals, folder: Path, *args: str) -> None:
-    """The command, in which ``rank`` gets the signal ``what`` at its 10th batch: the second epoch."""
-    from eulernet.models import EulerNet
-
-    steps, calculate_loss = iter(range(1, 10**6)), EulerNet.calculate_loss
-
-    def struck(self, x, y):
-        if next(steps) == 10:
-            os.kill(os.getpid(), what)
-        return calculate_loss(self, x, y)
-
-    if int(os.environ["RANK"]) == rank:
-        EulerNet.calculate_loss = struck
-    processes.command(folder, *args)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +378,7 @@ def full_disk(rank: int, folder: Path, *args: str) -> None:
 def test_rank_0_hears_of_whatever_keeps_another_from_starting(monkeypatch, error):
     """It would wait for a day."""
     store = torch.distributed.HashStore()
-    store.set("job", "{}")
+    store.set(f"job {launch.NAME}", '{"group": "first"}')
     monkeypatch.setattr(launch, "rendezvous_store", lambda: store)
     monkeypatch.setenv("RANK", "1")
 
@@ -419,7 +387,7 @@ def test_rank_0_hears_of_whatever_keeps_another_from_starting(monkeypatch, error
 
     with pytest.raises((RuntimeError, SystemExit)):
         launch.follow(build)
-    assert store.get("ready 1").decode() == str(error).splitlines()[0]
+    assert store.get(f"ready first {launch.NAME}").decode() == str(error).splitlines()[0]
 
 
 def test_another_ranks_full_disk_is_one_line_of_the_first(tmp_path):
