@@ -26,20 +26,7 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         from eulernet.runs.train import take_part
 
-        take_part(lead)
-        lead()
-    else:
-        command_line()
-
-
-def lead() -> None:
-    """The program in rank 0, which goes on with its run when torchrun starts it again."""
-    from eulernet.distributed import launch
-
-    try:
-        sys.argv[1:] = restarted(sys.argv[1:], launch.begun(), again=launch.was_restarted())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        take_part(command_line, restarted)
     command_line()
 
 

@@ -48,7 +48,7 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
     return saved
 
 
-def restarted(argv: Sequence[str], begun: str | None, *, again: bool) -> list[str]:
+def restarted(argv: Sequence[str], begun: str | None, again: bool) -> list[str]:
     """``argv`` of a process that torchrun started in the place of one that ended: it goes on with the run ``begun``.
 
     Where torchrun forgot that, which it does when the first machine is lost, it is the one in ``hydra.run.dir=`` of a

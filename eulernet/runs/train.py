@@ -189,17 +189,27 @@ def lead(job: Job, cfg: dict[str, Any], run: Path, resumed: Path | None) -> None
     launch.lead({**places, "resumed": checkpoint, "rank_timeout": job.config.rank_timeout}, job.device)
 
 
-def take_part(lead: Callable[[], None]) -> None:
+def take_part(lead: Callable[[], None], restarted: Callable[[list[str], str | None, bool], list[str]]) -> None:
     """Do the part of this rank in a run that torchrun started, which for rank 0 is ``lead``, and end the process.
 
-    Returns if this is the only rank.
+    Returns if this is the only rank. ``restarted`` says what the command line becomes where torchrun began a run
+    before.
     """
+
+    def begin() -> None:
+        sys.argv[1:] = restarted(sys.argv[1:], launch.begun(), launch.was_restarted())
+        if several:
+            lead()
+
+    several = False
     try:
         several, leads = launch.env_world_size() > 1, launch.env_rank() == 0
+        if not several:
+            begin()
     except UserError as error:
         sys.exit(f"error: {error}")
     if several:
-        launch.run(follow if not leads else refuse_sweep if {"-m", "--multirun"} & set(sys.argv) else lead)
+        launch.run(follow if not leads else refuse_sweep if {"-m", "--multirun"} & set(sys.argv) else begin)
 
 
 def refuse_sweep() -> None:
