@@ -17,16 +17,16 @@ def main(given: dict[str, Any]) -> None:
     try:
         from eulernet.serving import server, workers
         from eulernet.serving.app import Limits
+        from eulernet.serving.backends import load
         from eulernet.serving.server import Serving, bind
     except ImportError as missing:
         raise UserError(f"serve needs {missing.name}: pip install 'eulernet[serve]'") from None
-    from eulernet.runs.predictor import Predictor
     from eulernet.training.device import pick_device
 
     path = Path(str(given["run"])).expanduser()
     limits = construct(Limits, {name: given[name] for name in names_of(Limits)}, "")
     serving = construct(Serving, {name: given[name] for name in names_of(Serving)}, "")
-    predictor = Predictor.load(path, pick_device(serving.device))
+    predictor = load(path, pick_device(serving.device), serving.backend)
     with bind(serving) as (listening, where), contextlib.suppress(KeyboardInterrupt):  # as SIGTERM is in a command
         print(f"serving {path} on {where}: POST /predict, GET /docs, /metadata, /metrics, /health, /ready", flush=True)
         if serving.workers == 1:

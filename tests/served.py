@@ -26,7 +26,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 LIMITS = {"max_rows": 50, "max_body": 1.0, "max_waiting": 100, "body_seconds": 3.0, "answer_seconds": 60.0}
 SERVING = {
     "host": "127.0.0.1", "port": 0, "socket": None, "hosts": [], "access_log": False, "workers": 1,
-    "device": "cpu",
+    "device": "cpu", "backend": "torch",
     "max_connections": 100, "client_connections": 100, "start_seconds": 60.0, "shutdown_seconds": 10,
     "reload_from": None,
 }  # fmt: skip
@@ -38,7 +38,7 @@ def in_thread(predictor, run, **settings):
     limits = Limits(**{name: settings.pop(name, value) for name, value in LIMITS.items()})
     serving = server.Serving(**{**SERVING, **settings})
     with server.bind(serving) as (listening, _):
-        service = Service(predictor, limits, serving.hosts, serving.access_log)
+        service = Service(predictor, limits, serving.hosts, serving.access_log, serving.backend)
         service.reload = server.Reloads(run, serving, service.load)
         running = server.make_server(service, serving)
         running.shutdown = lambda sockets: server.uvicorn.Server.shutdown(running, sockets)  # none of it ends pytest

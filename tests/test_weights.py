@@ -20,6 +20,7 @@ from eulernet.data.preprocessor import Preprocessor
 from eulernet.data.sampling import correction
 from eulernet.data.sets.table import Table
 from eulernet.errors import UserError
+from eulernet.exporting.backend import with_onnx
 from eulernet.exporting.bundle import FORMATS, Corrected, export
 from eulernet.measures import metrics
 from eulernet.measures.evaluation import evaluation
@@ -305,6 +306,9 @@ def test_every_exit_gives_the_corrected_probabilities(tmp_path, form, onnx_regis
     assert export(run.predictor, tmp_path / "graph", form) < 1e-5
     graph = FORMATS[form].load(tmp_path / "graph" / FORMATS[form].file)
     np.testing.assert_allclose(graph(ids), want, atol=1e-5)
+    if form == "onnx":
+        (tmp_path / "graph").rename(tmp_path / "onnx")
+        np.testing.assert_allclose(with_onnx(run.predictor, tmp_path).logits(frame), want, atol=1e-5)
 
 
 def test_the_correction_is_a_constant_of_the_logit_and_a_damaged_one_is_refused():

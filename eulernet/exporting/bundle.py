@@ -62,14 +62,10 @@ def export(predictor: Predictor, output: Path, name: str) -> float:
     """
     form = choose(FORMATS, name, "format")
     require(not is_archive(output), f"output={output}: give a folder")
-    trees = isinstance(predictor.model, BoostedTrees)
-    require(not trees, "trees cannot be exported as a graph; eulernet.predict and eulernet.serve take such a run")
-    sizes = field_sizes(predictor.preprocessor.meta)
+    model = graph_of(predictor)
     with packing(output) as new:
-        columns = sum(getattr(size, "length", 1) for size in sizes)
-        model = Corrected(predictor.model, predictor.preprocessor.correction)
-        form.save(graph.trace(model, columns), new / form.file)
-        worst = check(form.load(new / form.file), model, sizes)
+        form.save(model.trace(), new / form.file)
+        worst = check(form.load(new / form.file), model)
         write_json(new / "fields.json", describe(predictor, form))
         write_json(new / "vocabularies.json", vocabularies_of(predictor.preprocessor))
         (new / "encode.py").write_text(encoder(), "utf-8")
@@ -78,12 +74,15 @@ def export(predictor: Predictor, output: Path, name: str) -> float:
 
 
 class Corrected(CTRModel):
-    """``model`` with a constant added to its logits."""
+    """``model``, whose fields have these sizes, with a constant added to its logits."""
 
-    def __init__(self, model: CTRModel, correction: float) -> None:
+    def __init__(self, model: CTRModel, correction: float, sizes: Sequence[FieldSize] = ()) -> None:
         super().__init__()
-        self.model, self.correction = model.eval(), correction
+        self.model, self.correction, self.sizes = model.eval(), correction, sizes
         self.eval()
+
+    def trace(self) -> torch.export.ExportedProgram:
+        return graph.trace(self, sum(getattr(size, "length", 1) for size in self.sizes))
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         return self.model(x) + self.correction if self.correction else self.model(x)
@@ -93,11 +92,19 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def check(exported: Callable[[graph.Ids], graph.Logits], model: CTRModel, sizes: Sequence[FieldSize]) -> float:
+def graph_of(predictor: Predictor) -> Corrected:
+    """What an exported graph computes. UserError for a model that is none."""
+    trees = isinstance(predictor.model, BoostedTrees)
+    require(not trees, "trees cannot be exported as a graph; eulernet.predict and eulernet.serve take such a run")
+    prepare = predictor.preprocessor
+    return Corrected(predictor.model, prepare.correction, field_sizes(prepare.meta))
+
+
+def check(exported: Callable[[graph.Ids], graph.Logits], model: Corrected) -> float:
     """The largest difference of a logit over batches of several sizes; RuntimeError if it is not rounding."""
     worst = 0.0
     for rows in (1, 7, 4096):
-        x = draw_ids(sizes, rows, np.random.default_rng(rows))
+        x = draw_ids(model.sizes, rows, np.random.default_rng(rows))
         with torch.inference_mode():
             want = model(torch.from_numpy(x)).numpy()
         difference = np.abs(exported(x) - want)

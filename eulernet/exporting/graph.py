@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,7 @@ def save_onnx(graph: torch.export.ExportedProgram, file: Path) -> None:
     The exporter's own optimizer is left out because it takes constants within 1e-8 of zero for zero, such as the
     1e-8 that keeps log|z|^2 finite. onnxruntime optimizes what it loads anyway.
     """
-    try:
-        import onnxruntime  # noqa: F401 (to read what is written here)
-        import onnxscript  # noqa: F401
-    except ImportError as missing:
-        raise UserError(f"format=onnx needs {missing.name}: pip install 'eulernet[export]'") from None
+    require_onnx("onnxruntime", "onnxscript")  # the first reads what is written here
     with _quiet():
         program = torch.onnx.export(
             graph,
@@ -72,8 +69,18 @@ def save_onnx(graph: torch.export.ExportedProgram, file: Path) -> None:
     program.save(file)
 
 
+def require_onnx(*packages: str) -> None:
+    """UserError where one of them is not installed."""
+    try:
+        for package in packages:
+            import_module(package)
+    except ImportError as missing:
+        raise UserError(f"ONNX needs {missing.name}: pip install 'eulernet[export]'") from None
+
+
 def load_onnx(file: Path, threads: int = 1) -> Callable[[Ids], Logits]:
     """A batch is divided over ``threads``: within one, onnxruntime runs Sin, Cos and Atan on a single thread."""
+    require_onnx("onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -97,7 +97,7 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
 
     def encode(self, rows: "Rows") -> np.ndarray:
         """int32 ids [rows, C], as in the store of training; see ``Preprocessor.encode``."""

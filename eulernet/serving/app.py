@@ -35,6 +35,7 @@ import eulernet
 from eulernet.errors import UserError, require
 from eulernet.memory import return_freed_memory
 from eulernet.runs.predictor import Predictor
+from eulernet.serving.backends import load
 from eulernet.serving.batches import Batcher
 from eulernet.serving.guard import Guard, is_loopback
 from eulernet.serving.observed import ROWS, Metrics, Observed
@@ -68,8 +69,11 @@ class Limits:
 class Service:
     """The answers of one process. ``load`` replaces the model between two batches; requests under way lose nothing."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, hosts: list[str], access_log: bool) -> None:
+    def __init__(
+        self, predictor: Predictor, limits: Limits, hosts: list[str], access_log: bool, backend: str = "torch"
+    ) -> None:
         self.limits = limits
+        self.backend = backend
         self.hosts = hosts
         self.access_log = access_log
         self.metrics = Metrics()
@@ -86,7 +90,7 @@ class Service:
 
     async def load(self, path: Path) -> None:
         """Serve the run in ``path`` from now on. UserError, and all stays as it is, if there is no whole run in it."""
-        self.show(await asyncio.to_thread(Predictor.load, path, self.batcher.predictor.device))
+        self.show(await asyncio.to_thread(load, path, self.batcher.predictor.device, self.backend))
 
     def app(self) -> ASGIApp:
         @contextlib.asynccontextmanager

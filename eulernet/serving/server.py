@@ -38,6 +38,7 @@ class Serving:
     access_log: bool
     workers: int
     device: str  # of the model
+    backend: str  # one of backends.BACKENDS
     max_connections: int
     client_connections: int
     start_seconds: float
@@ -193,7 +194,7 @@ def run(predictor: Predictor, path: Path, listening: socket.socket, serving: Ser
     """Serve until SIGINT or SIGTERM, in this process; requests that are being answered then are answered."""
 
     async def main() -> None:
-        service = Service(predictor, limits, serving.hosts, serving.access_log)
+        service = Service(predictor, limits, serving.hosts, serving.access_log, serving.backend)
         reloads = service.reload = Reloads(path, serving, service.load)
         server = make_server(service, serving)
         reloads.on_hangup(server.stop)

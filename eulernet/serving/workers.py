@@ -23,8 +23,8 @@ import torch
 
 from eulernet.errors import UserError
 from eulernet.files import locked_folder
-from eulernet.runs.predictor import Predictor
 from eulernet.serving.app import Limits, Service
+from eulernet.serving.backends import load
 from eulernet.serving.observed import FOLDER
 from eulernet.serving.server import LATE, Reloads, Server, Serving, line_of, make_server
 from eulernet.training.device import pick_device
@@ -164,7 +164,7 @@ class Supervisor:
 
     async def load(self, path: Path) -> None:
         """Let all workers load ``path``, once it has been loaded here. UserError where that failed."""
-        await asyncio.to_thread(Predictor.load, path)
+        await asyncio.to_thread(load, path, torch.device("cpu"), self.serving.backend)
         self.reloads.path = path
         workers = list(self.workers)
         found = await asyncio.gather(*(worker.load(path) for worker in workers))
@@ -229,8 +229,9 @@ async def work(pipe: socket.socket, listening: socket.socket) -> None:
     torch.set_num_threads(told["threads"])
     limits, serving = Limits(**told["limits"]), Serving(**told["serving"])
     link = Link(reader, writer)
-    predictor = await asyncio.to_thread(Predictor.load, told["path"], pick_device(serving.device))
-    service = Service(predictor, limits, serving.hosts, serving.access_log)
+    device, backend = pick_device(serving.device), serving.backend
+    predictor = await asyncio.to_thread(load, Path(told["path"]), device, backend)
+    service = Service(predictor, limits, serving.hosts, serving.access_log, backend)
     service.reload = link.reload
     server = make_server(service, serving)
     beside = [asyncio.create_task(link.listen(service, server)), asyncio.create_task(link.live(server))]

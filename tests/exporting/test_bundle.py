@@ -1,5 +1,6 @@
 """An exported folder scores raw rows as the run does, with neither eulernet nor, for ONNX, torch."""
 
+import copy
 import csv
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from served import ROWS, ask, get, in_thread
 from test_commands import assert_refused
 
 from eulernet import Predictor
@@ -22,11 +24,13 @@ from eulernet.data.sets.avazu import make_avazu
 from eulernet.data.sets.criteo import make_criteo
 from eulernet.data.values import TRANSFORMS
 from eulernet.errors import UserError
+from eulernet.exporting.backend import GraphModel, with_onnx
 from eulernet.exporting.bundle import FORMATS, describe, draw_ids, export, write_json
 from eulernet.features import Bag, Number
 from eulernet.measures import calibration
 from eulernet.models import MODELS
 from eulernet.runs.run import Run
+from eulernet.serving.backends import load
 
 pytestmark = pytest.mark.usefixtures("quick_onnx")
 
@@ -188,7 +192,7 @@ def test_nothing_is_left_of_an_export_that_fails(predictor, tmp_path, monkeypatc
 
 def test_a_missing_extra_is_named(predictor, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match=r"format=onnx needs onnxscript: pip install 'eulernet\[export\]'"):
+    with pytest.raises(UserError, match=r"ONNX needs onnxscript: pip install 'eulernet\[export\]'"):
         export(predictor, tmp_path / "new", "onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -239,3 +243,63 @@ def test_the_example_refuses_what_is_no_row_of_training(scorer, tmp_path):
         assert said in ended.stderr
         assert bool(ended.returncode) == bool(said)
         assert ended.stdout.strip() == ""
+
+
+@pytest.fixture
+def run_with_graph(trained, scorer, tmp_path):
+    """The run, with the folder that an export leaves in it."""
+    shutil.copytree(trained.run, tmp_path / "run")
+    shutil.copytree(scorer, tmp_path / "run" / "onnx")
+    return tmp_path / "run"
+
+
+def test_a_server_on_onnxruntime_answers_as_one_on_torch(predictor, run_with_graph):
+    """Probabilities, metadata and errors, before and after a reload."""
+    bodies = [ROWS, ROWS[:1], [], [{**ROWS[0], "age": None}], [{**ROWS[0], "age": "old"}], [7]]
+    ours = load(run_with_graph, torch.device("cpu"), "onnx")
+    assert not list(ours.model.parameters())
+    with (
+        in_thread(predictor, run_with_graph) as plain,
+        in_thread(ours, run_with_graph, backend="onnx") as served,
+    ):
+        for _ in range(2):
+            assert get(served.port, "/metadata") == get(plain.port, "/metadata")
+            for body in bodies:
+                (want_status, want), (status, found) = ask(plain.port, body), ask(served.port, body)
+                assert status == want_status
+                scores = [one.pop("probabilities", []) for one in (found, want)]
+                np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
+                assert found == want
+            assert ask(served.port, path="/reload")[0] == 200
+            assert isinstance(served.service.batcher.predictor.model, GraphModel)
+
+
+def test_a_graph_is_made_where_none_was_exported(predictor, scorer, tmp_path, monkeypatch):
+    monkeypatch.setattr("eulernet.exporting.bundle.Corrected.trace", lambda _: "graph")
+    monkeypatch.setattr(
+        "eulernet.exporting.graph.save_onnx", lambda _, file: shutil.copyfile(scorer / "model.onnx", file)
+    )
+    found = with_onnx(predictor, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_allclose(found.predict(ROWS), predictor.predict(ROWS), rtol=0, atol=1e-5)
+
+
+def test_a_graph_that_is_not_the_runs_is_refused(predictor, run_with_graph):
+    file = run_with_graph / "onnx" / "model.onnx"
+    other = copy.deepcopy(predictor.model)
+    other.head.bias.data += 1
+    for spoil in (lambda: replace(predictor, model=other), lambda: file.write_bytes(b"nothing") and predictor):
+        with pytest.raises(
+            UserError, match=r"model\.onnx is not the graph of this run \(.*\); take it away, or export"
+        ):
+            with_onnx(spoil(), run_with_graph)
+
+
+def test_what_onnxruntime_cannot_do_is_said(trained, predictor, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"backend=onnx runs on the CPU; give device=cpu"):
+        load(trained.run, torch.device("cuda"), "onnx")
+    with pytest.raises(UserError, match=r"unknown backend 'onyx'; did you mean 'onnx'\?"):
+        load(trained.run, torch.device("cpu"), "onyx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"ONNX needs onnxruntime: pip install 'eulernet\[export\]'"):
+        with_onnx(predictor, tmp_path)
