@@ -12,6 +12,8 @@ import polars as pl
 
 import eulernet
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 raw, films = Path(sys.argv[1]), {}
 for line in (raw / "u.item").read_text("latin-1").splitlines():
     number, title, *_ = line.split("|")

@@ -27,7 +27,15 @@ def _recipe_for(dataset: str) -> str:
     return "default" if (conf_dir() / "dataset" / f"{dataset}.yaml").is_file() else "table"
 
 
+def _sweep_for(model: str) -> str:
+    """The space of conf/sweep for a model: EulerNet's own, or that of equal effort, which every other model has."""
+    if model.startswith("eulernet"):
+        return "eulernet"
+    return f"equal/{model}" if (conf_dir() / "sweep" / "equal" / f"{model}.yaml").is_file() else "equal/common"
+
+
 OmegaConf.register_new_resolver("recipe_for", _recipe_for)
+OmegaConf.register_new_resolver("sweep_for", _sweep_for)
 
 GROUPS = tuple(sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"))
 

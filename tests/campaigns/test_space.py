@@ -42,6 +42,19 @@ def test_draws_of_every_space_build_the_model(sweep, model):
         construct(MODELS[setting["model"].pop("name")], setting["model"], "model", field_sizes=[5, 4, 3])
 
 
+@pytest.mark.parametrize(
+    ("model", "sweep"),
+    [
+        ("eulernet_recbole", "eulernet"),
+        ("deepfm", "equal/deepfm"),
+        ("fm", "equal/common"),
+        ("sklearn_lr", "equal/sklearn_lr"),
+    ],
+)
+def test_every_model_has_a_space_without_naming_one(model, sweep):
+    assert composed(f"model={model}")["sweep"] == composed(f"model={model}", f"sweep={sweep}")["sweep"]
+
+
 @pytest.mark.parametrize("model", sorted({file.stem for file in EQUAL} - {"common", "dropout", "mlp"}))
 def test_a_space_of_equal_effort_is_the_common_one_and_at_most_two_knobs(model):
     cfg, common = composed(f"sweep=equal/{model}", f"model={model}"), composed("sweep=equal/dropout", "model=dnn")
