@@ -127,12 +127,18 @@ def first_rows(split: Any, rows: int) -> Any:
 def measure(loop: Loop, overrides: list[str], runs: int, steps: int) -> dict[str, Any]:
     rates, evaluations = rate(lambda: loop.train(steps), runs), rate(loop.evaluate, runs)
     threads = int(os.environ["OMP_NUM_THREADS"])
-    starts = [seconds_to_first_step(overrides, threads) for _ in range(min(runs, 5))]
+    imports, firsts = list[float](), list[float]()
+    for _ in range(min(runs, 5)):  # in turn: both meet the same weather
+        imports.append(seconds_of(["import torch"], threads))
+        firsts.append(seconds_to_first_step(overrides, threads))
+    beyond = [first - imported for imported, first in zip(imports, firsts, strict=True)]
     return {
         **loop.settings(),
         "training_samples_per_second": spread(rates),
         "evaluation_samples_per_second": spread(evaluations),
-        "seconds_to_first_step": spread(starts),
+        "seconds_to_first_step": spread(firsts),
+        "seconds_to_import_torch": spread(imports),
+        "seconds_beyond_import_torch": spread(beyond),
     }
 
 
@@ -150,11 +156,14 @@ def rate(work: Callable[[], int], runs: int) -> list[float]:
 def seconds_to_first_step(overrides: list[str], threads: int) -> float:
     """From the start of ``python -m eulernet.train`` with a prepared store to the end of its first training step."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", FIRST_STEP, *overrides, f"hydra.run.dir={folder}/run"]
-        start = time.perf_counter()
-        env = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
-        return time.perf_counter() - start
+        return seconds_of([FIRST_STEP, *overrides, f"hydra.run.dir={folder}/run"], threads)
+
+
+def seconds_of(program: list[str], threads: int) -> float:
+    """That Python runs ``program``: its text, then its arguments."""
+    start, env = time.perf_counter(), os.environ | {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run([sys.executable, "-c", *program], check=True, stdout=subprocess.DEVNULL, env=env)
+    return time.perf_counter() - start
 
 
 def spread(values: list[float]) -> dict[str, float]:
