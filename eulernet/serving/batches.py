@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from eulernet.errors import UserError
 from eulernet.measures.metrics import sigmoid
 from eulernet.runs.predictor import Predictor
 from eulernet.serving.rows import Refused, Row, Value, read_rows
@@ -103,7 +104,7 @@ def answer(predictor: Predictor, bodies: Sequence[bytes], most_rows: int) -> lis
         try:
             rows = read_rows(body, columns, most_rows, lists)
         except Exception as error:
-            found[i] = error
+            found[i] = alone(error)
         else:
             if rows:
                 join(alike, i, rows)
@@ -153,13 +154,20 @@ def type_of(value: Value | list[Value]) -> Kind | None:
     return type(value)
 
 
+def alone(error: Exception) -> Exception:
+    """``error``; if it is no failure, without what it was raised in, which would keep its rows in memory."""
+    if isinstance(error, UserError | Refused):
+        error.__context__ = error.__traceback__ = None
+    return error
+
+
 def encode(predictor: Predictor, members: Mapping[int, list[Row]]) -> dict[int, Answer]:
     """The ids of the rows of each body, or its error. Where one is at fault, it is found by halves."""
     try:
         ids = predictor.encode([row for rows in members.values() for row in rows])
     except Exception as error:
         if len(members) == 1:
-            return dict.fromkeys(members, error)
+            return dict.fromkeys(members, alone(error))
         every, half = list(members.items()), len(members) // 2
         return encode(predictor, dict(every[:half])) | encode(predictor, dict(every[half:]))
     ends = np.cumsum([len(rows) for rows in members.values()])

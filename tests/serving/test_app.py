@@ -199,6 +199,16 @@ def test_many_requests_are_one_frame(predictor, monkeypatch):
     assert frames == [64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
 
 
+def test_a_refusal_does_not_hold_the_rows(predictor, monkeypatch):
+    """It stays for a while, and what it was raised in has them; a failure keeps that for the log."""
+    for error in batches.answer(predictor, [b"{", b'{"town": 1}', json.dumps({**ROWS[0], "age": "old"}).encode()], 10):
+        assert (error.__traceback__, error.__context__) == (None, None)
+    monkeypatch.setattr(Predictor, "frame", lambda *_: 1 / 0)
+    (error,) = batches.answer(predictor, [json.dumps(ROWS[0]).encode()], 10)
+    assert isinstance(error, ZeroDivisionError)
+    assert error.__traceback__ is not None
+
+
 def test_says_what_it_serves(port, predictor):
     assert get(port, "/health") == (200, {"status": "ok"})
     assert get(port, "/ready") == (200, {"status": "ready"})
