@@ -90,8 +90,8 @@ def test_a_worker_that_is_slow_to_start_has_twice_the_time_at_the_next(monkeypat
 
 def test_a_worker_that_cannot_load_is_ended_so_that_none_answers_with_the_old_model(monkeypatch, capsys):
     async def main():
-        monkeypatch.setattr(workers.Predictor, "load", lambda path: None)
-        supervisor = Supervisor(Path("run"), None, SimpleNamespace(reload_from=None), {})
+        monkeypatch.setattr(workers, "load", lambda path, device, backend: None)
+        supervisor = Supervisor(Path("run"), None, SimpleNamespace(reload_from=None, backend="torch"), {})
         ended = []
         for wrong in (None, "too little memory"):
             worker = Worker(SimpleNamespace(pid=7, terminate=lambda wrong=wrong: ended.append(wrong)), None)
