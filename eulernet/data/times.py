@@ -44,16 +44,26 @@ Check = Callable[[pl.DataFrame, pl.Series, Callable[[int], str]], None]  # raw r
 def micros_of(values: pl.Series) -> pl.Expr:
     """Microseconds since 1970 of the column whose first values are ``values``; null where it says no time.
 
-    Numbers are seconds since 1970, or milliseconds where the first ones are that large.
+    Numbers are seconds since 1970, milliseconds where the first ones are that large, or days as 20260131 where all of
+    the first are such days: seconds like that are of August 1970.
     """
     key = time_key(values)
     if values.dtype.is_temporal():
         return key.dt.timestamp("us")
     if values.dtype == pl.String and not reads_as(values, pl.Float64):
         return key
-    first = values.drop_nulls().cast(pl.Float64, strict=False).max()
+    numbers = values.drop_nulls().cast(pl.Float64, strict=False).alias("")
+    if len(numbers) and not numbers.to_frame().select(day_of(pl.col(""))).to_series().null_count():
+        return day_of(key)
+    first = numbers.max()
     scale = 1_000 if isinstance(first, float) and first > MILLISECONDS else 1_000_000
     return (key.cast(pl.Float64) * scale).round().cast(pl.Int64)
+
+
+def day_of(numbers: pl.Expr) -> pl.Expr:
+    """Microseconds since 1970 of the days that numbers like 20260131 are, from 1970 to 2099; null for other numbers."""
+    day = numbers.cast(pl.Int64, strict=False).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    return pl.when(numbers.is_between(19_700_101, 20_991_231)).then(day.cast(pl.Datetime("us")).dt.timestamp("us"))
 
 
 def reads_as(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> bool:
