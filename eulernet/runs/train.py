@@ -86,7 +86,7 @@ def train(
     beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
     report = write_report(
         run, job.model, job.data, history, test,
-        device=job.device, config=cfg, reference=beside, compiling=compiling, **about,
+        device=job.device, config=cfg, reference=beside, compile=compiling, **about,
     )  # fmt: skip
     write_manifest(run)
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, click_rate(job.data.valid))):

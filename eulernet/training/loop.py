@@ -76,18 +76,18 @@ def fit(
     After every epoch ``run`` gets a checkpoint, marked with ``identity``, so an interrupted run loses at most an epoch,
     or ``checkpoint_every`` steps; then the ``loggers`` are called. Without a ``run`` nothing is written or logged. With
     ``saved``, what ``checkpoint.load_last`` returned, it goes on from there, to the same bits as a run that was never
-    stopped. ``moments`` are those of an earlier run, for a ``model`` that has its weights. Ends with the best weights
-    in ``model``; returns the epochs and the test metrics, None without a test split. Diverged for a loss or a score
-    that is not finite, UserError for a state of other settings.
+    stopped. ``moments`` are those of an earlier run, for a ``model`` that has its weights; ``program`` ends with what
+    ``train.compile=auto`` chose. Ends with the best weights in ``model``; returns the epochs and the test metrics, None
+    without a test split. Diverged for a loss or a score that is not finite, UserError for a state of other settings.
     """
-    config = in_one_epoch(config) if isinstance(model, Reference) else config
-    program = None if isinstance(model, Reference) else program
+    if isinstance(model, Reference):
+        config, program = in_one_epoch(config), None
     data, state = data.to(device), State(model, config, device, moments, program)
+    steps = math.ceil(len(data.train) / config.batch_size)
     if saved is not None:
-        restore(state, saved, math.ceil(len(data.train) / config.batch_size))
+        restore(state, saved, steps)
     checkpoints = BestInMemory() if run is None else Checkpoints(run, config.keep_checkpoints, saved)
-    epochs = min(config.max_epochs, config.patience + 1)  # those that are sure to come
-    state.program.begin(model, device, sure_steps=epochs * math.ceil(len(data.train) / config.batch_size))
+    state.program.begin(model, device, sure_steps=steps * min(config.max_epochs, config.patience + 1))
     history, table = state.history, EpochTable(config, len(state.history))
 
     def best_epoch() -> int:
@@ -100,8 +100,7 @@ def fit(
         save()
     while len(history) < config.max_epochs and (not history or len(history) - best_epoch() < config.patience):
         number, lr = len(history) + 1, learning_rate(config, history)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        state.optimizer.set_rate(lr)
         require_whole(data)
         loss = learn(state, data) if isinstance(model, Reference) else train_epoch(state, data.train, config, save)
         valid = evaluate(state.scored, data.valid, config, f"validation of epoch {number}")
@@ -112,9 +111,8 @@ def fit(
         if run is not None:
             write_metrics(history, run)  # before the checkpoint: a run killed in between does the epoch again
         save(best=state.scored if best else None)
-        if run is not None:
-            for log_epochs in loggers:
-                log_epochs(history, run)
+        for log_epochs in loggers if run is not None else ():
+            log_epochs(history, run)  # type: ignore[arg-type]
         table.show(history)
 
     checkpoints.load_best(model)

@@ -116,6 +116,11 @@ class TableOptimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.inner.load_state_dict(dict(state))
 
+    def set_rate(self, lr: float) -> None:
+        """The learning rate of the steps to come; tables with a rate of their own keep their ratio to it."""
+        for group in self.param_groups:
+            group["lr"] = lr
+
     @torch.no_grad()
     def step(self) -> None:
         groups = self.inner.param_groups

@@ -40,12 +40,10 @@ def write_report(
     overrides: Sequence[str],
     commit: str | None,
     threads: int | str,
-    ancestry: Sequence[dict[str, Any]] = (),
-    grown: dict[str, Any] | None = None,
     reference: Standing | None = None,
-    compiling: dict[str, Any] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Write report.json into ``run``, and return it."""
+    """Write report.json into ``run``, and return it. ``more`` is what else it says, left out where it is None."""
     best = best_of(history, monitor_of(config))
     seconds = sum(epoch.seconds for epoch in history)
     report: dict[str, Any] = {
@@ -77,10 +75,7 @@ def write_report(
         "overrides": list(overrides),
         "config": config,
     }
-    if ancestry:
-        report |= {"ancestry": list(ancestry), "grown": grown}
-    if compiling is not None:
-        report["compile"] = compiling
+    report |= {key: value for key, value in more.items() if value is not None}
     if reference is not None:
         report["reference"] = reference.plain()
     if "bayes" in data.meta and test is not None:
