@@ -11,15 +11,18 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
 
+from eulernet.data.workers import MISSING
+from eulernet.errors import UserError, choose, require
 from eulernet.files import locked
 from eulernet.training.device import device_of_job
 from eulernet.training.history import MONITORS, Epoch, monitor_of
@@ -29,6 +32,73 @@ PROGRAM = [sys.executable, "-m", "eulernet.campaigns.worker"]
 T = TypeVar("T")
 
 
+class Process(Protocol):
+    """What a worker is told and tells by; ``subprocess.Popen`` is one."""
+
+    stdin: Any
+    stdout: Any
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+Launch = Callable[[dict[str, Any], int, int], Process]  # what to train, the slot it takes, of how many slots
+
+
+def launch_here(order: dict[str, Any], slot: int, slots: int) -> Process:
+    """A process of this machine that trains what ``order`` says. Slot i trains on GPU i % count."""
+    cfg = {**order["cfg"], "device": device_of_job(str(order["cfg"]["device"]), slot)}
+    threads = max(1, torch.get_num_threads() // slots)
+    with (Path(order["folder"]) / LOG).open("ab") as log:
+        process = Popen(
+            PROGRAM,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=log,
+            bufsize=0,
+            env={"OMP_NUM_THREADS": str(threads), **os.environ},
+            start_new_session=True,  # a Ctrl-C is for the campaign, which ends its workers
+        )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it died at once, which ``hear`` tells
+        process.stdin.write(json.dumps({**order, "cfg": cfg}).encode() + b"\n")
+    return process
+
+
+_LAUNCH: ContextVar[Launch] = ContextVar("launch", default=launch_here)
+
+
+@contextmanager
+def launching(launch: Launch) -> Iterator[None]:
+    """Within it pools start their workers by ``launch``."""
+    token = _LAUNCH.set(launch)
+    try:
+        yield
+    finally:
+        _LAUNCH.reset(token)
+
+
+@contextmanager
+def placed(cfg: Mapping[str, Any]) -> Iterator[None]:
+    """Within it workers are processes of this machine, or on the cluster that ``engine`` and ``scheduler`` of cfg name.
+
+    UserError for an engine that there is not, and for a cluster that cannot be reached.
+    """
+    engine, scheduler = cfg["engine"], cfg["scheduler"]
+    choose(dict.fromkeys(("processes", "dask")), str(engine), "engine")
+    require(engine == "dask" or scheduler is None, f"scheduler={scheduler} goes with engine=dask")
+    if engine == "processes":
+        yield
+        return
+    try:
+        from eulernet.campaigns.afar import runs_on
+    except ImportError as missing:
+        raise UserError(MISSING.format(missing.name)) from None
+    with runs_on(None if scheduler is None else str(scheduler)):
+        yield
+
+
 @dataclass(eq=False)
 class Worker(Generic[T]):
     """The process that trains ``task`` in ``folder``, and the epochs that it told of."""
@@ -36,7 +106,7 @@ class Worker(Generic[T]):
     task: T
     slot: int
     folder: Path
-    process: "Popen[bytes]"
+    process: Process
     monitor: str = "auc"
     began: float = field(default_factory=time.monotonic)
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -56,7 +126,6 @@ class Worker(Generic[T]):
 
         A worker that ends without a word has failed, unless somebody asked it to stop.
         """
-        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if line.endswith(b"\n"):
             message: dict[str, Any] = json.loads(line)
@@ -73,12 +142,11 @@ class Worker(Generic[T]):
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
             pipe.close()
 
 
 class Pool(Generic[T]):
-    """At most ``slots`` workers at a time. Slot i trains on GPU i % count, and all share the CPU's threads."""
+    """At most ``slots`` workers at a time, which share the GPUs and threads of this machine, or of a cluster."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -102,26 +170,12 @@ class Pool(Generic[T]):
     ) -> Worker[T]:
         """Begin to train what ``cfg`` describes in ``folder``, or go on from the checkpoint there, in a free slot."""
         slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
-        cfg = {**cfg, "device": device_of_job(str(cfg["device"]), slot)}
-        threads = max(1, torch.get_num_threads() // self.slots)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOG).open("ab") as log:
-            process = Popen(
-                PROGRAM,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=log,
-                bufsize=0,
-                env={"OMP_NUM_THREADS": str(threads), **os.environ},
-                start_new_session=True,  # a Ctrl-C is for the campaign, which ends its workers
-            )
-        assert process.stdin is not None
         order = {"kind": kind, "cfg": cfg, "folder": str(folder.absolute()), "overrides": overrides}
-        with suppress(BrokenPipeError):  # it died at once, which ``hear`` tells
-            process.stdin.write(json.dumps(order).encode() + b"\n")
+        process = _LAUNCH.get()(order, slot, self.slots)
         worker = Worker(task, slot, folder, process, monitor_of(cfg))
         self.workers.append(worker)
-        self._pipes.register(process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        self._pipes.register(process.stdout, selectors.EVENT_READ, worker)
         return worker
 
     def hear(self, seconds: float) -> Iterator[tuple[Worker[T], str, Any]]:
@@ -141,7 +195,7 @@ class Pool(Generic[T]):
     def end(self, worker: Worker[T]) -> None:
         """Kill ``worker``, remove what it was writing, and free its slot."""
         if worker in self.workers:
-            self._pipes.unregister(worker.process.stdout)  # type: ignore[arg-type]
+            self._pipes.unregister(worker.process.stdout)
             worker.kill()
             self.workers.remove(worker)
             with suppress(OSError), locked(worker.folder, wait=False):  # unless another campaign trains there by now

@@ -21,6 +21,7 @@ from eulernet.campaigns.planned import (
     plan,
     raw_of,
 )
+from eulernet.campaigns.pool import placed
 from eulernet.campaigns.publish import publish_runs, publish_table, write_files
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, choose, require
@@ -50,7 +51,9 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
     known, failures = finished(folders), dict[PlannedRun, str]()
     if cfg["missing"] == "train":
         prepare_all(cfg, wanted, known)
-        failures = train_missing([run for runs in wanted.values() for run in runs], known, cfg["jobs"], cfg["device"])
+        with placed(cfg):
+            runs = [run for runs in wanted.values() for run in runs]
+            failures = train_missing(runs, known, cfg["jobs"], cfg["device"])
         known = finished(folders)
     blocks = [block(cfg, dataset, runs, known, published) for dataset, runs in wanted.items()]
     blocks = [one for one in blocks if one.settings]
@@ -76,7 +79,8 @@ def reproduce_equal(cfg: Mapping[str, Any], name: str, conf: Conf) -> None:
         raise UserError(f"table={name} needs {missing.name}: pip install 'eulernet[tune]'") from None
     campaign = Campaign(cfg, conf)
     if cfg["missing"] == "train":
-        campaign.train()
+        with placed(cfg):
+            campaign.train()
     results, failed = campaign.results(), "; ".join(f"{what}: {said}" for what, said in campaign.failures.items())
     require(bool(results), f"{name}: no row has its setting yet{failed and '; '}{failed}")
     files = write_files(name, campaign.formats(results), Path(cfg["out"]) / "tables")

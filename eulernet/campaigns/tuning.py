@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from eulernet.campaigns.findings import plot_history, plot_importance, tuned_cell, write_table
-from eulernet.campaigns.pool import sweep
+from eulernet.campaigns.pool import placed, sweep
 from eulernet.campaigns.search import Plan, Search, best_trial
 from eulernet.campaigns.space import apply, as_overrides, drawn, read_space
 from eulernet.campaigns.storage import MASK, masked, scrubbed
@@ -38,7 +38,19 @@ from eulernet.training.job import set_up
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
-KEYS = ("sweep", "trials", "workers", "timeout", "test", "storage", "study", "prune", "chosen")  # not those of a run
+KEYS = (
+    "sweep",
+    "trials",
+    "workers",
+    "timeout",
+    "test",
+    "storage",
+    "study",
+    "prune",
+    "chosen",
+    "engine",
+    "scheduler",
+)  # not a run's
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,8 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
         said = [o for o in given["chosen"]["overrides"] if re.split(r"[.=]", o.lstrip("+"))[0] not in KEYS]
         search = Search(study, space, base, said, folder, plan)
         try:
-            search.run()
+            with placed(given):
+                search.run()
         finally:
             write_table(study, folder)
         return conclude(tuning, study, search.summary())

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from eulernet import memory as process
 from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.counting import count, count_apart, rows_of, training_of
@@ -75,7 +74,7 @@ def build(
 
     if recipe.rows is None:  # the files of a published set are known
         require_distinct(files, recipe.form.member)
-    process.reset_peak()
+    workers.reset_peak()
     with disk.writing(folder, mark="meta.json") as new:
         workers.require_seen([*files, new])
         room = workers.share(int(memory * 2**30))
@@ -98,7 +97,7 @@ def build(
             source={"origin": origin, "files": sums},
         )
         rows_of = dict(zip(sums, typed.in_files, strict=True))
-        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared)
+        store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared, workers.peak())
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
     log.info("prepared %s: %s rows, %s ids", short(folder), f"{typed.rows:,}", f"{ids:,}")
     for name, given in kinds.given_of(fitted).items():

@@ -20,7 +20,7 @@ from distributed import Client, Future, LocalCluster
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from eulernet import __version__
+from eulernet import __version__, memory
 from eulernet.data.raw import stamp_of
 from eulernet.data.threads import taken
 from eulernet.errors import UserError, require
@@ -90,9 +90,16 @@ class Cluster:
             found = [self.future(add, found[i : i + FAN_IN]) for i in range(0, len(found), FAN_IN)]
         return Task(self.future(finish, found[0]), self.client)
 
-    def share(self, memory: int) -> int:
-        """A worker may take ``memory`` bytes; those that were started here take it together."""
-        return memory * pl.thread_pool_size() // (sum(self.threads) if self.own else max(self.threads))
+    def reset_peak(self) -> None:
+        memory.reset_peak()
+        self.client.run(memory.reset_peak, on_error="ignore")
+
+    def peak(self) -> int:
+        return max(memory.peak_resident(), *self.client.run(memory.peak_resident, on_error="ignore").values())
+
+    def share(self, room: int) -> int:
+        """Each worker may take ``room`` bytes; those that were started here take it together."""
+        return room * pl.thread_pool_size() // (sum(self.threads) if self.own else max(self.threads))
 
     def require_seen(self, paths: Sequence[Path]) -> None:
         """UserError unless each worker sees the same files and folders as this process."""
@@ -165,12 +172,11 @@ def place_of(scheduler: str) -> dict[str, Any]:
 def started(opened: ExitStack) -> LocalCluster:
     """A cluster of this machine, a process of one thread for each core."""
     opened.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ.POLARS_MAX_THREADS": 1}))
-    none: Any = None  # Dask's annotation knows no dashboard that is off
     cluster = LocalCluster(
         n_workers=pl.thread_pool_size(),
         threads_per_worker=1,
         memory_limit=0,
-        dashboard_address=none,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     )
     return opened.enter_context(cluster)

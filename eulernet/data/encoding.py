@@ -144,7 +144,7 @@ class Encoder:
     values: Sequence[str]  # the columns that coders take
     files: Mapping[str, RowFile]  # by column; that of the ids is called x
 
-    def write(self, some: Some) -> tuple[int, list[int]]:
+    def encode_rows(self, some: Some) -> tuple[int, list[int]]:
         """How many rows that are, and in how many each field has id 0."""
         first, typed = some.read()
         fillers = histories.fillers(self.made, first)
@@ -173,7 +173,7 @@ def encode(
     zeros, written = np.zeros(len(stored.coders), dtype=np.int64), 0
     some = Some.of(typed.parts, max(IDS_AT_ONCE // columns, 1))
     with disk.progress("encoding", " rows", rows) as bar:
-        for count, id_0 in workers.map(Encoder(stored, made, values, files).write, some):
+        for count, id_0 in workers.map(Encoder(stored, made, values, files).encode_rows, some):
             zeros += id_0
             written += count
             bar.update(count)

@@ -93,7 +93,7 @@ class Typist:
         days = pl.DataFrame() if self.day is None else days_of(frame, *self.day, where)
         return pl.concat([pl.DataFrame(counts), typed, *logs, keys, days], how="horizontal")
 
-    def write(self, folder: Path, numbered: tuple[int, Piece]) -> "Written":
+    def type_piece(self, folder: Path, numbered: tuple[int, Piece]) -> "Written":
         """The rows of a piece as a file in ``folder``, which appears whole."""
         number, piece = numbered
         typed, file = self.rows(piece.frame(), piece.where), folder / f"{number:08}.arrow"
@@ -122,7 +122,7 @@ def read(recipe: Recipe, split: Splitter, files: Sequence[Path], new: Path, memo
     missing = Counter(dict.fromkeys(recipe.read_fields, 0))
     pieces = enumerate(recipe.pieces(files, memory))
     with disk.progress("reading", " rows") as bar:
-        for part in workers.map(partial(Typist.of(recipe, split).write, folder), pieces):
+        for part in workers.map(partial(Typist.of(recipe, split).type_piece, folder), pieces):
             if seen == 0:
                 lengths = [getattr(one, "length", 1) for one in recipe.fields]
                 state_space(part.file, int(part.rows / part.done), part.rows, lengths)

@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from eulernet import memory
 from eulernet.data.splits import Cut
 from eulernet.errors import UserError, require
 
@@ -130,13 +129,15 @@ def summarise(
     files: Mapping[str, int],
     left_out: Mapping[str, str],
     shared: Mapping[str, Mapping[str, int]],
+    peak: int,
 ) -> None:
     """Write ``summary.json``: what is in a store, and what preparing took.
 
     ``missing`` and ``zeros`` count the rows of each field without a value and with id 0. A missing category has id 0
     too; what is left is rare, or unseen where ids come from training rows. ``files`` are the rows of each raw file, in
     the order in which they were read, ``left_out`` the reason why another one was not. ``shared`` are the values, the
-    buckets and the used buckets of hashed fields: a value collides that finds its bucket taken.
+    buckets and the used buckets of hashed fields: a value collides that finds its bucket taken. ``peak`` are the bytes
+    of memory that a process took.
     """
     rows = meta["rows"]
     fields = {}
@@ -159,7 +160,7 @@ def summarise(
         "fields": fields,
         "splits": splits,
         "seconds": dict(seconds),
-        "peak_memory_bytes": memory.peak_resident(),
+        "peak_memory_bytes": peak,
         "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import polars as pl
 
+from eulernet import memory
 from eulernet.data.threads import Coming, in_order
 from eulernet.errors import UserError, choose, require
 
@@ -48,8 +49,16 @@ class Workers(Protocol):
         """UserError unless all of them see these files and folders as this process does."""
         ...
 
-    def share(self, memory: int) -> int:
-        """What sizes the pieces that are read, where reading may take ``memory`` bytes; see ``raw.read``."""
+    def reset_peak(self) -> None:
+        """Forget how much memory they have taken."""
+        ...
+
+    def peak(self) -> int:
+        """Bytes that the process of them that took most has taken at once."""
+        ...
+
+    def share(self, room: int) -> int:
+        """What sizes the pieces that are read, where reading may take ``room`` bytes; see ``raw.read``."""
         ...
 
 
@@ -72,8 +81,14 @@ class Threads:
     def require_seen(self, paths: Sequence[Path]) -> None:
         """They do."""
 
-    def share(self, memory: int) -> int:
-        return memory
+    def reset_peak(self) -> None:
+        memory.reset_peak()
+
+    def peak(self) -> int:
+        return memory.peak_resident()
+
+    def share(self, room: int) -> int:
+        return room
 
 
 _CURRENT: ContextVar[Workers] = ContextVar("workers", default=Threads())  # noqa: B039 (nothing in it changes)

@@ -9,10 +9,12 @@ import time
 from contextlib import suppress
 
 import pytest
+from distributed import LocalCluster
 
 from eulernet.campaigns import missing, pool
 from eulernet.campaigns.planned import PlannedRun, finished
-from eulernet.campaigns.pool import LOG, Pool, sweep
+from eulernet.campaigns.pool import LOG, Pool, placed, sweep
+from eulernet.errors import UserError
 from eulernet.files import locked
 from eulernet.training import device
 
@@ -76,6 +78,43 @@ def test_every_message_and_every_end_is_heard(tmp_path):
     assert said["stop"] == [epoch, ("stopped", "stopped by a signal")]
     assert said["device"] == [epoch, ("failed", f"cpu (see {tmp_path / 'device' / LOG})")]
     assert (tmp_path / "train" / LOG).read_text() == "in the log\n"
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    with LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as started:
+        yield started.scheduler_address
+
+
+def test_runs_on_a_cluster_are_heard_and_ended_as_those_here(scheduler, tmp_path):
+    tasks = ("train", "stop", "device", "hang")
+    with placed({"engine": "dask", "scheduler": scheduler}), Pool(4) as workers:
+        for do in tasks:
+            workers.start(do, "run", tmp_path / do, {"do": do, "device": "cpu"}, [])
+        said = {do: [] for do in tasks}
+        while len(workers.workers) > 1 or not said["hang"]:
+            for worker, kind, content in workers.hear(1.0):
+                said[worker.task].append((kind, content))
+        (hanging,) = workers.workers
+        workers.end(hanging)
+        assert hanging.process.future.done()
+        with pytest.raises(UserError, match=r"device=cuda: no worker of the cluster says that it has a GPU"):
+            workers.start("gpu", "run", tmp_path / "gpu", {"do": "train", "device": "cuda"}, [])
+    epoch = ("epoch", EPOCH)
+    assert said["train"] == [epoch, ("done", True)]
+    assert said["stop"] == [epoch, ("stopped", "stopped by a signal")]
+    assert said["device"] == [epoch, ("failed", f"cpu (see {tmp_path / 'device' / LOG})")]
+    assert said["hang"] == [epoch]
+    assert (tmp_path / "train" / LOG).read_text() == "in the log\n"
+
+
+@pytest.mark.parametrize(
+    ("engine", "scheduler", "message"),
+    [("processes", "tcp://h:1", "scheduler=tcp://h:1 goes with engine=dask"), ("threads", None, "unknown engine")],
+)
+def test_an_engine_that_there_is_not(engine, scheduler, message):
+    with pytest.raises(UserError, match=message), placed({"engine": engine, "scheduler": scheduler}):
+        pass
 
 
 def test_slots_share_the_gpus(tmp_path, monkeypatch):

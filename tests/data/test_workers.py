@@ -170,8 +170,7 @@ def test_what_cannot_be_done_elsewhere_is_refused(elsewhere, tmp_path):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    none = None
-    with LocalCluster(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=none) as started:
+    with LocalCluster(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as started:
         yield started.scheduler_address
 
 

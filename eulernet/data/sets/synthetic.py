@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from eulernet import memory
 from eulernet.data import disk, kinds, store
 from eulernet.data.columns import describe_raw
 from eulernet.data.kinds import CategoryCoder
@@ -152,7 +153,7 @@ class Synthetic:
             bayes=bayes,
         )
         none = [0] * len(self.names)
-        store.summarise(new, meta, none, none, {}, {}, {}, {})
+        store.summarise(new, meta, none, none, {}, {}, {}, {}, memory.peak_resident())
 
 
 @dataclass(frozen=True)
