@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eulernet.distributed.ranks import barrier, is_sharded, load_whole, rank, rows_of_rank, sharded, shared
+from eulernet.distributed.ranks import barrier, is_sharded, load_whole, local_shard, rank, rows_of_rank, shared
 from eulernet.errors import UserError, require
 from eulernet.files import checksum, remove_left, replacing
 from eulernet.training import shards
@@ -33,6 +33,7 @@ from eulernet.training.weights import WEIGHTS, Weights, is_weights, save_weights
 
 log = logging.getLogger(__name__)
 
+ROWS = 1 << 18  # of a table that are read at once
 FORMAT, SHARDED = 3, 4  # of last.ckpt; with tables beside it
 LAST, CHECKPOINTS, SUMS = "last.ckpt", "checkpoints", "checkpoint.json"
 
@@ -136,17 +137,21 @@ def numbered(run: Path) -> Iterator[Path]:
     yield from sorted((run / CHECKPOINTS).glob("[0-9]" * 6), reverse=True)
 
 
+@torch.no_grad()
 def load_weights(model: nn.Module, run: Path) -> None:
     """Put the best weights of ``run`` into ``model``, each rank its rows. UserError if damaged or of another model."""
     weights, given = Weights(run / WEIGHTS), dict[str, torch.Tensor]()
     own: dict[str, Any] = model.state_dict()
     for name, shape in weights.shapes.items():
-        like = own.get(name)
-        if like is not None and is_sharded(like) and shape == tuple(like.shape):
-            mine = weights.rows(name, rows_of_rank(rank(), len(like))).to(like.device)
-            given[name] = sharded(mine, len(like), like.device_mesh, like.placements)
-        else:
+        mine = own.get(name)
+        if mine is None or not is_sharded(mine) or shape != tuple(mine.shape):
             given[name] = weights.rows(name)
+            continue
+        held = rows_of_rank(rank(), len(mine))
+        for start in range(held.start, held.stop, ROWS):  # piece by piece: memory is full of tables
+            part = weights.rows(name, slice(start, min(start + ROWS, held.stop)))
+            local_shard(mine)[start - held.start :][: len(part)].copy_(part)
+        given[name] = mine
     try:
         load_whole(model, given)
     except RuntimeError as error:
