@@ -105,7 +105,7 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
     space, plan = read_space(given["sweep"], base), tuning.plan()
     pruner = construct(make_pruner, given["prune"], "prune")
     data = set_up(base).data  # what is wrong with the setting around the space is said now; the store is made once
-    with locked_run(folder):
+    with locked_run(folder), placed(given):
         sweep(folder)
         if resumed:
             require_same_storage(folder, given["storage"])
@@ -116,8 +116,7 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
         said = [o for o in given["chosen"]["overrides"] if re.split(r"[.=]", o.lstrip("+"))[0] not in KEYS]
         search = Search(study, space, base, said, folder, plan)
         try:
-            with placed(given):
-                search.run()
+            search.run()
         finally:
             write_table(study, folder)
         return conclude(tuning, study, search.summary())

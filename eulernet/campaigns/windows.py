@@ -137,7 +137,8 @@ def _sort(recipe: Recipe, pieces: Iterator[Piece], time: pl.Expr | None, step: L
             places = (places if isinstance(places, pl.Series) else places.to_series()) // step.count
             if time is not None and places.null_count():
                 row, column = int(places.is_null().arg_max() or 0), time.meta.root_names()[0].removeprefix(KEPT)
-                raise UserError(f"{piece.where(row)}: split_column={column} holds no time there")
+                value = frame[KEPT + column if KEPT + column in frame.columns else column][row]
+                raise UserError(f"{piece.where(row)}: {column} is {str(value)!r}, which is no time as the others are")
             kept = {name: name.removeprefix(KEPT) for name in frame.columns if name.startswith(KEPT)}
             whole = frame.drop(name for name, plain in kept.items() if plain in frame.columns)
             whole = whole.rename({name: plain for name, plain in kept.items() if name in whole.columns})

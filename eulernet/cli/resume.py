@@ -48,20 +48,17 @@ def saved_config(cfg: dict[str, Any], overrides: Sequence[str], may_change: Sequ
     return saved
 
 
-def restarted(argv: Sequence[str], begun: str | None, again: bool) -> list[str]:
+def restarted(argv: Sequence[str], begun: str | None) -> list[str]:
     """``argv`` of a process that torchrun started in the place of one that ended: it goes on with the run ``begun``.
 
-    Where torchrun forgot that, which it does when the first machine is lost, it is the one in ``hydra.run.dir=`` of a
-    process that is started ``again``. A run without a checkpoint begins anew.
+    A run without a checkpoint begins anew.
     """
-    given = dict(word.partition("=")[::2] for word in argv)
-    folder = begun or (given.get("hydra.run.dir") or given.get("resume") if again else None)
-    if folder is None:
+    if begun is None or any(word.startswith("resume=") for word in argv):
         return list(argv)
-    if (Path(folder) / "last.ckpt").is_file():
-        return [f"resume={folder}", *(word for word in argv if word.partition("=")[0] in {*MAY_CHANGE} - {"resume"})]
-    (Path(folder) / "config.yaml").unlink(missing_ok=True)
-    return [*(word for word in argv if not word.startswith("hydra.run.dir=")), f"hydra.run.dir={folder}"]
+    if (Path(begun) / "last.ckpt").is_file():
+        return [f"resume={begun}", *(word for word in argv if word.partition("=")[0] in {*MAY_CHANGE} - {"resume"})]
+    (Path(begun) / "config.yaml").unlink(missing_ok=True)
+    return [*(word for word in argv if not word.startswith("hydra.run.dir=")), f"hydra.run.dir={begun}"]
 
 
 # Of the dataset: what the fields are, and what probabilities mean.

@@ -6,6 +6,7 @@ there, which appear whole, or counts. So a task may run twice, and Dask repeats 
 
 import logging
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -141,13 +142,12 @@ def joined(scheduler: str | None) -> Iterator[Cluster]:
     None is one of this machine, a process for each core, which ends with the block. UserError where it cannot be
     reached or has no workers, or other versions, and where it is lost.
     """
-    what = f"scheduler={scheduler}" if scheduler else "engine=dask"
+    what = "engine=dask" if scheduler is None else f"scheduler={scheduler}"
+    place = None if scheduler is None else place_of(scheduler)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said below, in a line
     with ExitStack() as opened:
         try:
-            client = opened.enter_context(
-                Client(**(place_of(scheduler) if scheduler else {"address": started(opened)}))
-            )
+            client = opened.enter_context(Client(**(place or {"address": started(opened)})))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{what}: cannot be reached ({reason_of(error)}); is a Dask scheduler there?") from None
         try:
@@ -165,7 +165,12 @@ def joined(scheduler: str | None) -> Iterator[Cluster]:
 
 
 def place_of(scheduler: str) -> dict[str, Any]:
-    place = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    """What Client takes. UserError for an address that is none, and a file that is not there."""
+    is_file = "://" not in scheduler and ("/" in scheduler or scheduler.endswith(".json"))
+    require(not is_file or Path(scheduler).is_file(), f"scheduler={scheduler}: no such file")
+    whole = is_file or re.search(r".:\d+$", scheduler)
+    require(bool(whole), f"scheduler={scheduler}: give an address, as tcp://host:8786, or a scheduler file")
+    place = {"scheduler_file" if is_file else "address": scheduler}
     return {**place, "timeout": REACHED, "set_as_default": False}
 
 

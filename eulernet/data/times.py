@@ -8,6 +8,7 @@ from eulernet.errors import UserError
 
 MICROS_A_DAY = 86_400_000_000
 MILLISECONDS = 1e11  # a number of seconds as large as that is in the year 5138
+DAYS = (19_700_101, 20_991_231)  # days as whole numbers
 WRITTEN = r"^(\d{4}-\d{2}-\d{2})(?:[ T](\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?)?$"
 
 
@@ -45,7 +46,7 @@ def micros_of(values: pl.Series) -> pl.Expr:
     """Microseconds since 1970 of the column whose first values are ``values``; null where it says no time.
 
     Numbers are seconds since 1970, milliseconds where the first ones are that large, or days as 20260131 where all of
-    the first are such days: seconds like that are of August 1970.
+    the first are like that, and most of them are days: as seconds they are of 1970. The others say no time.
     """
     key = time_key(values)
     if values.dtype.is_temporal():
@@ -53,7 +54,8 @@ def micros_of(values: pl.Series) -> pl.Expr:
     if values.dtype == pl.String and not reads_as(values, pl.Float64):
         return key
     numbers = values.drop_nulls().cast(pl.Float64, strict=False).alias("")
-    if len(numbers) and not numbers.to_frame().select(day_of(pl.col(""))).to_series().null_count():
+    days = numbers.to_frame().select(day_of(pl.col(""))).to_series()
+    if len(numbers) and numbers.is_between(*DAYS).all() and 2 * days.null_count() < len(days):
         return day_of(key)
     first = numbers.max()
     scale = 1_000 if isinstance(first, float) and first > MILLISECONDS else 1_000_000
@@ -63,7 +65,7 @@ def micros_of(values: pl.Series) -> pl.Expr:
 def day_of(numbers: pl.Expr) -> pl.Expr:
     """Microseconds since 1970 of the days that numbers like 20260131 are, from 1970 to 2099; null for other numbers."""
     day = numbers.cast(pl.Int64, strict=False).cast(pl.String).str.to_date("%Y%m%d", strict=False)
-    return pl.when(numbers.is_between(19_700_101, 20_991_231)).then(day.cast(pl.Datetime("us")).dt.timestamp("us"))
+    return pl.when(numbers.is_between(*DAYS)).then(day.cast(pl.Datetime("us")).dt.timestamp("us"))
 
 
 def reads_as(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> bool:

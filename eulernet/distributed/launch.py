@@ -13,10 +13,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from eulernet.errors import UserError, require
 STORE_TIMEOUT = timedelta(minutes=5)  # to connect to the key-value store
 EXIT_TIMEOUT = timedelta(seconds=10)  # for the other ranks to end
 PREPARE_TIMEOUT = timedelta(days=1)  # for another rank to prepare its data
+SIGN = ".torchrun"  # in the folder of an unfinished run: the command that began it
 LOOK_EVERY = 0.05  # seconds
 NAME = uuid4().hex  # of this process
 
@@ -92,11 +94,32 @@ def rendezvous_store() -> dist.Store:  # type: ignore[name-defined]
         raise UserError(f"no meeting at {where} ({line}); is the port free, and the same for all processes?") from None
 
 
-def begun() -> str | None:
-    """The folder of the run that an earlier rank 0 of this torchrun began; None at the first start."""
-    if not from_torchrun() or not rendezvous_store().check(["run"]):
+def begun(argv: Sequence[str]) -> str | None:
+    """The folder of the run that an earlier rank 0 of this torchrun began; None at the first start.
+
+    Where torchrun forgot it, which it does when the first machine is lost, it is the one in ``hydra.run.dir=``, if
+    ``sign`` was called there with the same ``argv``: any other run in that folder is none of ours.
+    """
+    if not from_torchrun():
         return None
-    return rendezvous_store().get("run").decode()
+    if rendezvous_store().check(["run"]):
+        return rendezvous_store().get("run").decode()
+    folder = next((word.partition("=")[2] for word in argv if word.startswith("hydra.run.dir=")), None)
+    if folder is None or not was_restarted():
+        return None
+    with suppress(OSError, ValueError):
+        return folder if (Path(folder) / SIGN).read_text(encoding="utf-8") == _signature(argv) else None
+    return None
+
+
+def sign(run: Path, argv: Sequence[str]) -> None:
+    """Note in the folder of an unfinished run which command of which torchrun began it."""
+    if from_torchrun() and not (run / SIGN).exists():
+        (run / SIGN).write_text(_signature(argv), encoding="utf-8")
+
+
+def _signature(argv: Sequence[str]) -> str:
+    return json.dumps([os.environ["TORCHELASTIC_RUN_ID"], *argv])
 
 
 def from_torchrun() -> bool:

@@ -10,7 +10,7 @@ from eulernet.features import Bag, FieldSize
 
 PARTS = re.compile(
     r"manifest\.json|config\.(json|yaml)|report\.json|evaluation\.json|calibration\.json|README\.md"
-    r"|model\.safetensors|model\.safetensors\.index\.json|model-\d{5}-of-\d{5}\.safetensors"
+    r"|model\.safetensors|model\.safetensors\.index\.json|model-(?:\d{6}-)?\d{5}-of-\d{5}\.safetensors"
     r"|preprocessor/meta\.json|preprocessor/vocab/[^/]+\.parquet"
 )
 COLUMNS = 100_000  # of the ids of a row

@@ -2,7 +2,7 @@
 
 manifest.json      the version of this form, and the checksums of the files that a prediction depends on
 config.json        the model, its hyperparameters and how it was trained
-model.safetensors  the best weights; of a large model parts, model-00001-of-00002.safetensors, with an index
+model.safetensors  the best weights; of a large model parts, model-000007-00001-of-00002.safetensors, with an index
 preprocessor/      meta.json and vocab/: what turns raw rows into ids
 calibration.json   the calibrator of a run that was calibrated
 report.json        what training and evaluation found

@@ -88,6 +88,7 @@ def train(
         run, job.model, job.data, history, test,
         device=job.device, config=cfg, reference=beside, compile=compiling, **about,
     )  # fmt: skip
+    (run / launch.SIGN).unlink(missing_ok=True)
     write_manifest(run)
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, click_rate(job.data.valid))):
         log.info("%s", warning)
@@ -184,12 +185,13 @@ def lead(job: Job, cfg: dict[str, Any], run: Path, resumed: Path | None) -> None
         log.warning("%s", line)
     if auto:
         log.info("chosen for so many rows: %s", ", ".join(f"{key} {value:.4g}" for key, value in auto.items()))
+    launch.sign(run, sys.argv[1:])
     places = {"run": str(run.absolute()), "store": str(job.data.folder.absolute()), "device": job.device.type}
     checkpoint = None if resumed is None else str(resumed.absolute())
     launch.lead({**places, "resumed": checkpoint, "rank_timeout": job.config.rank_timeout}, job.device)
 
 
-def take_part(lead: Callable[[], None], restarted: Callable[[list[str], str | None, bool], list[str]]) -> None:
+def take_part(lead: Callable[[], None], restarted: Callable[[list[str], str | None], list[str]]) -> None:
     """Do the part of this rank in a run that torchrun started, which for rank 0 is ``lead``, and end the process.
 
     Returns if this is the only rank. ``restarted`` says what the command line becomes where torchrun began a run
@@ -197,19 +199,22 @@ def take_part(lead: Callable[[], None], restarted: Callable[[list[str], str | No
     """
 
     def begin() -> None:
-        sys.argv[1:] = restarted(sys.argv[1:], launch.begun(), launch.was_restarted())
+        sys.argv[1:] = restarted(sys.argv[1:], launch.begun(sys.argv[1:]))
         if several:
             lead()
 
     several = False
+    sweeps = bool({"-m", "--multirun"} & set(sys.argv))
     try:
         several, leads = launch.env_world_size() > 1, launch.env_rank() == 0
+        if not several and sweeps and launch.from_torchrun():
+            refuse_sweep()
         if not several:
             begin()
     except UserError as error:
         sys.exit(f"error: {error}")
     if several:
-        launch.run(follow if not leads else refuse_sweep if {"-m", "--multirun"} & set(sys.argv) else begin)
+        launch.run(follow if not leads else refuse_sweep if sweeps else begin)
 
 
 def refuse_sweep() -> None:

@@ -83,7 +83,7 @@ class Checkpoints:
             folder = shared(made)  # every rank writes its part there
             if best is not None:
                 with writing(self.run / WEIGHTS):
-                    save_weights(best.state_dict(), made)
+                    save_weights(best.state_dict(), made, self.number)
                 self.sums = sums_of(folder) if rank() == 0 else {}
             elif made is not None and self.best is not None:
                 for name in self.sums:
@@ -107,15 +107,17 @@ class Checkpoints:
         load_weights(model, self.run)
 
     def _show(self, checkpoint: Path) -> None:
-        """Make the files of ``checkpoint`` those of the run folder."""
+        """Make the files of ``checkpoint`` those of the run folder: an index after its parts, what it replaces last."""
         names = weight_files(checkpoint)
-        for name in set(weight_files(self.run)).difference(names) if names else ():
-            (self.run / name).unlink()
-        for name in (*names, LAST):
+        for name in (*reversed(names), LAST):
             new, shown = checkpoint / name, self.run / name
             if not (shown.exists() and shown.samefile(new)):
                 with replacing(shown, place=PLACE) as temporary:
                     link(new, temporary)
+        if names:
+            for old in self.run.glob("model*.safetensors*"):
+                if is_weights(old.name) and old.name not in names:
+                    old.unlink()
 
 
 class BestInMemory:

@@ -146,7 +146,6 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
     window = window_rows(config.shuffle_window, len(split))
     blocks = Blocks(window, state.streams) if config.shuffle == "blocks" else None
     batches = split.batches(config.batch_size, shuffle, first=state.step, share=shard_of, blocks=blocks)
-    whole = len(range(config.batch_size)[shard_of(config.batch_size)])  # this process's share of a whole batch
     losses = state.losses_for(steps)  # read rarely: reading waits for the device
     start = time.perf_counter() - state.seconds
     model.train()
@@ -155,7 +154,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
         for batch in batches:
             x, y, *weight = (part.to(device, non_blocking=True) for part in batch)
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
-            with state.program.step(whole=len(y) == whole):
+            with state.program.step(whole=rows == config.batch_size):
                 with products_in(config.precision, device):
                     counts = all_reduce(weight[0].sum()).clamp(min=TINY) if weight else rows
                     loss = state.parallel.loss(x, y, counts, *weight)

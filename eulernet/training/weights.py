@@ -1,9 +1,10 @@
 """The best weights of a run: ``model.safetensors``, or parts of it with an index where they are larger than ``LIMIT``.
 
     model.safetensors.index.json        {"metadata": {"total_size": ...}, "weight_map": {tensor: file}}
-    model-00001-of-00002.safetensors    ...
+    model-000007-00001-of-00002.safetensors    ...
 
-The names and the index are those of Hugging Face's libraries. A tensor is in one file, whatever its size. No process
+The index is that of Hugging Face's libraries, which take any names of parts; the first number is the checkpoint's, so
+that the parts of two epochs never bear one name. A tensor is in one file, whatever its size. No process
 has a sharded tensor whole: rank 0 writes the rows of the others as they come.
 """
 
@@ -24,7 +25,7 @@ from eulernet.distributed.ranks import is_sharded, local_shard, rank, rows_of_ra
 from eulernet.errors import UserError, require
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+PART = re.compile(r"model-(?:\d{6}-)?\d{5}-of-\d{5}\.safetensors")
 LIMIT = 5_000_000_000  # bytes of tensors in a file
 PIECE = 1 << 24  # bytes that are sent at once
 TENSORS = 10_000  # in a file, and in an index
@@ -47,11 +48,16 @@ def is_weights(name: str) -> bool:
     return name in (WEIGHTS, INDEX) or PART.fullmatch(name) is not None
 
 
-def save_weights(tensors: Mapping[str, Tensor], folder: Path | None) -> None:
-    """Write ``tensors``, some of them sharded, into ``folder`` in rank 0, whose alone it is. All ranks call it."""
+def save_weights(tensors: Mapping[str, Tensor], folder: Path | None, number: int = 0) -> None:
+    """Write ``tensors``, some of them sharded, into ``folder`` in rank 0, whose alone it is. All ranks call it.
+
+    ``number`` is that of the checkpoint.
+    """
     groups = _groups(tensors)
     count = len(groups)
-    names = [WEIGHTS] if count == 1 else [f"model-{n + 1:05}-of-{count:05}.safetensors" for n in range(count)]
+    names = (
+        [WEIGHTS] if count == 1 else [f"model-{number:06}-{n + 1:05}-of-{count:05}.safetensors" for n in range(count)]
+    )
     for name, group in zip(names, groups, strict=True):
         _save(group, None if folder is None else folder / name)
     if folder is not None and len(groups) > 1:

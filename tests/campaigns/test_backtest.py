@@ -186,7 +186,7 @@ def test_a_step_without_rows_or_clicks_leaves_the_warm_model(tmp_path, caplog):
         ([40] * 3, ["window=20rows"], "of rows goes by the order of the files: leave split_column out"),
         ([40] * 3, ["split_column=null"], "of time goes by a column: give split_column="),
         ([40] * 3, ["split_column=nothing"], "split_column: no column 'nothing'"),
-        ([40] * 3, ["split_column=item"], "log.csv, line 2: split_column=item holds no time there"),
+        ([40] * 3, ["split_column=item"], "log.csv, line 2: item is 'i6', which is no time as the others are"),
         ([40] * 3, ["mode=hot"], "unknown mode 'hot'"),
         ([40] * 3, ["model=lightgbm"], "model=lightgbm learns all rows at once: leave warm out, mode=[cold,frozen]"),
         ([40] * 3, ["steps=0"], "steps=0: give a whole number"),

@@ -23,17 +23,34 @@ RUN = (*SYNTHETIC, "train.embedding=sharded", "train.checkpoint_every=2", "hydra
 
 def test_a_restarted_command_goes_on_with_the_run_that_was_begun(tmp_path):
     run, typed = tmp_path / "run", ["model=fm", "train.lr=0.1", "device=cpu", "train.max_epochs=9"]
-    assert restarted(typed, None, again=False) == typed
-    assert restarted(typed, None, again=True) == typed  # torchrun forgot where; nobody said it
+    assert restarted(typed, None) == typed
     run.mkdir()
     (run / "config.yaml").touch()
-    assert restarted(typed, str(run), again=True) == [*typed, f"hydra.run.dir={run}"]
+    assert restarted(typed, str(run)) == [*typed, f"hydra.run.dir={run}"]
     assert not (run / "config.yaml").exists()  # it had no checkpoint: begun anew
     (run / "last.ckpt").touch()
     goes_on = [f"resume={run}", "device=cpu", "train.max_epochs=9"]
-    for argv, begun in ((typed, str(run)), ([*typed, f"hydra.run.dir={run}"], None), ([*goes_on], None)):
-        assert restarted(argv, begun, again=True) == goes_on
-    assert restarted([*typed, f"hydra.run.dir={run}"], None, again=False)[-1] == f"hydra.run.dir={run}"
+    for argv in (typed, [*typed, f"hydra.run.dir={run}"], goes_on):
+        assert restarted(argv, str(run)) == goes_on
+
+
+def test_only_the_run_that_the_same_command_began_is_gone_on_with(tmp_path, monkeypatch):
+    """torchrun forgot which run it was: a folder that holds another one is refused, not taken over."""
+    monkeypatch.setattr(launch, "rendezvous_store", torch.distributed.HashStore)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "it")
+    typed = ["model=fm", f"hydra.run.dir={tmp_path}"]
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert launch.begun(typed) is None  # a run of somebody else, or a finished one
+    launch.sign(tmp_path, typed)
+    assert launch.begun(typed) == str(tmp_path)
+    assert launch.begun(["model=lr", typed[1]]) is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    assert launch.begun(typed) is None
+    launch.sign(tmp_path, typed)  # the sign of the first stays
+    assert launch.begun(typed) is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "it")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert launch.begun(typed) is None
 
 
 def test_ranks_that_start_again_do_not_hear_the_words_of_those_before(monkeypatch):
@@ -46,7 +63,7 @@ def test_ranks_that_start_again_do_not_hear_the_words_of_those_before(monkeypatc
     left = {"name 1": "old", "job old": '{"group": "first"}', "ready first old": "", "begin first": "yes"}
     for key, value in left.items():
         store.set(key, value)
-    assert launch.begun() is None
+    assert launch.begun([]) is None
     job = {"run": "here", "rank_timeout": 1}
     leader = threading.Thread(target=launch.lead, args=(job, torch.device("cpu")))
     leader.start()
@@ -58,7 +75,7 @@ def test_ranks_that_start_again_do_not_hear_the_words_of_those_before(monkeypatc
     assert not leader.is_alive()
     assert built == {**job, "group": built["group"]}
     assert built["group"] != "first"
-    assert launch.begun() == "here"
+    assert launch.begun([]) == "here"
 
 
 STRIKE = """

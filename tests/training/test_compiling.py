@@ -1,14 +1,16 @@
 """train.compile: what auto chooses, and that a resumed run keeps it. The clock and the compiler are stand-ins."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 from torch import nn
 
-from eulernet.training import compiling
+from eulernet.training import compiling, loop
 from eulernet.training.checkpoint import load_last
 from eulernet.training.compiling import TIMED, WARM_UP, Program
-from tests.toy import CONFIG, CPU, IDENTITY, run, toy_data
+from eulernet.training.state import State
+from tests.toy import CONFIG, CPU, IDENTITY, new_model, run, toy_data
 
 MEASURED = 2 * (WARM_UP + TIMED)
 
@@ -74,3 +76,14 @@ def test_a_resumed_run_keeps_the_choice(choice, compiled, tmp_path, monkeypatch)
     run(data, tmp_path / "run", replace(config, max_epochs=4), resume=True)
     assert len(compiled) == choice
     assert load_last(tmp_path / "run", **IDENTITY)["compiled"] is choice
+
+
+def test_all_ranks_count_the_same_steps(tmp_path, monkeypatch):
+    """A short last batch, of which this rank has as many rows as of a whole one, while others have fewer."""
+    data, seen = toy_data(tmp_path), []
+    monkeypatch.setattr(loop, "shard_of", lambda rows: slice(0, min(rows, 96)))
+    state = State(new_model(data), CONFIG, CPU)
+    monkeypatch.setattr(state.program, "step", lambda whole: seen.append(whole) or nullcontext())
+    loop.train_epoch(state, data.train, CONFIG, save=lambda: None)
+    assert len(data.train) == 18 * 128 + 96
+    assert seen == [True] * 18 + [False]

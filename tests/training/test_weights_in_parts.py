@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from toy import CONFIG, run, same_bits, toy_data
 
 from eulernet import Predictor
@@ -15,7 +17,8 @@ from eulernet.errors import UserError
 from eulernet.runs.manifest import check_manifest, write_manifest
 from eulernet.runs.run import Run
 from eulernet.runs.start import Parent
-from eulernet.training.checkpoint import load_weights, numbered
+from eulernet.training import checkpoint
+from eulernet.training.checkpoint import LAST, load_weights, numbered
 from eulernet.training.weights import INDEX, WEIGHTS, Weights, save_weights, weight_files
 
 TENSORS = {"a": torch.arange(6.0), "b": torch.arange(40.0).view(20, 2), "c": torch.ones(()), "d": torch.ones(3)}
@@ -31,7 +34,7 @@ def test_a_file_holds_what_fits_and_at_least_one_tensor(tmp_path, monkeypatch, l
     if parts is None:
         assert weight_files(tmp_path) == [WEIGHTS]
     else:
-        names = [f"model-{n:05}-of-{len(parts):05}.safetensors" for n in range(1, len(parts) + 1)]
+        names = [f"model-000000-{n:05}-of-{len(parts):05}.safetensors" for n in range(1, len(parts) + 1)]
         assert weight_files(tmp_path) == [INDEX, *names]
         assert [sorted(load_file(tmp_path / name)) for name in names] == parts
         index = json.loads((tmp_path / INDEX).read_text())  # as Hugging Face's libraries read it
@@ -103,3 +106,30 @@ def test_parts_that_are_missing_changed_or_of_another_index_are_refused(in_parts
         index.write_text(text)
         with pytest.raises(UserError, match=f"{INDEX} is damaged; get it again"):
             Run.open(in_parts).model()
+
+
+@pytest.mark.parametrize("links", range(5))
+def test_a_kill_while_parts_are_shown_mixes_no_two_epochs(links, tmp_path, monkeypatch):
+    monkeypatch.setattr("eulernet.training.weights.LIMIT", 100)
+    model, log = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5)), []
+    saving = checkpoint.Checkpoints(tmp_path, 2, None)
+    saving.save(dict, model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    real = checkpoint.link
+
+    def killed(old, new):
+        log.append(new)
+        if len(log) > links:
+            raise KeyboardInterrupt
+        real(old, new)
+
+    monkeypatch.setattr(checkpoint, "link", killed)
+    with suppress(KeyboardInterrupt):
+        saving.save(dict, model)
+    found = Weights(tmp_path / WEIGHTS).all()
+    shown = [all(torch.equal(found[name], of[name]) for name in found) for of in (before, model.state_dict())]
+    assert sum(shown) == 1, shown
+    checkpoint._require_belonging(torch.load(tmp_path / LAST), tmp_path, list(checkpoint.numbered(tmp_path)))
