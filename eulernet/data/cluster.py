@@ -168,7 +168,7 @@ def place_of(scheduler: str) -> dict[str, Any]:
     """What Client takes. UserError for an address that is none, and a file that is not there."""
     is_file = "://" not in scheduler and ("/" in scheduler or scheduler.endswith(".json"))
     require(not is_file or Path(scheduler).is_file(), f"scheduler={scheduler}: no such file")
-    whole = is_file or re.search(r".:\d+$", scheduler)
+    whole = is_file or re.fullmatch(r"inproc://.+|(\w+://)?[^/]+:\d+", scheduler)
     require(bool(whole), f"scheduler={scheduler}: give an address, as tcp://host:8786, or a scheduler file")
     place = {"scheduler_file" if is_file else "address": scheduler}
     return {**place, "timeout": REACHED, "set_as_default": False}

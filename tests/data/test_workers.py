@@ -216,7 +216,7 @@ def test_threads_do_without_dask_and_dask_says_what_it_needs(tmp_path, monkeypat
     ("given", "message"),
     [
         (("dask", "tcp://127.0.0.1:9"), "^scheduler=tcp://127.0.0.1:9: cannot be reached .*is a Dask scheduler there"),
-        (("dask", "nonsense://x"), "^scheduler=nonsense://x: cannot be reached"),
+        (("dask", "nonsense://x"), "^scheduler=nonsense://x: give an address, as tcp://host:8786"),
         (("threads", "tcp://host:8786"), "scheduler=tcp://host:8786 goes with engine=dask"),
         (("ray", None), "unknown engine 'ray'; known: threads, dask"),
     ],
