@@ -1,12 +1,14 @@
 """Kill commands at random moments, start them again, and see that nothing is lost, doubled, torn or left behind.
 
-    python benchmarks/kills.py [--kills 30] [--of prepare,train,predict,export,tune,reproduce,serve] [--seed 0]
+    python benchmarks/kills.py [--kills 30] [--of prepare,train,predict,export,tune,reproduce,serve,ranks] [--seed 0]
 
 Each command runs once undisturbed, on small synthetic data. Then it is started and killed (SIGKILL; every other time
 with all the processes that it started) and started again in the same folder. What it makes must at any moment be whole
 or absent; when it ends by itself it must be what the undisturbed one made, with no hidden file beside it. A server
 loses a worker and must answer on with a new one; or it loses its supervisor, and then the workers must end and free the
-port. Ends with a line for each command, and with exit code 1 if anything is amiss.
+port. Under torchrun any one rank of a run is killed, and the run goes on with another number of ranks, 1 to 3, with
+tables sharded and replicated in turn: the epochs that it had finished stay as they are, and it ends as the undisturbed
+one but for rounding. Ends with a line for each command, and with exit code 1 if anything is amiss.
 """
 
 import argparse
@@ -32,6 +34,7 @@ DATA = ("dataset=synthetic", "dataset.rows=20000", "dataset.field_sizes=[30,30,3
         "dataset.interactions=[{f0:1,f1:1},{f2:-0.5}]", "~tuned", "device=cpu")  # fmt: skip
 MODEL = ("model.embedding_dim=4", "train.batch_size=256", "train.max_epochs=6")
 RAW, RUN = "{inputs}/rows.csv", "{inputs}/run"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 UNSTEADY = ("trial", "seconds", "core_seconds", "folder")  # columns of trials.csv that a kill may change
 TABLE = """
 datasets: [synthetic]
@@ -132,7 +135,9 @@ COMMANDS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30, help="of each command (default: 30)")
-    parser.add_argument("--of", default=",".join([*COMMANDS, "serve"]), help="which, with commas (default: all)")
+    parser.add_argument(
+        "--of", default=",".join([*COMMANDS, "serve", "ranks"]), help="which, with commas (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     moments, failed = random.Random(options.seed), False
@@ -141,6 +146,8 @@ def main() -> None:
         for name in options.of.split(","):
             if name == "serve":
                 said, faults = kill_server(inputs, options.kills, moments)
+            elif name == "ranks":
+                said, faults = kill_ranks(Path(work) / name, inputs, options.kills, moments)
             else:
                 said, faults = kill(name, COMMANDS[name], Path(work) / name, inputs, options.kills, moments)
             for fault in faults:
@@ -251,14 +258,69 @@ def kill_server(inputs: Path, kills: int, moments: random.Random) -> tuple[str, 
     return f"{kills} kills of a worker or the supervisor", faults
 
 
+def ranks(number: int, embedding: str) -> Command:
+    """The training of ``COMMANDS`` by so many ranks."""
+    torchrun = [*TORCHRUN, f"--nproc-per-node={number}", "-m", "eulernet.train"]
+    train, own = COMMANDS["train"], [f"train.embedding={embedding}", "train.max_epochs=10"]
+    return Command([*train.args, *own], ended, [*train.again, own[0], "device=cpu"], train.begun, program=torchrun)
+
+
+def epochs_of(folder: Path) -> list[str]:
+    """The epochs that the run has finished, a line each, with the seconds that they took."""
+    with suppress(FileNotFoundError):
+        return (folder / "run" / "metrics.csv").read_text().splitlines(keepends=True)[1:]
+    return []
+
+
+def ended(folder: Path) -> Any:
+    """The numbers of the epochs of a run that has ended, and its measures to two digits, as ranks round differently."""
+    if (made := trained(folder / "run")) is None:
+        return None
+    return made[1], {name: round(value, 2) for name, value in made[0]["test"].items() if isinstance(value, float)}
+
+
+def kill_ranks(work: Path, inputs: Path, kills: int, moments: random.Random) -> tuple[str, list[str]]:
+    """Any rank of a run at any moment; then another number of ranks, and the other placement, goes on."""
+    calm, number, faults, runs, within = work / "calm", 2, list[str](), 1, 0
+    calm.mkdir(parents=True)
+    began = time.monotonic()
+    if code := ranks(2, "replicated").start("train", calm, inputs).wait():
+        return "not one run", [f"ends with {code}: {(work / 'calm.log').read_text()[-300:]}"]
+    seconds, wanted, killed = time.monotonic() - began, ended(calm), 0
+    folder = work / "killed_1"
+    while len(faults) < 5:
+        folder.mkdir(exist_ok=True)
+        before, command = epochs_of(folder), ranks(number, ("sharded", "replicated")[killed % 2])
+        process = command.start("train", folder, inputs)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0.3, 0.9) * seconds if killed < kills else None)
+        members = children(process.pid, "eulernet.train") if process.poll() is None else []
+        if members:
+            os.kill(moments.choice(members), signal.SIGKILL)
+            killed += 1
+            process.wait()
+            within += (folder / "run" / "last.ckpt").exists()
+        else:
+            faults += check(command, folder, wanted, process.wait())
+        if epochs_of(folder)[: len(before)] != before:
+            faults.append(f"kill {killed}: of {before} became {epochs_of(folder)}")
+        if not members:
+            if killed >= kills:
+                break
+            runs += 1
+            folder = work / f"killed_{runs}"
+        number = moments.choice([n for n in (1, 2, 3) if n != number])
+    return f"{killed} kills of a rank, {within} of them with a checkpoint, {runs} came to the end", faults
+
+
 def answers(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30) as answer:
         return bool(answer.status == 200)
     return False
 
 
-def children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "eulernet.serving.workers"], capture_output=True, text=True)
+def children(pid: int, named: str = "eulernet.serving.workers") -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", named], capture_output=True, text=True)
     return [int(child) for child in found.stdout.split()]
 
 
