@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,14 @@ from eulernet.training.auto import chosen
 from eulernet.training.checkpoint import load, load_last
 from eulernet.training.compiling import Program
 from eulernet.training.display import closing
-from eulernet.training.history import monitor_of
+from eulernet.training.history import Epoch, monitor_of
 from eulernet.training.job import Job, set_up
 from eulernet.training.loggers import Logger, loggers
 from eulernet.training.loggers import closing as closing_loggers
 from eulernet.training.loop import fit
 from eulernet.training.report import click_rate, commit, overconfident, reset_peak_memory, write_report
 from eulernet.training.resume import saying_how_to_resume
-from eulernet.training.standing import logistic_regression
+from eulernet.training.standing import Standing, logistic_regression
 from eulernet.training.tables import count_weights
 
 log = logging.getLogger(__name__)
@@ -90,15 +90,22 @@ def train(
     )  # fmt: skip
     (run / launch.SIGN).unlink(missing_ok=True)
     write_manifest(run)
+    say_end(job, cfg, history, beside, report)
+    for line in closing(report, run):
+        log.info("%s", line)
+    return report["valid"]["auc"]
+
+
+def say_end(
+    job: Job, cfg: dict[str, Any], history: Sequence[Epoch], beside: Standing | None, report: dict[str, Any]
+) -> None:
+    """Where the run stands: whether its probabilities are far off, and what logistic regression would do."""
     if monitor_of(cfg) == "auc" and (warning := overconfident(history, click_rate(job.data.valid))):
         log.info("%s", warning)
     if beside is not None:
         hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"
         for line in beside.lines(report["valid"], len(job.data.train), hint):
             log.info("%s", line)
-    for line in closing(report, run):
-        log.info("%s", line)
-    return report["valid"]["auc"]
 
 
 def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset | None) -> float:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ class State:
         mesh = next((table.mesh for table in self.tables if is_sharded(table.weight)), None)
 
         def part(name: str) -> Any:
-            return shards.read(saved[name], name, saved["checkpoint"], mesh)
+            return shards.read(saved[name], name, saved.get("checkpoint", Path()), mesh)
 
         load_whole(self.model, part("model"))
         self.optimizer.load_state_dict(self._own_part(part("optimizer")))
