@@ -225,7 +225,8 @@ def check(command: Command, folder: Path, wanted: Any, code: int) -> list[str]:
     faults = [f"{folder.name} ends with {code}: {log.read_text()[-300:]}"] * (code != 0)
     if not faults and (made := command.made(folder)) != wanted:
         faults.append(f"{folder.name} made {str(made)[:300]}, not {str(wanted)[:300]}")
-    left = [str(file.relative_to(folder)) for file in folder.rglob(".*") if ".hydra" not in file.parts]
+    ours = [file for file in folder.rglob(".*") if ".hydra" not in file.parts]
+    left = [str(file.relative_to(folder)) for file in ours if file.name != ".metadata"]  # torch's, in a checkpoint
     return faults + [f"{folder.name}: left behind: {left}"] * bool(left)
 
 
