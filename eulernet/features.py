@@ -160,7 +160,7 @@ class FieldEmbedding(nn.Module):
 
     @torch.no_grad()
     def draw(self, draw: Callable[[Tensor], object], rows: slice | None = None) -> None:
-        """Fill ``rows`` of the table, all by default, with what ``draw`` makes of them: normal_, for example."""
+        """Fill ``rows`` of the table, all by default, by ``draw``, for example ``torch.nn.init.normal_``."""
         draw_rows(self.table.weight.data, self.held.start, rows or slice(0, self.table.num_embeddings), draw)
 
     def held_by_field(self) -> list[slice]:
