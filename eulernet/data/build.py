@@ -98,12 +98,17 @@ def build(
         )
         rows_of = dict(zip(sums, typed.in_files, strict=True))
         store.summarise(new, meta, missing, zeros.tolist(), seconds, rows_of, left_out or {}, shared, workers.peak())
+    say(folder, typed.rows, meta, fitted)
+    return folder
+
+
+def say(folder: Path, rows: int, meta: Mapping[str, Any], fitted: Sequence[Coder]) -> None:
+    """What was prepared, in a line, and how much of a field has a given vector."""
     ids = sum(field["size"] for field in meta["fields"] if "same_as" not in field)
-    log.info("prepared %s: %s rows, %s ids", short(folder), f"{typed.rows:,}", f"{ids:,}")
+    log.info("prepared %s: %s rows, %s ids", short(folder), f"{rows:,}", f"{ids:,}")
     for name, given in kinds.given_of(fitted).items():
         if given.matrix is not None:  # else an earlier log had them
             log.info("%s: %.2f %% of its values have a vector of %d numbers", name, 100 * given.covered, given.width)
-    return folder
 
 
 def said_of(
