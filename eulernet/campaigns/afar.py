@@ -2,7 +2,7 @@
 
 A run there is the process that it is here (``worker``), started by a task, so that it may crash alone. What it tells
 goes to the campaign as events. The folder of the campaign and ``data_dir`` must lie where all workers see them. A run
-whose worker died goes on from its checkpoint on another one; where the campaign has ended, a run ends within moments.
+whose worker died is started again on another one; where the campaign has ended, a run ends within moments.
 """
 
 import io
