@@ -18,6 +18,7 @@ from conftest import REPOSITORY
 from safetensors.torch import load_file
 
 import eulernet
+from eulernet.models.pieces import torch_threads
 from eulernet.training import report as run_module
 from eulernet.training import saved
 from eulernet.training.display import closing
@@ -426,14 +427,11 @@ def test_a_run_that_goes_on_with_other_threads_says_so(run_command):
     run_command("train", *SYNTHETIC, "train.max_epochs=1", "hydra.run.dir=run")
     assert json.loads(Path("run/report.json").read_text())["threads"] == began
     assert warning not in run_command("train", "resume=run", "train.max_epochs=2").out
-    try:
-        torch.set_num_threads(began + 1)
+    with torch_threads(began + 1):
         for epochs in (3, 4):  # the second goes on as it was stopped
             ended = run_command("train", "resume=run", f"train.max_epochs={epochs}")
             assert (warning in ended.out) == (epochs == 3)
             assert json.loads(Path("run/report.json").read_text())["threads"] == f"{began}, then {began + 1}"
-    finally:
-        torch.set_num_threads(began)
     about = {"overrides": [], "commit": None}  # as an older eulernet wrote it
     assert saved.CHECKS["about"](about)
     assert not saved.CHECKS["about"]({**about, "threads": [1]})

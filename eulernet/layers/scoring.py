@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from eulernet.layers.euler import EPS, EulerInteractionLayer
 from eulernet.layers.head import Head
 
-PIECE = 512  # rows at a time on a CPU: the planes of a piece stay in the caches
-
 
 @torch.no_grad()
 def euler_logits(

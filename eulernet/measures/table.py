@@ -61,7 +61,7 @@ class Weighted:
     def mean(self, values: np.ndarray) -> float:
         if self.weights is None:
             return float(values.mean())
-        return float(self.weights @ values / self.weights.sum())
+        return float(metrics.inner(self.weights, values) / self.weights.sum())
 
     @cached_property
     def auc_and_precision(self) -> tuple[float, float]:

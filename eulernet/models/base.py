@@ -1,11 +1,14 @@
 """What every model offers beside its formula."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-PIECE = 1024  # rows that a CPU scores at a time: what a model makes of them stays in its caches
+from eulernet.models.pieces import Score, side_by_side
 
 
 def cross_entropy(
@@ -31,9 +34,16 @@ class CTRModel(nn.Module):
         """Click probabilities, sigmoid(logits)."""
         return torch.sigmoid(self(x))
 
-    def score_rows(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        """``forward`` for scoring, without gradients: on a CPU in pieces, up to 2.8 times as fast for many rows."""
-        return torch.cat([self(piece) for piece in x.split(PIECE)]) if x.device.type == "cpu" else self(x)
+    @contextmanager
+    def scoring(self) -> Iterator[Score]:
+        """``forward`` for many rows without gradients: on a CPU in pieces side by side, several times as fast.
+
+        >>> with torch.inference_mode(), model.scoring() as score:
+        ...     logits = [score(x) for x in batches]
+        """
+        cpu = next(self.parameters()).device.type == "cpu"
+        with side_by_side(self) if cpu else nullcontext(self) as score:
+            yield score
 
     def calculate_loss(
         self, x: Int[Tensor, "B C"], y: Float[Tensor, " B"], weight: Float[Tensor, " B"] | None = None

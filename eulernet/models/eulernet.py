@@ -16,7 +16,7 @@ from eulernet.layers.head import Head
 from eulernet.layers.mlp import ACTIVATIONS
 from eulernet.layers.planes import euler_stack
 from eulernet.layers.pooling import attentive
-from eulernet.layers.scoring import PIECE, euler_logits
+from eulernet.layers.scoring import euler_logits
 from eulernet.models.base import CTRModel
 
 
@@ -108,7 +108,7 @@ class EulerNet(CTRModel):
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         if self.fused and not (torch.is_grad_enabled() or self.training or torch.compiler.is_exporting()):
-            return self.of_embeddings(self.embedding(x))
+            return euler_logits(list(self.layers), self.head, self.embedding.planes(x), self.modulus)
         if self.fused:
             r, p = euler_stack(self.layers, self.embedding.planes(x), self.modulus)  # [M, D, B]
             return self.head((r + p).flatten(0, 1).T).squeeze(1) + self.head.bias  # the bias counts twice
@@ -117,13 +117,6 @@ class EulerNet(CTRModel):
         for layer in self.layers:
             r, p = layer(r, p)  # [B, N, D] -> [B, M, D]
         return (self.head(r.flatten(1)) + self.head(p.flatten(1))).squeeze(1)
-
-    def of_embeddings(self, e: Float[Tensor, "B F D"]) -> Float[Tensor, " B"]:
-        """The logits where no gradient is wanted: on a CPU, in pieces that fit into its caches."""
-        whole = torch.compiler.is_compiling() or e.device.type != "cpu"
-        pieces = e.split(len(e) if whole else PIECE)
-        planes = (piece.permute(1, 2, 0).contiguous() for piece in pieces)
-        return torch.cat([euler_logits(list(self.layers), self.head, plane, self.modulus) for plane in planes])
 
     def regularisation(self) -> Float[Tensor, ""] | float:
         """RecBole's: norm_penalty times the sum of the L2 norms of mu and of each layer and head weight."""

@@ -1,6 +1,7 @@
 """Models that another library trains, on the same rows: what a network is measured against."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from eulernet.errors import UserError
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import Score, one_by_one
 
 Rows = tuple[Tensor, ...]  # of a split: x [rows, C], the labels [rows] and, where rows have them, their weights [rows]
 
@@ -28,6 +30,11 @@ class Reference(CTRModel):
         UserError where the library is missing.
         """
         raise NotImplementedError
+
+    @contextmanager
+    def scoring(self) -> Iterator[Score]:
+        """One piece after the other: the library has threads of its own."""
+        yield one_by_one(self)
 
 
 def library(module: str, package: str) -> ModuleType:

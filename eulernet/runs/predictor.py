@@ -156,9 +156,8 @@ class Predictor:
     def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
         """Logits, float64 [rows], of ids [rows, C]: corrected for negatives left out, calibrated where the run is."""
         batches = torch.from_numpy(ids).split(batch_size)
-        logits = [
-            self.model.score_rows(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)
-        ]
+        with self.model.scoring() as score:
+            logits = [score(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)]
         found = np.concatenate(logits) + self.preprocessor.correction if logits else np.empty(0)
         return found if self.calibration is None else calibrated(found, self.calibration)
 

@@ -206,10 +206,8 @@ class Scores:
         """The corrected logits, float64 [rows], of other ids [rows, C], by the model that gave these."""
         assert self.model is not None
         device = next(self.model.parameters()).device
-        parts = [
-            self.model.score_rows(part.to(device)).double().cpu().numpy()
-            for part in torch.from_numpy(x).split(batch_size)
-        ]
+        with self.model.scoring() as score:
+            parts = [score(part.to(device)).double().cpu().numpy() for part in torch.from_numpy(x).split(batch_size)]
         return np.concatenate(parts) + self.data.splits[self.split].correction
 
     @property

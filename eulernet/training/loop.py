@@ -237,11 +237,15 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
     model.eval()
     device = next(model.parameters()).device
     done, whole, found = 0, batch_size * world_size(), list[tuple[Tensor, ...]]()
-    with bar(what, " rows", len(split), shown=rank() == 0) as shown, products_in(precision, device):
+    with (
+        bar(what, " rows", len(split), shown=rank() == 0) as shown,
+        products_in(precision, device),
+        uncompiled(True),
+        model.scoring() as scored,
+    ):
         for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)
-            with uncompiled(True):
-                logits = model.score_rows(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
+            logits = scored(pad_if_empty(x).to(device, non_blocking=True))[: len(x)]
             found.append((logits.float(), *labels))
             done += rows
             shown.update(rows)

@@ -16,6 +16,7 @@ from eulernet import models
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
 from eulernet.features import Bag, History, Number, Pretrained
+from eulernet.models.pieces import keeps_nothing, one_by_one, torch_threads
 from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
@@ -109,10 +110,24 @@ def test_scores_in_pieces(preset, monkeypatch):
     """Row by row, in threes, or all at once."""
     model = make_model(preset).eval()
     x, _ = make_rows(rows=8)
-    with torch.inference_mode():
+    with torch.inference_mode(), model.scoring() as score:
         for piece in (1, 3, 8):
-            monkeypatch.setattr("eulernet.models.base.PIECE", piece)
-            torch.testing.assert_close(model.score_rows(x), model(x), rtol=1e-5, atol=1e-5)
+            monkeypatch.setattr("eulernet.models.pieces.PIECE", piece)
+            torch.testing.assert_close(score(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_pieces_side_by_side_have_the_bits_of_one_after_the_other(preset, monkeypatch):
+    monkeypatch.setattr("eulernet.models.pieces.LEAST", 3)
+    monkeypatch.setattr("eulernet.models.pieces.PIECE", 3)
+    model = make_model(preset).eval()
+    x, _ = make_rows(rows=62)
+    with torch.inference_mode():
+        for rounded in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+                alone = one_by_one(model)(x)
+                with torch_threads(3), model.scoring() as score:
+                    torch.testing.assert_close(score(x), alone, rtol=0, atol=0)
+    assert keeps_nothing(model)
 
 
 @pytest.mark.parametrize("fields", [1, 7, 60])

@@ -52,9 +52,8 @@ def test_logits_and_gradients_equal_the_transcription(norm, orders, fused):
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("orders", [[4], [4, 3], [2, 5, 1]])
-def test_scoring_equals_the_plain_layers(norm, orders, monkeypatch):
-    """With phases beyond half a circle, negative mu, on the branch cut, and in pieces of which the last is shorter."""
-    monkeypatch.setattr("eulernet.models.eulernet.PIECE", 5)
+def test_scoring_equals_the_plain_layers(norm, orders):
+    """With phases beyond half a circle, negative mu, on the branch cut."""
     model, (x, _) = make_model(norm=norm, orders=orders).double().eval(), make_rows()
     with torch.no_grad():
         for weight in model.parameters():
