@@ -2,7 +2,8 @@
 
 A run there is the process that it is here (``worker``), started by a task, so that it may crash alone. What it tells
 goes to the campaign as events. The folder of the campaign and ``data_dir`` must lie where all workers see them. A run
-whose worker died is started again on another one; where the campaign has ended, a run ends within moments.
+whose worker died goes on from its last checkpoint on another one, to the same bits; a campaign's end ends its runs
+within moments.
 """
 
 import io
@@ -83,9 +84,9 @@ class Job:
         for line in lines:
             self.hear(line)
         with self.lock:
-            self.code = code
-            self.ended.set()
-            with suppress(OSError):
+            if not self.ended.is_set():  # kill may be faster than Dask; a second close could hit another run's pipe
+                self.code = code
+                self.ended.set()
                 os.close(self.writing)
 
     def wait(self) -> int:
