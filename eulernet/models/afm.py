@@ -12,6 +12,7 @@ from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
 from eulernet.layers.products import Pairs
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class AFM(CTRModel):
@@ -30,6 +31,7 @@ class AFM(CTRModel):
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.pairs = Pairs(len(field_sizes))
+        self.piece = rows_in_cache(len(field_sizes) ** 2 // 2 * embedding_dim)
         self.drop = Dropout(dropout)
         self.attention = nn.Sequential(
             nn.Linear(embedding_dim, attention_dim), nn.ReLU(), nn.Linear(attention_dim, 1, bias=False), nn.Softmax(1)

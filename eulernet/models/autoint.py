@@ -12,6 +12,7 @@ from eulernet.layers.dropout import Dropout
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class InteractingLayer(nn.Module):
@@ -62,6 +63,7 @@ class AutoInt(CTRModel):
         require_rate(dropout, "dropout")
         fields, width = len(field_sizes), heads * head_dim
         widths = [embedding_dim] + [width] * (attention_layers - 1)
+        self.piece = rows_in_cache(heads * fields**2)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.attention = nn.Sequential(*(InteractingLayer(n, heads, head_dim, dropout) for n in widths))
         self.head = Head(fields * width, 1)

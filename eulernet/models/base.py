@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eulernet.models.pieces import Score, side_by_side
+from eulernet.models.pieces import PIECE, Score, side_by_side
 
 
 def cross_entropy(
@@ -28,7 +28,12 @@ def weighted_mean(values: Float[Tensor, " B"], weight: Float[Tensor, " B"] | Non
 
 
 class CTRModel(nn.Module):
-    """A click model. Subclasses write ``forward``, ids [B, C] to logits [B]; the rest is made of it."""
+    """A click model. Subclasses write ``forward``, ids [B, C] to logits [B]; the rest is made of it.
+
+    ``piece``: rows that a CPU scores at a time (pieces.py).
+    """
+
+    piece = PIECE
 
     def predict(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         """Click probabilities, sigmoid(logits)."""

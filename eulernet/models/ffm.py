@@ -8,6 +8,7 @@ from torch import Tensor
 from eulernet.errors import require_count
 from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class FFM(CTRModel):
@@ -21,6 +22,7 @@ class FFM(CTRModel):
         super().__init__()
         require_count(embedding_dim, "embedding_dim")
         self.vectors = (len(field_sizes), embedding_dim)
+        self.piece = rows_in_cache(len(field_sizes) ** 2 * embedding_dim)
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, len(field_sizes) * embedding_dim)
 

@@ -12,6 +12,7 @@ from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
 from eulernet.layers.mlp import LogitMLP
 from eulernet.layers.products import Pairs
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class SENet(nn.Module):
@@ -76,6 +77,7 @@ class FiBiNET(CTRModel):
         require_count(reduction, "reduction")
         fields = len(field_sizes)
         n_in = fields * (fields - 1) * embedding_dim
+        self.piece = rows_in_cache(n_in)
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.senet = SENet(fields, reduction)

@@ -10,6 +10,7 @@ from eulernet.errors import require_count
 from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
 from eulernet.layers.products import Pairs
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class FmFM(CTRModel):
@@ -25,6 +26,7 @@ class FmFM(CTRModel):
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.pairs = Pairs(fields)
+        self.piece = rows_in_cache(fields**2 // 2 * embedding_dim)
         self.matrices = nn.Parameter(torch.eye(embedding_dim).repeat(fields * (fields - 1) // 2, 1, 1))  # M [P, D, D]
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-PIECE = 1024  # rows that a thread scores at a time: what a model makes of them stays in the caches of a processor
+PIECE = 1024  # rows that a thread scores at a time; fewer where a model makes much of a row (rows_in_cache)
 LEAST = 512  # rows for which a thread is worth its while
 
 Score = Callable[[Int[Tensor, "B C"]], Float[Tensor, " B"]]
@@ -23,7 +23,17 @@ Score = Callable[[Int[Tensor, "B C"]], Float[Tensor, " B"]]
 
 def one_by_one(model: nn.Module) -> Score:
     """``model`` for any number of rows, one piece of them after the other, each on all threads of torch."""
-    return lambda x: torch.cat([model(piece) for piece in x.split(PIECE)])
+    rows = getattr(model, "piece", PIECE)
+    return lambda x: torch.cat([model(piece) for piece in x.split(rows)])
+
+
+def rows_in_cache(numbers: int) -> int:
+    """Rows whose widest tensor, of so many ``numbers`` a row, stays in a processor's cache: 256, 512 or 1,024.
+
+    >>> rows_in_cache(39 * 16), rows_in_cache(2 * 39**2)
+    (1024, 256)
+    """
+    return max(256, min(PIECE, 1 << (2**20 // numbers).bit_length() - 1))
 
 
 @contextmanager

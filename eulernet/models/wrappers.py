@@ -43,7 +43,7 @@ class MultiEmbedding(CTRModel):
 
     def __init__(self, models: list[CTRModel]) -> None:
         super().__init__()
-        self.models = nn.ModuleList(models)
+        self.models, self.piece = nn.ModuleList(models), models[0].piece
 
     def forward(self, x: Int[Tensor, "B C"]) -> Float[Tensor, " B"]:
         return torch.stack([model(x) for model in self.models]).mean(0)
@@ -69,7 +69,7 @@ class Ensemble(CTRModel):
         name = type(model.models[0] if isinstance(model, MultiEmbedding) else model).__name__
         require(bool(shared), f"model.members={members}: {name} has no MLP for members to share; try model.embeddings")
         self.members = members
-        self.model = model
+        self.model, self.piece = model, max(1, model.piece // members)
         for part in model.modules():
             if isinstance(part, FieldEmbedding):
                 part.copies = members

@@ -12,6 +12,7 @@ from eulernet.features import FieldEmbedding, FieldLinear, FieldSize
 from eulernet.layers.head import Head
 from eulernet.layers.mlp import LogitMLP
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import rows_in_cache
 
 
 class XDeepFM(CTRModel):
@@ -38,6 +39,7 @@ class XDeepFM(CTRModel):
         require_counts(cin_units, "cin_units")
         require(len(cin_units) > 0, "model.cin_units must name at least one layer")
         fields = len(field_sizes)
+        self.piece = rows_in_cache(fields * max(fields, *cin_units) * embedding_dim)
         self.linear = FieldLinear(field_sizes)
         self.embedding = FieldEmbedding(field_sizes, embedding_dim)
         self.cin = nn.ModuleList(nn.Linear(n * fields, m, bias=False) for n, m in pairwise([fields, *cin_units]))
