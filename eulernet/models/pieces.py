@@ -33,7 +33,7 @@ def rows_in_cache(numbers: int) -> int:
     >>> rows_in_cache(39 * 16), rows_in_cache(2 * 39**2)
     (1024, 256)
     """
-    return max(256, min(PIECE, 1 << (2**20 // numbers).bit_length() - 1))
+    return max(256, min(PIECE, 1 << (2**20 // max(1, numbers)).bit_length() - 1))
 
 
 @contextmanager
