@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"  # what a folder with a search has
 # What may change when a search goes on: how far and where it runs, not what it searches.
 MAY_CHANGE = (
-    *machine_keys(), "resume", "trials", "workers", "timeout", "test", "storage", "engine", "scheduler",
+    *machine_keys(), "resume", "trials", "workers", "timeout", "test", "storage", "engine", "scheduler", "worker_wait",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ within moments.
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,8 +25,10 @@ from distributed import Client, Event, Future, get_client, get_worker
 
 from eulernet.campaigns import pool
 from eulernet.campaigns.pool import LOG, launching
-from eulernet.data.cluster import joined
-from eulernet.errors import require
+from eulernet.data.cluster import PATIENCE, Cluster, joined
+from eulernet.errors import UserError, require
+
+log = logging.getLogger(__name__)
 
 LOOK = 0.5  # seconds between looks whether a run is still wanted
 GOES = 20  # seconds that a run takes at most to end when it should
@@ -33,17 +36,36 @@ GPU = {"GPU": 1}  # what a worker with a GPU is started with: dask worker --reso
 
 
 @contextmanager
-def runs_on(scheduler: str | None) -> Iterator[None]:
-    """Within it pools start their runs on the cluster of ``scheduler``, or of one made here. UserError if lost."""
-    with joined(scheduler) as cluster, launching(partial(Job.launch, cluster.client)):
-        yield
+def runs_on(scheduler: str | None, wait: float) -> Iterator[None]:
+    """Within it pools start their runs on the cluster of ``scheduler``, or of one made here.
+
+    UserError if it is lost, or has had no worker for ``wait`` seconds when a run should begin.
+    """
+    jobs, ended = set[Job](), threading.Event()
+    with joined(scheduler, wait) as cluster, launching(partial(Job.launch, cluster, jobs)):
+        threading.Thread(target=stop_unserved, args=(cluster, jobs, ended), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def stop_unserved(cluster: Cluster, jobs: "set[Job]", ended: threading.Event) -> None:
+    """Stop the ``jobs`` where no worker is left, nor comes in time; they may go on later."""
+    with suppress(OSError):  # the scheduler is gone
+        while not ended.wait(PATIENCE):
+            try:
+                cluster.require_workers()
+            except UserError as error:
+                log.warning("%s", error)
+                cluster.client.cancel([job.future for job in list(jobs)])
 
 
 class Job:
     """A run on a worker; it looks like the process that ``subprocess`` gives of one."""
 
-    def __init__(self, client: Client, order: dict[str, Any]) -> None:
-        self.client, self.topic = client, f"eulernet-{uuid.uuid4().hex}"
+    def __init__(self, client: Client, jobs: "set[Job]", order: dict[str, Any]) -> None:
+        self.client, self.jobs, self.topic = client, jobs, f"eulernet-{uuid.uuid4().hex}"
         self.told, self.code, self.lock, self.ended = 0, 0, threading.Lock(), threading.Event()
         reading, self.writing = os.pipe()
         self.stdin, self.stdout = io.BytesIO(), os.fdopen(reading, "rb", buffering=0)
@@ -53,13 +75,16 @@ class Job:
         self.future: Future[tuple[list[str], int]] = client.submit(
             run, order, self.topic, key=self.topic, pure=False, resources=need
         )
+        jobs.add(self)
         self.future.add_done_callback(self.end)
 
     @classmethod
-    def launch(cls, client: Client, order: dict[str, Any], slot: int, slots: int) -> "Job":
-        """UserError where the scheduler is gone, or no worker has the device of ``order``."""
-        require(client.status == "running", "engine=dask: the scheduler was lost; the same command goes on")
-        return cls(client, {**order, "cwd": str(Path.cwd())})
+    def launch(cls, cluster: Cluster, jobs: "set[Job]", order: dict[str, Any], slot: int, slots: int) -> "Job":
+        """UserError where the scheduler is gone, or no worker is there, or none has the device of ``order``."""
+        lost = cluster.client.status != "running"
+        require(not lost, "engine=dask: the scheduler was lost; the same command goes on")
+        cluster.require_workers()
+        return cls(cluster.client, jobs, {**order, "cwd": str(Path.cwd())})
 
     def take(self, event: tuple[float, str]) -> None:
         self.hear(event[1])
@@ -83,6 +108,7 @@ class Job:
             lines = [json.dumps({"failed": " ".join(str(future.exception()).split())[:300]})]
         for line in lines:
             self.hear(line)
+        self.jobs.discard(self)
         with self.lock:
             if not self.ended.is_set():  # kill may be faster than Dask; a second close could hit another run's pipe
                 self.code = code

@@ -21,7 +21,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
 
-from eulernet.data.workers import MISSING
+from eulernet.data.workers import MISSING, seconds_of
 from eulernet.errors import UserError, choose, require
 from eulernet.files import locked
 from eulernet.training.device import device_of_job
@@ -83,7 +83,7 @@ def launching(launch: Launch) -> Iterator[None]:
 def placed(cfg: Mapping[str, Any]) -> Iterator[None]:
     """Within it workers are processes of this machine, or on the cluster that ``engine`` and ``scheduler`` of cfg name.
 
-    UserError for an engine that there is not, and for a cluster that cannot be reached.
+    UserError for an engine that there is not, and for a cluster that cannot be reached or has no workers.
     """
     engine, scheduler = cfg["engine"], cfg["scheduler"]
     choose(dict.fromkeys(("processes", "dask")), str(engine), "engine")
@@ -95,7 +95,7 @@ def placed(cfg: Mapping[str, Any]) -> Iterator[None]:
         from eulernet.campaigns.afar import runs_on
     except ImportError as missing:
         raise UserError(MISSING.format(missing.name)) from None
-    with runs_on(None if scheduler is None else str(scheduler)):
+    with runs_on(None if scheduler is None else str(scheduler), seconds_of(cfg)):
         yield
 
 

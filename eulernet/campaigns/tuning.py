@@ -50,6 +50,7 @@ KEYS = (
     "chosen",
     "engine",
     "scheduler",
+    "worker_wait",
 )  # not a run's
 
 

@@ -33,7 +33,6 @@ R = TypeVar("R")
 C = TypeVar("C")
 
 REACHED = 10  # seconds in which a scheduler answers
-JOINED = 60  # ... and a first worker joins it
 PATIENCE = 30  # seconds without a result after which we look whether there are workers
 FAN_IN = 8  # counts that a task of a tree adds up
 AHEAD = 3  # tasks for each thread that are made before their results are taken
@@ -44,17 +43,17 @@ class Task(Generic[R]):
     """A result that is being made on the cluster."""
 
     future: "Future[R]"
-    client: Client
+    cluster: "Cluster"
 
     def result(self) -> R:
+        """UserError where no worker is left, nor comes within the time that the cluster waits."""
         while True:
             try:
                 return self.future.result(timeout=PATIENCE)
             except TimeoutError:
                 if self.future.done():
                     raise  # the work's own
-                if not self.client.nthreads():
-                    log.warning("no worker is left; waiting for one")
+                self.cluster.require_workers()
 
     def cancel(self) -> None:
         with suppress(Exception):  # nobody is there to hear it
@@ -65,6 +64,7 @@ class Task(Generic[R]):
 class Cluster:
     client: Client
     own: bool  # started here, for this process alone
+    wait: float  # seconds for a worker to come, where there is none
     here = False
 
     @property
@@ -76,7 +76,7 @@ class Cluster:
         return taken(partial(self.submit, work), items, AHEAD * sum(self.threads))
 
     def submit(self, work: Callable[[T], R], item: T) -> Task[R]:
-        return Task(self.future(work, item), self.client)
+        return Task(self.future(work, item), self)
 
     def future(self, work: Callable[..., R], item: Any) -> "Future[R]":
         """``item`` may be a future, or a list of them: the work gets what they become."""
@@ -89,7 +89,7 @@ class Cluster:
         found = [self.future(count, item) for item in items]
         while len(found) > 1:
             found = [self.future(add, found[i : i + FAN_IN]) for i in range(0, len(found), FAN_IN)]
-        return Task(self.future(finish, found[0]), self.client)
+        return Task(self.future(finish, found[0]), self)
 
     def reset_peak(self) -> None:
         memory.reset_peak()
@@ -101,6 +101,15 @@ class Cluster:
     def share(self, room: int) -> int:
         """Each worker may take ``room`` bytes; those that were started here take it together."""
         return room * pl.thread_pool_size() // (sum(self.threads) if self.own else max(self.threads))
+
+    def require_workers(self) -> None:
+        """Wait for a worker, if there is none. UserError if none comes in time."""
+        if not self.client.nthreads():
+            log.warning("no worker is there; waiting for one, for %g s", self.wait)
+            with suppress(TimeoutError):
+                self.client.wait_for_workers(1, timeout=self.wait)
+            there = bool(self.client.nthreads())
+            require(there, f"engine=dask: no worker has come within {self.wait:g} s; start dask worker, then run again")
 
     def require_seen(self, paths: Sequence[Path]) -> None:
         """UserError unless each worker sees the same files and folders as this process."""
@@ -136,25 +145,24 @@ def first_unseen(stamps: Sequence[tuple[Path, tuple[int, int] | None]]) -> str |
 
 
 @contextmanager
-def joined(scheduler: str | None) -> Iterator[Cluster]:
+def joined(scheduler: str | None, wait: float) -> Iterator[Cluster]:
     """The cluster of ``scheduler``, an address or the file that ``dask scheduler --scheduler-file`` wrote.
 
     None is one of this machine, a process for each core, which ends with the block. UserError where it cannot be
-    reached or has no workers, or other versions, and where it is lost.
+    reached, has other versions or had no worker for ``wait`` seconds, and where it is lost.
     """
     what = "engine=dask" if scheduler is None else f"scheduler={scheduler}"
     place = None if scheduler is None else place_of(scheduler)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said below, in a line
+    for chatty in ("distributed", "distributed.client", "asyncio"):  # what is lost is said below, in a line
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     with ExitStack() as opened:
         try:
             client = opened.enter_context(Client(**(place or {"address": started(opened)})))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{what}: cannot be reached ({reason_of(error)}); is a Dask scheduler there?") from None
         try:
-            with suppress(TimeoutError):
-                client.wait_for_workers(1, timeout=JOINED)
-            require(bool(client.nthreads()), f"{what}: no worker has joined it within {JOINED} s; start dask worker")
-            cluster = Cluster(client, own=scheduler is None)
+            cluster = Cluster(client, scheduler is None, wait)
+            cluster.require_workers()
             cluster.require_alike()
             yield cluster
         except KilledWorker as error:

@@ -9,7 +9,7 @@ from typing import Any
 from eulernet.data.growth import Growth
 from eulernet.data.sets import DATASETS
 from eulernet.data.sets.table import Table
-from eulernet.data.workers import Workers, working
+from eulernet.data.workers import Workers, seconds_of, working
 from eulernet.errors import UserError, choose, require
 from eulernet.memory import keep_freed_memory
 from eulernet.settings import construct
@@ -42,7 +42,7 @@ def prepare(cfg: dict[str, Any], growth: Growth | None = None) -> Path:
     drawn = isclass(make) and not a_table
     require(not drawn or engine == "threads", f"engine={engine}: dataset={cfg['dataset']['name']} is drawn, not read")
     with (
-        working(engine, None if scheduler is None else str(scheduler)) as workers,
+        working(engine, None if scheduler is None else str(scheduler), seconds_of(cfg)) as workers,
         absolute(raw, data_dir, workers) as (
             raw,
             data_dir,

@@ -4,12 +4,12 @@ Each pass is a function over many items (pieces, fields, slices of rows), which 
 of them see. ``current`` is whoever does it now; ``working`` sets that for the time of a block.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
@@ -98,11 +98,18 @@ def current() -> Workers:
     return _CURRENT.get()
 
 
+def seconds_of(cfg: Mapping[str, Any]) -> float:
+    """How long engine=dask waits for a worker. UserError unless it is a number from 0."""
+    wait = cfg.get("worker_wait", 0)
+    require(type(wait) in (int, float) and wait >= 0, f"worker_wait={wait}: give seconds, 0 or more")
+    return float(wait)
+
+
 @contextmanager
-def working(engine: str, scheduler: str | None) -> Iterator[Workers]:
+def working(engine: str, scheduler: str | None, wait: float) -> Iterator[Workers]:
     """Within it ``current`` are the workers of ``engine``: those of the Dask ``scheduler``, or of one that is started.
 
-    UserError where Dask is not installed, or the scheduler cannot be reached.
+    UserError where Dask is not installed, the scheduler cannot be reached, or no worker was there for ``wait`` seconds.
     """
     choose(dict.fromkeys(ENGINES), engine, "engine")
     require(engine == "dask" or scheduler is None, f"scheduler={scheduler} goes with engine=dask")
@@ -113,7 +120,7 @@ def working(engine: str, scheduler: str | None) -> Iterator[Workers]:
         from eulernet.data.cluster import joined
     except ImportError as missing:
         raise UserError(MISSING.format(missing.name)) from None
-    with joined(scheduler) as cluster:
+    with joined(scheduler, wait) as cluster:
         token = _CURRENT.set(cluster)
         try:
             yield cluster

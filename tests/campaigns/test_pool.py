@@ -14,7 +14,7 @@ from distributed import LocalCluster
 from eulernet.campaigns import missing, pool
 from eulernet.campaigns.planned import PlannedRun, finished
 from eulernet.campaigns.pool import LOG, Pool, placed, sweep
-from eulernet.errors import UserError
+from eulernet.errors import UserError, require
 from eulernet.files import locked
 from eulernet.training import device
 
@@ -88,7 +88,7 @@ def scheduler():
 
 def test_runs_on_a_cluster_are_heard_and_ended_as_those_here(scheduler, tmp_path, monkeypatch):
     tasks = ("train", "stop", "device", "hang")
-    with placed({"engine": "dask", "scheduler": scheduler}), Pool(4) as workers:
+    with placed({"engine": "dask", "scheduler": scheduler, "worker_wait": 60}), Pool(4) as workers:
         for do in tasks:
             workers.start(do, "run", tmp_path / do, {"do": do, "device": "cpu"}, [])
         said = {do: [] for do in tasks}
@@ -111,6 +111,24 @@ def test_runs_on_a_cluster_are_heard_and_ended_as_those_here(scheduler, tmp_path
     assert said["device"] == [epoch, ("failed", f"cpu (see {tmp_path / 'device' / LOG})")]
     assert said["hang"] == [epoch]
     assert (tmp_path / "train" / LOG).read_text() == "in the log\n"
+
+
+def test_runs_that_no_worker_is_left_for_are_stopped(scheduler, tmp_path, monkeypatch):
+    from eulernet.campaigns import afar
+    from eulernet.data.cluster import Cluster
+
+    gone = threading.Event()
+    monkeypatch.setattr(afar, "PATIENCE", 0.01)
+    monkeypatch.setattr(Cluster, "require_workers", lambda _: require(not gone.is_set(), "engine=dask: no worker"))
+    with placed({"engine": "dask", "scheduler": scheduler, "worker_wait": 60}), Pool(4) as workers:
+        workers.start("one", "run", tmp_path / "one", {"do": "hang", "device": "cpu"}, [])
+        said = []
+        for _, kind, content in said_by(workers):
+            said.append((kind, content))
+            gone.set()
+        assert said == [("epoch", EPOCH), ("stopped", "stopped by a signal")]
+        with pytest.raises(UserError, match="engine=dask: no worker"):
+            workers.start("two", "run", tmp_path / "two", {"do": "train", "device": "cpu"}, [])
 
 
 @pytest.mark.parametrize(

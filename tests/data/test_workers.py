@@ -188,7 +188,7 @@ def test_dask_makes_the_same_bytes_and_tells_of_a_wrong_row(scheduler, tmp_path,
     monkeypatch.setattr(raw, "SMALLEST_BLOCK", 1 << 14)
     file, settings = criteo(tmp_path), dict(min_count=1, vocabulary="train", split="chronological", split_seed=1)
     here = make_criteo([file], tmp_path / "here", 1e-5, accept_terms=False, **settings)
-    with working("dask", scheduler) as found:
+    with working("dask", scheduler, 60) as found:
         found.require_seen([file, tmp_path])
         there = make_criteo([file], tmp_path / "there", 1e-5, accept_terms=False, **settings)
         assert content(here) == content(there)
@@ -201,13 +201,25 @@ def test_dask_makes_the_same_bytes_and_tells_of_a_wrong_row(scheduler, tmp_path,
     assert workers.current().here
 
 
+def test_it_ends_where_no_worker_is_left(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.01)
+    message = "^engine=dask: no worker has come within 0.01 s; start dask worker, then run again$"
+    with LocalCluster(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as started:
+        with working("dask", started.scheduler_address, 0.01) as found:
+            found.client.retire_workers(list(found.client.nthreads()))
+            with pytest.raises(UserError, match=message):
+                found.submit(abs, -1).result()
+        with pytest.raises(UserError, match=message), working("dask", started.scheduler_address, 0.01):
+            pass
+
+
 def test_threads_do_without_dask_and_dask_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "eulernet.data.cluster")
     made(write_parts(log_of(), tmp_path / "log", "csv"), tmp_path / "data")
     with (
         pytest.raises(UserError, match=r'^engine=dask needs distributed: pip install "eulernet\[dask\]"$'),
-        working("dask", None),
+        working("dask", None, 60),
     ):
         pass
 
@@ -223,5 +235,5 @@ def test_threads_do_without_dask_and_dask_says_what_it_needs(tmp_path, monkeypat
 )
 def test_a_scheduler_that_is_not_there(given, message, monkeypatch):
     monkeypatch.setattr(cluster, "REACHED", 0.3)
-    with pytest.raises(UserError, match=message), working(*given):
+    with pytest.raises(UserError, match=message), working(*given, 0):
         pass
