@@ -50,11 +50,11 @@ class Result:
         return Figures({run.seed: run.report["test"]["auc"] for run in self.tuned.runs}, self.values)
 
     def within(self, core_seconds: float) -> float | None:
-        """The best validation AUC of the first trials that took so much together; None where none did."""
+        """The best validation AUC of the first trials that took so much together; None where none gave one."""
         spent, best = 0.0, None
         for line, value in zip(self.trials, self.values, strict=True):
             spent += float(line["core_seconds"] or 0)
-            if spent <= core_seconds:
+            if spent <= core_seconds and value != COIN:
                 best = max(value, best or 0.0)
         return best
 
@@ -112,8 +112,8 @@ def notes(results: Sequence[Result]) -> list[str]:
     protocol = results[0].chosen["protocol"]
     runs = max(len(one.tuned.runs) for one in results)
     least = min(one.searched for one in results)
-    found = sorted(((one.within(least) or COIN, one.name) for one in results), reverse=True)
-    same = ", ".join(f"{name} {value:.4f}".replace("0.", ".") for value, name in found)
+    found = sorted(((one.within(least) or 0.0, one.name) for one in results), reverse=True)
+    same = ", ".join(f"{name} {value:.4f}".replace("0.", ".") if value else f"{name} none yet" for value, name in found)
     return [
         f"Rows of one group cannot be told apart by {runs} runs a row, each with its own seed and split: paired "
         "differences to the best row of the group, the variance of both searches added, Holm over the rows. The order "

@@ -13,9 +13,11 @@ from contextlib import ExitStack
 import pytest
 import yaml
 
+from eulernet.campaigns.equal_table import Result, notes
 from eulernet.campaigns.rows import protocol_of
 from eulernet.errors import UserError
 from eulernet.files import locked
+from eulernet.runs.groups import Setting
 from eulernet.runs.run import Run
 
 TABLE = """
@@ -123,6 +125,22 @@ def test_what_the_table_says_and_what_is_published(campaign):
     assert published >= {f"toy/synthetic/one/{name}" for name in of_row}
     assert published >= {"toy/synthetic/linear_shipped/1/report.json", "tables/toy.md"}
     assert not any(str(folder) in file.read_text() for file in (folder / "paper").rglob("*.json"))
+
+
+def test_a_row_whose_first_trial_took_longer_than_the_cheapest_search_has_no_best_within_it():
+    def row(name, *seconds_and_aucs):
+        lines = [{"state": "complete" if auc else "fail", "valid_auc": auc, "core_seconds": seconds}
+                 for seconds, auc in seconds_and_aucs]  # fmt: skip
+        none = Setting(name, [])
+        return Result(name, {"protocol": {"top": 1}}, lines, none, none)
+
+    rows = [row("fm", (3, "0.7"), (2, "0.71")), row("dnn", (4, "0.72"), (9, "0.8")), row("cin", (6, "0.9"))]
+    assert notes(rows)[-1].endswith(
+        "within 5 core-seconds, what the cheapest search took: dnn .7200, fm .7100, cin none yet."
+    )
+    assert notes([*rows, row("lr", (1, ""))])[-1].endswith(
+        "within 1 core-seconds, what the cheapest search took: lr none yet, fm none yet, dnn none yet, cin none yet."
+    )
 
 
 def test_nothing_is_repeated(in_process, campaign):
