@@ -28,6 +28,7 @@ from eulernet.errors import Diverged, require
 from eulernet.measures.spread import Ranks, measure_spread
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
+from eulernet.models.pieces import PIECE
 from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, BestInMemory, Checkpoints
@@ -236,6 +237,8 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
     """
     model.eval()
     device = next(model.parameters()).device
+    if device.type == "cpu" and world_size() == 1:
+        batch_size = max(batch_size, PIECE * torch.get_num_threads())  # a piece for each thread
     done, whole, found = 0, batch_size * world_size(), list[tuple[Tensor, ...]]()
     with (
         bar(what, " rows", len(split), shown=rank() == 0) as shown,
