@@ -42,8 +42,10 @@ def test_rows_to_score_need_no_weight_without_a_header_either(tmp_path):
     rows_with_weights().write_csv(tmp_path / "log.csv", include_header=False)
     names = ["city", "price", "click", "w"]
     encoder = Preprocessor.open(make(tmp_path / "log.csv", columns=names, weight="w").folder)
-    found = [encoder.names_without_header(tmp_path / "log.csv", cells) for cells in (4, 3, 2)]
-    assert found == [names, ["city", "price", "w"], ["city", "price"]]
+    found = [encoder.names_without_header(tmp_path / "log.csv", cells) for cells in (4, 2)]
+    assert found == [names, ["city", "price"]]
+    with pytest.raises(UserError, match="3 columns where 4 belong, or 2 without click and w; a header makes it clear"):
+        encoder.names_without_header(tmp_path / "log.csv", 3)  # the weight or the label may be missing
 
 
 def rows_with_weights(rows=400):

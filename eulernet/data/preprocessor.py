@@ -145,16 +145,15 @@ class Preprocessor:
     def names_without_header(self, file: Path, cells: int) -> list[str]:
         """The columns of a file without a header, by how many there are: those of training, or all but the label.
 
-        Where rows have weights, or all but these two; one column less than in training is the label.
+        Where rows have weights, all or all but these two: with one column less nothing tells which of them is missing.
         """
         every = list(self.form.names or ())
-        without = [name for name in every if name != self.label.column]
-        for names in (every, without, [name for name in without if name != self.weight]):
+        without = [name for name in every if name not in self.marks]
+        for names in (every, without):
             if len(names) == cells:
                 return names
-        raise UserError(
-            f"{file}, line 1: no header, and {cells} columns where {len(every)} belong, or {len(without)} without label"
-        )
+        belong = f"{cells} columns where {len(every)} belong, or {len(without)} without {' and '.join(self.marks)}"
+        raise UserError(f"{file}, line 1: no header, and {belong}; a header makes it clear")
 
     def encode(self, frame: pl.DataFrame, where: Callable[[int], str] = row_of_frame) -> np.ndarray:
         """int32 ids [rows, C] of raw rows. Columns may come in any order, with others between, of any fitting types.
