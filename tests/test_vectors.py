@@ -1,5 +1,8 @@
 """Vectors that values have before training: in models against a loop, in stores, in exports; and bad files."""
 
+from datetime import date
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +12,10 @@ from tables import prepared
 
 import eulernet
 from eulernet.data.dataset import Dataset, field_sizes
-from eulernet.data.kinds.vectors import Vectors
+from eulernet.data.growth import Growth
+from eulernet.data.kinds import CategoryCoder
+from eulernet.data.kinds.vectors import Given, Vectors
+from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.errors import UserError
 from eulernet.features import FieldEmbedding, FieldLinear, History, Pretrained
 from eulernet.models import make_model
@@ -119,6 +125,20 @@ def test_a_store_has_the_vectors_of_its_ids(tmp_path, caplog):
     _, stored = prepared(pl.DataFrame({"k": [3, 7, 9]}), tmp_path / "whole", kind)
     folder = next((tmp_path / "whole").rglob("x.npy")).parent
     assert Dataset.open(folder).field_sizes[0].vectors[stored[:2, 0]].tolist() == [[3, 4], [1, 2]]
+
+
+@pytest.mark.parametrize("retire_after", [None, 2])
+def test_the_share_of_values_with_vectors_counts_new_ones(retire_after):
+    """Two of three values have one. Two more have none; one of these may take the id of an old one."""
+    seen = pl.Series([date(2026, 1, day) for day in (1, 8, 9)])
+    known = CategoryCoder("k", Vocabulary(pl.Series(["a", "b", "c"]), seen), given=Given(2, True, 2 / 3))
+    earlier = SimpleNamespace(coders=[known])
+    rows = pl.LazyFrame({"value": ["d", "e"], "day": [date(2026, 1, 9)] * 2})
+    grown = Growth(earlier, "", retire_after=retire_after).fit(0, SimpleNamespace(min_count=1), rows, "in-memory")
+    assert len(grown.vocabulary) == (5 if retire_after is None else 4)
+    wanted = 2 / 5 if retire_after is None else 2 / 3 * 2 / 4
+    assert grown.settings()["vectors"]["covered"] == pytest.approx(wanted)
+    assert known.vocabulary.values.to_list() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

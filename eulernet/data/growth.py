@@ -59,13 +59,16 @@ class Growth:
     def fit(self, place: int, field: Field, typed: pl.LazyFrame, engine: Engine) -> Coder:
         """The coder of the field number ``place`` for the rows ``typed``: its values, and their days if they have."""
         coder = self.earlier.coders[place]
-        if isinstance(coder, CategoryCoder) and coder.given is not None:
-            coder = replace(coder, given=replace(coder.given, matrix=None))  # vectors are among the weights
         if isinstance(field, Number):
             return field.fit(typed, engine) if self.rescale else coder
         if (known := coder.vocabulary) is None:
             return coder
         grown = grow(known, typed, getattr(field, "min_count", 1), self.retire_after)
+        if isinstance(coder, CategoryCoder) and coder.given is not None:
+            # Vectors are among the weights. New values have none; retired ones count as if they had as many as others.
+            same = int((known.values == grown.values[: len(known)]).sum())
+            given = replace(coder.given, covered=coder.given.covered * same / len(grown), matrix=None)
+            coder = replace(coder, given=given)
         return coder if grown is known else with_vocabulary(coder, grown)
 
     def pieces(
@@ -127,7 +130,9 @@ def grow(known: Vocabulary, typed: pl.LazyFrame, min_count: int, retire_after: i
         order = pl.DataFrame({"seen": seen}).with_row_index("place")
         late = pl.col("seen") < today - timedelta(days=retire_after)
         free = order.filter(late).sort("seen", "place")["place"].to_list()[: len(kept)]
-        values, seen = values.scatter(free, kept["value"][: len(free)]), seen.scatter(free, kept[DAY][: len(free)])
+        # scatter changes what it is called on, and the values of the earlier run stay what they are
+        values = values.clone().scatter(free, kept["value"][: len(free)])
+        seen = seen.clone().scatter(free, kept[DAY][: len(free)])
     values = pl.concat([values, kept["value"][len(free) :]])
     if seen is not None:
         days = kept[DAY] if DAY in kept.columns else pl.Series([None], dtype=pl.Date).new_from_index(0, len(kept))
