@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from eulernet.cli import command
-from eulernet.errors import require, require_known
+from eulernet.errors import require
 
 
 @command("evaluate")
@@ -15,9 +15,8 @@ def main(given: dict[str, Any]) -> None:
         whole = type(given[key]) is int and given[key] >= least
         require(whole, f"{key}={given[key]}: should be a whole number from {least}")
     from eulernet.data.output import suffix_of
-    from eulernet.data.splits import PARTS
     from eulernet.runs.calibrate import calibrate
-    from eulernet.runs.evaluate import evaluate, importance_of, of_files, of_split
+    from eulernet.runs.evaluate import check_names, evaluate, importance_of, of_files, of_split
     from eulernet.runs.portable import is_archive
     from eulernet.runs.predictor import Predictor
     from eulernet.runs.run import Run
@@ -31,12 +30,13 @@ def main(given: dict[str, Any]) -> None:
     require(right, f"importance={wanted}: give true, false or at most how many rows it takes")
     require(not wanted or given["input"] is None, "importance= goes with split=; leave input= out")
     require(bool(wanted) or not given["importance_groups"], "importance_groups= goes with importance=true")
-    if given["input"] is None:
-        require_known(str(given["split"]), PARTS, f"unknown split {given['split']!r}")
     predictions = None if given["predictions"] is None else Path(str(given["predictions"])).expanduser()
     if predictions is not None:
         suffix_of(predictions, "predictions")
     run, group = Run(path), None if given["group"] is None else str(given["group"])
+    groups = given["importance_groups"] or {}
+    if given["input"] is None:
+        check_names(run, str(given["split"]), given["data_dir"], group, groups)
     if given["calibrate"] is not None:
         print(calibrate(run, str(given["calibrate"]), given["data_dir"], device, given["batch_size"]))
     if given["input"] is None:
@@ -50,7 +50,7 @@ def main(given: dict[str, Any]) -> None:
     worth = None
     if wanted:
         how = {"most": None if wanted is True else wanted, "repeats": given["permutations"], "seed": given["seed"]}
-        worth = importance_of(rows, run, given["importance_groups"] or {}, **how)
+        worth = importance_of(rows, run, groups, **how)
     asked = {"group": group, "resamples": given["resamples"], "seed": given["seed"], "predictions": predictions}
     print(evaluate(rows, run, what, importance=worth, **asked))
 

@@ -241,6 +241,8 @@ def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_ru
         (["importance=true", "importance_groups={a: [citi]}"], "no field 'citi'; did you mean 'city'"),
         (["importance=true", "importance_groups={city: [user]}"], "importance_groups.city: a field is called so"),
         (["importance=true", "importance_groups={a: city}"], "importance_groups.a: give a list of fields"),
+        (["importance=2"], "comparing AUCs takes 2 rows of each class"),
+        (["calibrate=sigmoid", "group=usr"], "no such field; did you mean 'user'"),
         (["split=tset"], "unknown split 'tset'"),
         (["group=usr"], "no such field; did you mean 'user'"),
         (["data_dir=elsewhere"], "there is no store elsewhere/table/"),

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from eulernet.data import disk
+from eulernet.data.dataset import places_in
 from eulernet.data.find import find
 from eulernet.data.output import writer
 from eulernet.errors import require, require_known
@@ -19,7 +20,7 @@ from eulernet.measures.evaluation import evaluation
 from eulernet.measures.metrics import sigmoid
 from eulernet.measures.table import MEASURES
 from eulernet.runs.calibrate import before_and_after_lines, read_calibration
-from eulernet.runs.importance import importance, importance_lines
+from eulernet.runs.importance import columns_of, importance, importance_lines
 from eulernet.runs.manifest import check_manifest
 from eulernet.runs.predictor import Predictor
 from eulernet.runs.reading import EVALUATION
@@ -92,16 +93,22 @@ def importance_of(
     return importance(run, score, *columns, groups, most=most, repeats=repeats, seed=seed)
 
 
+def check_names(run: Run, split: str, data_dir: str | None, group: str | None, groups: Any) -> None:
+    """UserError for a split, a field, or ``groups`` of fields, that the store of ``run`` does not have."""
+    data = run.open_store(data_dir)
+    require_known(split, data.splits, f"unknown split {split!r}")
+    if group is not None:
+        require_known(group, data.fields, f"group={group}: no such field")
+    columns_of(places_in(data.meta), groups)
+
+
 def of_split(
     run: Run, split: str, group: str | None, data_dir: str | None, device: torch.device, batch_size: int
 ) -> Labelled:
     """The rows of a split of the store that ``run`` was trained on; a group is then the id of a field."""
     check_manifest(run.folder)
     scores = run.scores(split, data_dir, device, batch_size)
-    groups = None
-    if group is not None:
-        require_known(group, scores.data.fields, f"group={group}: no such field")
-        groups = scores.column(group)[:, 0]
+    groups = None if group is None else scores.column(group)[:, 0]
     calibrator = read_calibration(run.folder)
     how: tuple[str | None, np.ndarray | None] = (None, None)
     logits = scores.logits

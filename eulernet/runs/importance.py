@@ -10,6 +10,7 @@ import numpy as np
 from eulernet.data import disk
 from eulernet.errors import require, require_known
 from eulernet.measures.importance import permutation_importance
+from eulernet.measures.statistics import shares
 from eulernet.measures.table import BY_NAME
 from eulernet.runs.run import Run
 from eulernet.training.weights import WEIGHTS, Weights
@@ -42,6 +43,7 @@ def importance(
     if most is not None and most < len(x):
         chosen = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
         x, labels, weights = x[chosen], labels[chosen], None if weights is None else weights[chosen]
+    shares(labels, weights)  # refuses rows without clicks, before they are scored
     scorings, start = 1 + len(columns) * repeats, time.perf_counter()
     score(x[:TIMED])
     seconds = scorings * (time.perf_counter() - start) * len(x) / max(len(x[:TIMED]), 1)

@@ -33,9 +33,8 @@ def predict(cfg: dict[str, Any]) -> None:
     twice = next((name for name in keep if keep.count(name) > 1), None)
     require(twice is None, f"keep: {twice} is there twice")
     batch_size = cfg["batch_size"]
-    require(
-        isinstance(batch_size, int) and batch_size >= 1, f"batch_size={batch_size}: should be a whole number from 1"
-    )
+    whole = type(batch_size) is int and batch_size >= 1
+    require(whole, f"batch_size={batch_size}: should be a whole number from 1")
     memory.keep_freed_memory()
     given = source if isinstance(source, list) else [source]
     files = find([Path(str(path)).expanduser() for path in given], WHAT["input"], key="input").files
