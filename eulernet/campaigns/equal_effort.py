@@ -13,7 +13,7 @@ from eulernet.campaigns.missing import train_missing
 from eulernet.campaigns.planned import Conf, PlannedRun, finished, names, seeds
 from eulernet.campaigns.publish import publish_runs
 from eulernet.campaigns.rows import SETTINGS, Row, protocol_of, rows_of
-from eulernet.data.prepare import prepare
+from eulernet.data.prepare import prepare_quietly
 from eulernet.errors import require
 from eulernet.files import write_atomically
 from eulernet.runs.groups import Setting
@@ -62,7 +62,7 @@ class Campaign:
         known = finished(self.folders)
         for run in runs:
             if run.identity not in known:
-                prepare(run.config)  # the store of its split, before many workers would make it at once
+                prepare_quietly(run.config)  # the store of its split, before many workers would make it at once
         failed = train_missing(runs, known, self.cfg["jobs"], self.cfg["device"])
         self.failures |= {str(run): said for run, said in failed.items()}
 

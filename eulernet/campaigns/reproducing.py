@@ -23,7 +23,7 @@ from eulernet.campaigns.planned import (
 )
 from eulernet.campaigns.pool import placed
 from eulernet.campaigns.publish import publish_runs, publish_table, write_files
-from eulernet.data.prepare import prepare
+from eulernet.data.prepare import prepare_quietly
 from eulernet.errors import UserError, choose, require
 from eulernet.reporting.build import score_all
 from eulernet.reporting.compare import order
@@ -128,7 +128,7 @@ def prepare_all(
         if len(there) == len(runs) and (raw is None or not there):
             continue
         config = next(run for run in [*(r for r in runs if r.identity not in known), *runs]).config
-        store = "/".join(prepare(config).parts[-2:])
+        store = "/".join(prepare_quietly(config).parts[-2:])
         for old in there if raw is not None else ():
             same = old.report["config"]["dataset"] != config["dataset"] or old.store == store
             require(same, f"{old.folder} was trained on other rows than raw={raw} has; give another out=")

@@ -1,5 +1,6 @@
 """The store that a configuration describes: found, or made once; and what is in it, as text."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import isclass
@@ -52,6 +53,17 @@ def prepare(cfg: dict[str, Any], growth: Growth | None = None) -> Path:
             maker: Any = construct(make, settings, "dataset")
             return maker(raw, data_dir, float(memory), *([] if growth is None else [growth]))
         return construct(make, settings, "dataset", raw=raw, data_dir=data_dir, memory=float(memory))
+
+
+def prepare_quietly(cfg: dict[str, Any]) -> Path:
+    """``prepare`` for one of many stores or runs: the log leaves out the kinds of columns that a table infers."""
+    shown = logging.getLogger(Table.__module__)
+    level = shown.level
+    shown.setLevel(logging.WARNING)
+    try:
+        return prepare(cfg)
+    finally:
+        shown.setLevel(level)
 
 
 @contextmanager

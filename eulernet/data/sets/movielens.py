@@ -40,46 +40,35 @@ ATOMIC = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
 ROWS_100K = "5d9d601d8b9ffff8e20924091e262b283c72029f68883de4a4a2e9b91360f83b"
 
 
-def make_movielens_1m(
-    raw: Sequence[Path],
-    data_dir: Path,
-    memory: float,
-    *,
-    min_count: int,
-    vocabulary: str,
-    split: str,
-    split_seed: int,
-    history: int | None = None,  # configurations of older runs do not say
-) -> Path:
-    """The store of MovieLens-1M, from the folder ``raw`` or from GroupLens."""
-    folder, origin = _folder(raw, data_dir / "raw" / "ml-1m"), "raw folder"
-    if not raw:
-        origin = download.fetch([download.ML_1M], folder)
-    files = _find(folder, ONE_M)
-    recipe = _recipe("movielens_1m", scan_1m, min_count, history)
-    cut = published(split, split_seed, time=BY_TIME)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
+def _maker(
+    name: str,
+    folder: str,
+    forms: Sequence[Sequence[str]],
+    scan: Callable[[Sequence[Path]], pl.DataFrame],
+    sources: Sequence[download.Archive | download.Wheel],
+    check: Callable[[Path], None] = lambda folder: None,
+) -> Callable[..., Path]:
+    """What makes the store of one set, whose files have one of the ``forms``: ``raw``, or what ``sources`` have."""
 
+    def make(
+        raw: Sequence[Path],
+        data_dir: Path,
+        memory: float,
+        *,
+        min_count: int,
+        vocabulary: str,
+        split: str,
+        split_seed: int,
+        history: int | None = None,  # configurations of older runs do not say
+    ) -> Path:
+        require(len(raw) <= 1, "raw=: give one folder")
+        place = raw[0] if raw else data_dir / "raw" / folder
+        origin = "raw folder" if raw else download.fetch(sources, place, check)
+        files, recipe = _find(place, *forms), _recipe(name, scan, min_count, history)
+        cut = published(split, split_seed, time=BY_TIME)
+        return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
 
-def make_movielens_100k(
-    raw: Sequence[Path],
-    data_dir: Path,
-    memory: float,
-    *,
-    min_count: int,
-    vocabulary: str,
-    split: str,
-    split_seed: int,
-    history: int | None = None,  # configurations of older runs do not say
-) -> Path:
-    """The store of MovieLens-100K, from the folder ``raw``, from GroupLens, or from the recbole wheel on PyPI."""
-    folder, origin = _folder(raw, data_dir / "raw" / "ml-100k"), "raw folder"
-    if not raw:
-        origin = download.fetch([download.ML_100K, download.ML_100K_IN_RECBOLE], folder, _check_100k)
-    files = _find(folder, HUNDRED_K, ATOMIC)
-    recipe = _recipe("movielens_100k", scan_100k, min_count, history)
-    cut = published(split, split_seed, time=BY_TIME)
-    return build(recipe, files, data_dir, vocabulary=vocabulary, split=cut, origin=origin, memory=memory)
+    return make
 
 
 def _recipe(
@@ -101,11 +90,6 @@ def _recipe(
         scan=lambda files, _: iter([Piece(lambda: LABEL.rows(scan(files)), str, 0, 1.0)]),
         logs={"history": LogKeys(pl.col("user_id"), TIME)} if length is not None else {},
     )
-
-
-def _folder(raw: Sequence[Path], downloads: Path) -> Path:
-    require(len(raw) <= 1, "raw=: give one folder")
-    return raw[0] if raw else downloads
 
 
 def _find(folder: Path, *forms: Sequence[str]) -> list[Path]:
@@ -218,3 +202,10 @@ def _check_100k(folder: Path) -> None:
     """Raise UserError unless a downloaded folder holds exactly the published rows."""
     found = fingerprint(scan_100k(_find(folder, HUNDRED_K, ATOMIC)))
     require(found == ROWS_100K, "the download does not hold the published MovieLens-100K rows; try again later")
+
+
+make_movielens_1m = _maker("movielens_1m", "ml-1m", [ONE_M], scan_1m, [download.ML_1M])
+make_movielens_100k = _maker(
+    "movielens_100k", "ml-100k", [HUNDRED_K, ATOMIC], scan_100k, [download.ML_100K, download.ML_100K_IN_RECBOLE],
+    _check_100k,
+)  # fmt: skip

@@ -11,6 +11,7 @@ import yaml
 from conftest import REPOSITORY, rows_of
 
 from eulernet.data.dataset import Dataset
+from eulernet.data.prepare import prepare_quietly
 from eulernet.data.sets.table import Kdd12, Table
 from eulernet.errors import UserError
 from eulernet.features import Bag, Number
@@ -74,6 +75,10 @@ def test_types_are_inferred_and_shown(log, caplog):
     }  # fmt: skip
     assert "price: number (" in caplog.text
     assert data.field_sizes[1] == 8
+    caplog.clear()
+    cfg = {"dataset": {**DEFAULTS, "name": "table"}, "raw": str(log), "data_dir": str(log.parent / "b"), "memory": 2.0}
+    assert prepare_quietly(cfg).name == data.folder.name
+    assert [record.message.split()[0] for record in caplog.records] == ["prepared"]  # and no kinds, where many are made
     vocabulary = pl.read_parquet(data.folder / "vocab" / "user.parquet")["value"]
     assert set(vocabulary) == {f"0{i}" for i in range(7)}
 
