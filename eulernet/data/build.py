@@ -5,8 +5,9 @@
     encode  blocks of typed rows  ->  rows of ids, appended to the store
 
 In memory sit a block for each thread, the distinct values of one field, the vocabularies that are kept, and what the
-split needs, four to twenty bytes a row. ``memory`` bounds the blocks; counting is left to polars' streaming engine.
-Typed columns are called f0, f1, ..., so that no name of a user's gets in the way.
+split needs: nothing for ranges, some 2 bytes a row for draws, times and values, 5 for the published shuffles.
+``memory`` bounds the blocks; counting is left to polars' streaming engine. Typed columns are called f0, f1, ..., so
+that no name of a user's gets in the way.
 """
 
 import logging
@@ -147,7 +148,7 @@ def fit_and_encode(
     rows, workers, columns = typed.rows, current(), typed.scan()
     with ThreadPoolExecutor(1) as beside:
         # The shuffle of the paper's split is Python's own: a core busy for half a minute on Criteo.
-        cutting = beside.submit(split.cut, Rows(rows, typed.in_files, columns))
+        cutting = beside.submit(split.cut, Rows(rows, typed.in_files, columns, new))
         with timed(seconds, "count"):
             training = None if vocabulary == "all" else training_of(cutting.result(), rows, new)
             if workers.here:

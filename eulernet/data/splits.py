@@ -5,6 +5,7 @@ import random
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,15 @@ KEY, LABEL, WEIGHT = "key", "label", "weight"  # columns of typed rows: Splitter
 
 @dataclass(frozen=True)
 class Rows:
-    """What a splitter may look at: how many rows there are, how many in each raw file, and the columns of each."""
+    """What a splitter may look at: how many rows there are, how many in each raw file, and the columns of each.
+
+    Row numbers are written to ``folder``, as a store has them, where there is one; else they are in memory.
+    """
 
     count: int
     in_files: Sequence[int]
     typed: pl.LazyFrame  # LABEL, KEY where the splitter has a key, WEIGHT where rows have weights, and the fields
+    folder: Path | None = None
 
     @property
     def keys(self) -> pl.LazyFrame:
@@ -34,6 +39,13 @@ class Rows:
 
     def column(self, name: str) -> np.ndarray:
         return self.typed.select(name).collect(engine="streaming")[name].to_numpy()
+
+    def room(self, part: str, numbers: int) -> np.ndarray:
+        """Room for so many row numbers of ``part``."""
+        kind = np.dtype(np.int32 if self.count < 2**31 else np.int64)
+        if self.folder is None or not numbers:
+            return np.empty(numbers, kind)
+        return np.lib.format.open_memmap(self.folder / f"{part}.npy", "w+", kind, (numbers,))
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def random_rows(seed: int, ratios: Sequence[float]) -> Splitter:
         for start in range(0, rows.count, CHUNK):
             draws = draw.random(min(CHUNK, rows.count - start))
             code[start : start + CHUNK] = np.searchsorted(ends, draws, side="right")
-        return numbered(code)
+        return numbered(code, rows)
 
     return Splitter({"split": "random", "seed": seed, "ratios": list(ratios)}, cut, parts=parts)
 
@@ -110,7 +122,7 @@ def by_time(column: str, key: pl.Expr, ratios: Sequence[float], check: Check | N
         valid, test = bounds(rows.count, ratios)
         late = (before >= valid).cast(pl.Int8) + (before >= test).cast(pl.Int8)
         code = pl.DataFrame({KEY: times[KEY], "code": late})
-        return by_code(rows.keys.join(code.lazy(), on=KEY, how="left", maintain_order="left").select("code"))
+        return by_code(rows, lambda keys: keys.join(code.lazy(), on=KEY, how="left", maintain_order="left"))
 
     return Splitter({"split": "time", "column": column, "ratios": list(ratios)}, cut, key, check, parts)
 
@@ -137,7 +149,7 @@ def by_value(column: str, values: Mapping[str, Any], key: pl.Expr) -> Splitter:
         if unknown is not None:
             hint = "put it into dataset.split_values, in quotes if it looks like a number or is true, null or empty"
             raise UserError(f"split=column: {column} is {unknown!r} in some rows; {hint}")
-        return by_code(rows.keys.select(pl.col(KEY).replace_strict(code, return_dtype=pl.Int8).alias("code")))
+        return by_code(rows, lambda keys: keys.select(code=pl.col(KEY).replace_strict(code, return_dtype=pl.Int8)))
 
     return Splitter({"split": "column", "column": column, "values": named}, cut, key)
 
@@ -172,17 +184,29 @@ def with_test(own: Splitter) -> Splitter:
     return Splitter({**own.describe, "test": "given"}, cut, own.key, own.check)
 
 
-def by_code(codes: pl.LazyFrame) -> Cut:
-    """Row numbers by a column of 0, 1 and 2, in the order of the rows; ranges where the rows of each part adjoin."""
-    code = codes.collect(engine="streaming").to_series().to_numpy()
-    if (np.diff(code) >= 0).all():
+def by_code(rows: Rows, coded: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Cut:
+    """Row numbers by 0, 1 and 2, which ``coded`` makes of some keys; ranges where the rows of each part adjoin."""
+    code = np.empty(rows.count, dtype=np.int8)
+    for start in range(0, rows.count, CHUNK):
+        code[start : start + CHUNK] = coded(rows.keys.slice(start, CHUNK)).select("code").collect()["code"].to_numpy()
+    if pl.Series(code).is_sorted():
         starts = np.searchsorted(code, [0, 1, 2, 3]).tolist()
         return {part: (starts[i], starts[i + 1]) for i, part in enumerate(PARTS)}
-    return numbered(code)
+    return numbered(code, rows)
 
 
-def numbered(code: np.ndarray) -> Cut:
-    return {part: np.flatnonzero(code == i) for i, part in enumerate(PARTS)}
+def numbered(code: np.ndarray, rows: Rows) -> Cut:
+    """The numbers of the rows of each part, in their order."""
+    pieces = [(start, code[start : start + CHUNK]) for start in range(0, rows.count, CHUNK)]
+    counts = sum((np.bincount(piece, minlength=len(PARTS)) for _, piece in pieces), np.zeros(len(PARTS), np.int64))
+    found = {part: rows.room(part, count) for part, count in zip(PARTS, counts.tolist(), strict=True)}
+    filled = [0] * len(PARTS)
+    for start, piece in pieces:
+        for i, numbers in enumerate(found.values()):
+            here = start + np.flatnonzero(piece == i)
+            numbers[filled[i] : filled[i] + len(here)] = here
+            filled[i] += len(here)
+    return dict(found)
 
 
 def bounds(rows: int, ratios: Sequence[float]) -> tuple[int, int]:

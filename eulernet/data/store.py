@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from eulernet.data.splits import Cut
+from eulernet.data.splits import CHUNK, Cut
 from eulernet.errors import UserError, require
 
 FORMAT = 3
@@ -59,9 +59,13 @@ def write_split(folder: Path, cut: Cut, rows: int) -> dict[str, list[int] | str]
     for part, numbers in cut.items():
         if isinstance(numbers, tuple):
             split[part] = list(numbers)
+            continue
+        split[part], file = f"{part}.npy", folder / f"{part}.npy"
+        if isinstance(numbers, np.memmap) and str(numbers.filename) == str(file):
+            numbers.flush()
         else:
-            split[part] = f"{part}.npy"
-            np.save(folder / f"{part}.npy", numbers.astype(np.int32 if rows < 2**31 else np.int64, copy=False))
+            file.unlink(missing_ok=True)  # never under the rows of which some were taken
+            np.save(file, numbers.astype(np.int32 if rows < 2**31 else np.int64, copy=False))
     return split
 
 
@@ -69,7 +73,10 @@ def seal(folder: Path, *, split: Mapping[str, list[int] | str], **about: Any) ->
     """Check the labels in ``folder``, then write and return ``meta.json``, which makes it a store; see ``describe``."""
     y = np.load(folder / "y.npy", mmap_mode="r")
     weight = np.load(folder / "weight.npy", mmap_mode="r") if (folder / "weight.npy").exists() else None
-    members = {part: where if isinstance(where, list) else np.load(folder / where) for part, where in split.items()}
+    members = {
+        part: where if isinstance(where, list) else np.load(folder / where, mmap_mode="r")
+        for part, where in split.items()
+    }
     meta = describe(y, members, weights=weight, split=split, **about)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
     return meta
@@ -96,15 +103,11 @@ def describe(
     """
     clicks, rows = {}, {}
     for part, where in members.items():
-        inside = where if isinstance(where, np.ndarray) else slice(*where)
-        labels = y[inside]
-        rows[part], clicks[part] = len(labels), int(np.count_nonzero(labels))
+        rows[part], clicks[part], weighing, clicked = counts_in(y, weights, where)
         require(rows[part] > 0, f"{name}: the {part} split is empty ({len(y)} rows in all)")
-        weighing = labels if weights is None else labels[weights[inside] > 0]
-        require(len(weighing) > 0, f"{name}: every row of the {part} split has the weight 0")
-        one_class = "a click" if weighing[0] else "no click"
-        both = bool((weighing != weighing[0]).any())
-        require(both, f"{name}: every row of the {part} split is {one_class}; AUC needs both")
+        require(weighing > 0, f"{name}: every row of the {part} split has the weight 0")
+        one_class = "a click" if clicked else "no click"
+        require(0 < clicked < weighing, f"{name}: every row of the {part} split is {one_class}; AUC needs both")
     return {
         "format": FORMAT,
         "name": name,
@@ -118,6 +121,20 @@ def describe(
         "raw": dict(raw),
         **extra,
     }
+
+
+def counts_in(y: np.ndarray, weights: np.ndarray | None, where: Sequence[int] | np.ndarray) -> list[int]:
+    """Rows and clicks in a part, and both again among the rows that have a weight above 0."""
+    counts = np.zeros(4, dtype=np.int64)
+    first, end = (0, len(where)) if isinstance(where, np.ndarray) else where
+    for start in range(first, end, CHUNK):
+        some = slice(start, min(start + CHUNK, end))
+        inside = where[some] if isinstance(where, np.ndarray) else some
+        labels = y[inside]
+        weighing = labels if weights is None else labels[weights[inside] > 0]
+        found = [len(labels), np.count_nonzero(labels), len(weighing), np.count_nonzero(weighing)]
+        counts += np.array(found, dtype=np.int64)
+    return list(counts.tolist())
 
 
 def summarise(

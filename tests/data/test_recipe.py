@@ -118,6 +118,44 @@ def test_split_membership_and_order_equal_pythons_shuffle(rows):
         assert cut[part].tolist() == wanted
 
 
+SPLITTERS = {
+    "random": splits.random_rows(3, (0.6, 0.3, 0.1)),
+    "random, no test": splits.random_rows(3, (0.6, 0.4, 0)),
+    "time": splits.by_time("t", pl.col("t"), (0.5, 0.2, 0.3)),
+    "value": splits.by_value("t", {"train": list(range(6)), "valid": [6, 7], "test": [8, 9]}, pl.col("t")),
+}
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_row_numbers_are_the_same_in_files_and_in_pieces(name, tmp_path, monkeypatch):
+    draw = np.random.default_rng(0).integers(0, 10, 1000)
+    keys = pl.LazyFrame({splits.KEY: [str(n) for n in draw] if name == "value" else draw})
+    splitter, rows = SPLITTERS[name], splits.Rows(1000, [1000], keys)
+    whole = splitter.cut(rows)
+    monkeypatch.setattr(splits, "CHUNK", 97)
+    monkeypatch.setattr("eulernet.data.store.CHUNK", 97)
+    cut = splitter.cut(splits.Rows(1000, [1000], keys, tmp_path))
+    said = store.write_split(tmp_path, {part: cut[part] for part in splitter.parts}, 1000)
+    if not name.startswith("random"):
+        code = np.searchsorted([6, 8], draw, side="right") if name == "value" else code_of(draw)
+        assert all((whole[part] == np.flatnonzero(code == i)).all() for i, part in enumerate(splits.PARTS))
+    y = np.arange(1000) % 2 == 0
+    for part, file in said.items():
+        found = np.load(tmp_path / file)
+        assert found.dtype == np.int32
+        assert found.tolist() == whole[part].tolist()
+        weights = draw.astype(np.float32)
+        want = [len(found), y[found].sum(), (weights[found] > 0).sum(), (y & (weights > 0))[found].sum()]
+        assert store.counts_in(y, weights, found) == want
+    assert store.counts_in(y, None, (3, 500)) == [497, 248, 497, 248]
+
+
+def code_of(times):
+    """Which part each row goes to: those of one time go together, where the first of them falls."""
+    first = np.searchsorted(np.sort(times), times)
+    return (first >= 500).astype(int) + (first >= 700)
+
+
 def make_recipe(min_count=1, protocol="none", version=1):
     def scan(files, memory):
         table = pl.read_csv(files[0])
