@@ -290,7 +290,7 @@ def curves(asked: dict[str, str]) -> None:
     panels = {name: points for name, points in panels.items() if len(points) > 1}
     require(bool(panels), f"{folder} has no setting beside {asked['base']} that differs by layers, orders or dimension")
     draw_curves(panels, Path(asked["output"]) / "curves")
-    lines = ["| number of | | seeds | test AUC |", "|---|--:|--:|--:|"]
+    lines = ["| what | number | seeds | test AUC |", "|---|--:|--:|--:|"]
     for name, points in panels.items():
         for x, values in points.items():
             lines.append(f"| {name} | {x} | {len(values)} | {mean_and_deviation(values)} |")

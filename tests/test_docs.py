@@ -40,6 +40,14 @@ def test_commands_in_the_documents_take_these_settings(block):
             compose(name, [first_value(override) for override in given])
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_tables_have_a_heading(document):
+    """The first cell alone may be empty, where rows are named below it."""
+    heads = re.findall(r"^(\|.*)\n\|[ :|-]+\|$", document.read_text(), re.MULTILINE)
+    empty = [head for head in heads if not all(cell.strip() for cell in head.strip("|").split("|")[1:])]
+    assert not empty
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/guide/quickstart.md"])
 def test_the_output_in_the_documents_is_what_a_run_prints(document):
     shown = next(block for block in re.findall(r"```text\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL))
