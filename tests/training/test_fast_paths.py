@@ -1,8 +1,9 @@
 """200 steps of training by every fast path and by its slow twin, from the same weights on the same rows.
 
-In float64 losses, weights and logits must agree to 1e-5. In float32 they need not: Adam divides a gradient by its size,
-so a gradient that is all rounding still makes a whole step, one way or the other. There the losses of the first steps
-must agree to 1e-5, before such steps add up.
+In float64 losses and logits must agree to 1e-5, weights to 5e-5. In float32 they need not: Adam divides a gradient by
+its size, so a gradient that is all rounding still makes a whole step, one way or the other. There the losses of the
+first steps must agree to 1e-5, before such steps add up; and later a fast path must not be farther from its twin than
+ten times what separates the twin from itself when its starting weights are changed by one rounding.
 """
 
 from itertools import combinations
@@ -122,6 +123,13 @@ def test_200_steps_are_those_of_the_slow_twin(path, setting, monkeypatch):
             model = new(sizes).to(dtype)
             losses.append(train(model, maker(model, sizes), x, y.to(dtype)))
             models.append(model.eval())
+            if slow and dtype == torch.float32:
+                torch.manual_seed(1)
+                again = new(sizes)
+                with torch.no_grad():
+                    for weight in again.parameters():
+                        weight.mul_(1 + torch.finfo(dtype).eps)
+                control = (train(again, maker(again, sizes), x, y) - losses[1]).abs().max().item()
             monkeypatch.undo()
         weights = [torch.cat([w.detach().flatten() for w in model.parameters()]) for model in models]
         with torch.inference_mode():
@@ -137,7 +145,9 @@ def test_200_steps_are_those_of_the_slow_twin(path, setting, monkeypatch):
         }
         for what, pair in found.items():
             apart[f"{what} {dtype}"] = (pair[0] - pair[1]).abs().max().item()
-    print(path, setting, *(f"{what} {value:.1e}" for what, value in apart.items()))
+    print(path, setting, f"twin from itself {control:.1e}", *(f"{what} {value:.1e}" for what, value in apart.items()))
     assert losses[0][-50:].mean() < losses[0][:50].mean()  # something was learned
     assert apart["first losses torch.float32"] <= 1e-5
-    assert max(value for what, value in apart.items() if "64" in what) <= 1e-5
+    assert apart["losses torch.float32"] <= max(1e-5, 10 * control)
+    assert max(value for what, value in apart.items() if "64" in what and "weights" not in what) <= 1e-5
+    assert apart["weights torch.float64"] <= 5e-5  # 7e-6 on Zen 4 with 39 fields, less elsewhere
