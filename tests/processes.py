@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -141,3 +143,16 @@ def strike(rank: int, what: signal.Signals, folder: Path, *args: str) -> None:
 if __name__ == "__main__":
     sys.path[:], work, args = pickle.loads(Path(sys.argv[1]).read_bytes())
     work(*args)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within it an operation of this thread takes ``count`` threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY
+from processes import torch_threads
 from safetensors.torch import load_file
 
 import eulernet
-from eulernet.models.pieces import torch_threads
 from eulernet.training import report as run_module
 from eulernet.training import saved
 from eulernet.training.display import closing

@@ -115,9 +115,9 @@ def notes(results: Sequence[Result]) -> list[str]:
     found = sorted(((one.within(least) or 0.0, one.name) for one in results), reverse=True)
     same = ", ".join(f"{name} {value:.4f}".replace("0.", ".") if value else f"{name} none yet" for value, name in found)
     return [
-        f"Rows of one group cannot be told apart by {runs} runs a row, each with its own seed and split: paired "
-        "differences to the best row of the group, the variance of both searches added, Holm over the rows. The order "
-        "within a group says nothing.",
+        f"Rows of one group cannot be told apart by {runs} runs a row, each with a seed of its own, and its own split "
+        "where the split has a seed: paired differences to the best row of the group, the variance of both searches "
+        "added, Holm over the rows. The order within a group says nothing.",
         "Trials: complete / stopped / failed, the shipped setting among them; core-hours of the search and of the "
         f"repeats of its best {protocol['top']}. Valid AUC after n trials: the mean over all orders of the trials.",
         f"Best validation AUC within {least:,.0f} core-seconds, what the cheapest search took: {same}.",

@@ -104,12 +104,12 @@ class Cluster:
 
     def require_workers(self) -> None:
         """Wait for a worker, if there is none. UserError if none comes in time."""
-        if not self.client.nthreads():
+        if not self.client.nthreads() and self.wait:  # 0 would be no end for Dask
             log.warning("no worker is there; waiting for one, for %g s", self.wait)
             with suppress(TimeoutError):
                 self.client.wait_for_workers(1, timeout=self.wait)
-            there = bool(self.client.nthreads())
-            require(there, f"engine=dask: no worker has come within {self.wait:g} s; start dask worker, then run again")
+        there = bool(self.client.nthreads())
+        require(there, f"engine=dask: no worker has come within {self.wait:g} s; start dask worker, then run again")
 
     def require_seen(self, paths: Sequence[Path]) -> None:
         """UserError unless each worker sees the same files and folders as this process."""

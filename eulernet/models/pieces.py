@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 PIECE = 1024  # rows that a thread scores at a time; fewer where a model makes much of a row (rows_in_cache)
 LEAST = 512  # rows for which a thread is worth its while
+OURS = ("torch", "eulernet")  # whose modules several threads may run at once
 
 Score = Callable[[Int[Tensor, "B C"]], Float[Tensor, " B"]]
 
 
-def one_by_one(model: nn.Module) -> Score:
-    """``model`` for any number of rows, one piece of them after the other, each on all threads of torch."""
-    rows = getattr(model, "piece", PIECE)
+def one_by_one(model: nn.Module, most: int = PIECE) -> Score:
+    """``model`` for any number of rows, one piece of at most ``most`` rows after the other, each on all threads."""
+    rows = min(getattr(model, "piece", PIECE), most)
     return lambda x: torch.cat([model(piece) for piece in x.split(rows)])
 
 
@@ -36,28 +37,29 @@ def rows_in_cache(numbers: int) -> int:
     return max(256, min(PIECE, 1 << (2**20 // max(1, numbers)).bit_length() - 1))
 
 
-@contextmanager
-def side_by_side(model: nn.Module) -> Iterator[Score]:
-    """``model`` for any number of rows without gradients: each of torch's threads scores a share of them.
+def side_by_side(model: nn.Module, most: int = PIECE) -> Score:
+    """``model`` for any number of rows without gradients: each of torch's threads scores a share of them, by itself.
 
-    So it is where ``keeps_nothing`` holds, in one process: look-ups of several wait for each other. Until the end the
-    calling thread is one as well; its helpers would wait for the next operation, busily, where pieces are scored.
+    So it is where ``may_be_shared`` holds, in one process: look-ups of several wait for each other.
     """
-    threads, several = torch.get_num_threads(), torch.distributed.is_initialized()
-    if threads == 1 or several or not keeps_nothing(model):
-        yield one_by_one(model)
-        return
-    made, alone = pool(os.getpid(), threads), one_by_one(model)
+    threads, alone = torch.get_num_threads(), one_by_one(model, most)
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if threads == 1 or several or not may_be_shared(model):
+        return alone
+    twins: list[Score] = []
 
     def score(x: Tensor) -> Tensor:
         shares = x.split(share_of(len(x), threads))
         if len(shares) == 1:
-            with torch_threads(threads):
-                return alone(x)
-        return torch.cat([*made.map(in_modes_of_here(alone), shares)])
+            return alone(x)
+        twins.extend(one_by_one(twin_of(model, {}), most) for _ in range(len(twins), len(shares)))
+        try:
+            scored = pool(os.getpid(), threads).map(in_modes_of_here(), twins, shares)
+        except RuntimeError:  # no thread may begin: the interpreter ends, or there is a limit
+            return alone(x)
+        return torch.cat([*scored])
 
-    with torch_threads(1):
-        yield score
+    return score
 
 
 def share_of(rows: int, threads: int) -> int:
@@ -70,30 +72,54 @@ def share_of(rows: int, threads: int) -> int:
     return max(LEAST, share) if share <= PIECE else -(-share // PIECE) * PIECE
 
 
-def in_modes_of_here(score: Score) -> Score:
-    """``score`` for other threads, without gradients, in the precision of this one: torch's modes are a thread's."""
+def in_modes_of_here() -> Callable[[Score, Tensor], Tensor]:
+    """What scores in another thread, without gradients, in the precision of this one: torch's modes are a thread's."""
     rounded, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
-    def scored(x: Tensor) -> Tensor:
+    def scored(score: Score, x: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast("cpu", enabled=rounded, dtype=dtype, cache_enabled=False):
             return score(x)
 
     return scored
 
 
-def keeps_nothing(model: nn.Module) -> bool:
-    """Whether ``model`` consists of modules of torch and of this package, which keep nothing from call to call.
+def may_be_shared(model: nn.Module) -> bool:
+    """Whether ``model`` consists of modules of torch and of this package, without a user's hooks.
 
-    A model of a user's own may write down in itself what its next line reads: two threads would mix their rows.
+    Hooks see the rows in their order. Others' modules may keep what ``twin_of`` does not part: rows in one list, say.
     """
-    return all(type(part).__module__.partition(".")[0] in ("torch", "eulernet") for part in model.modules())
+    return not any(
+        part._forward_hooks or part._forward_pre_hooks or type(part).__module__.partition(".")[0] not in OURS
+        for part in model.modules()
+    )
+
+
+def twin_of(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """``module`` again, with the same weights: what its ``forward`` writes into itself, no other thread reads.
+
+    ``made`` has the twins of the modules that were met before. A twin is not compiled.
+    """
+    if id(module) not in made:
+        twin = made[id(module)] = object.__new__(type(module))
+        copies = {name: module.__dict__[name].copy() for name in ("_parameters", "_buffers", "_modules")}
+        twin.__dict__.update({**module.__dict__, **copies, "_compiled_call_impl": None})
+        for name, child in copies["_modules"].items():
+            copies["_modules"][name] = None if child is None else twin_of(child, made)
+    return made[id(module)]
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Within it an operation of this thread takes ``count`` threads."""
+def one_thread() -> Iterator[None]:
+    """Within it an operation of this thread takes one thread; in threads that begin meanwhile as many as before.
+
+    For a thread that waits for others: the second thread of its last operation would wait for the next one, busily, on
+    a processor that they could have.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
+    of_new_ones = threading.Thread(target=torch.set_num_threads, args=(before,))  # which take the number set last
+    of_new_ones.start()
+    of_new_ones.join()
     try:
         yield
     finally:
@@ -103,7 +129,7 @@ def torch_threads(count: int) -> Iterator[None]:
 @cache
 def pool(process: int, threads: int) -> ThreadPoolExecutor:
     """Threads of this process, in each of which an operation takes one thread alone."""
-    ready = threading.Barrier(threads)
+    ready, before = threading.Barrier(threads), torch.get_num_threads()
 
     def alone() -> None:
         ready.wait()  # until all are there: so each of them runs this once
@@ -111,8 +137,14 @@ def pool(process: int, threads: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         ready.wait()
 
-    with torch_threads(threads):
-        made = ThreadPoolExecutor(threads, thread_name_prefix="score")
+    made = ThreadPoolExecutor(threads, thread_name_prefix="score")
+    try:
         for begun in [made.submit(alone) for _ in range(threads)]:
             begun.result()
+    except BaseException:  # not all could begin: those that did wait no longer
+        ready.abort()
+        made.shutdown(wait=False)
+        raise
+    finally:
+        torch.set_num_threads(before)
     return made

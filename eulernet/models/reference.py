@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eulernet.errors import UserError
 from eulernet.models.base import CTRModel
-from eulernet.models.pieces import Score, one_by_one
+from eulernet.models.pieces import PIECE, Score, one_by_one
 
 Rows = tuple[Tensor, ...]  # of a split: x [rows, C], the labels [rows] and, where rows have them, their weights [rows]
 
@@ -32,9 +32,10 @@ class Reference(CTRModel):
         raise NotImplementedError
 
     @contextmanager
-    def scoring(self) -> Iterator[Score]:
+    def scoring(self, most: int = PIECE) -> Iterator[Score]:
         """One piece after the other: the library has threads of its own."""
-        yield one_by_one(self)
+        with torch.no_grad():
+            yield one_by_one(self, most)
 
 
 def library(module: str, package: str) -> ModuleType:

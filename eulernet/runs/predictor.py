@@ -156,7 +156,7 @@ class Predictor:
     def score(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
         """Logits, float64 [rows], of ids [rows, C]: corrected for negatives left out, calibrated where the run is."""
         batches = torch.from_numpy(ids).split(batch_size)
-        with self.model.scoring() as score:
+        with self.model.scoring(batch_size) as score:
             logits = [score(batch.to(self.device)).double().cpu().numpy() for batch in batches if len(batch)]
         found = np.concatenate(logits) + self.preprocessor.correction if logits else np.empty(0)
         return found if self.calibration is None else calibrated(found, self.calibration)

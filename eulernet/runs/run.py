@@ -206,7 +206,7 @@ class Scores:
         """The corrected logits, float64 [rows], of other ids [rows, C], by the model that gave these."""
         assert self.model is not None
         device = next(self.model.parameters()).device
-        with self.model.scoring() as score:
+        with self.model.scoring(batch_size) as score:
             parts = [score(part.to(device)).double().cpu().numpy() for part in torch.from_numpy(x).split(batch_size)]
         return np.concatenate(parts) + self.data.splits[self.split].correction
 

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from eulernet.errors import Diverged, require
 from eulernet.measures.spread import Ranks, measure_spread
 from eulernet.measures.table import Metrics
 from eulernet.models.base import CTRModel
-from eulernet.models.pieces import PIECE
+from eulernet.models.pieces import PIECE, one_thread
 from eulernet.models.reference import Reference
 from eulernet.torch_internals import uncompiled
 from eulernet.training.checkpoint import LAST, BestInMemory, Checkpoints
@@ -237,14 +238,16 @@ def score_share(model: CTRModel, split: Split, batch_size: int, precision: str, 
     """
     model.eval()
     device = next(model.parameters()).device
-    if device.type == "cpu" and world_size() == 1:
-        batch_size = max(batch_size, PIECE * torch.get_num_threads())  # a piece for each thread
+    most, beside = batch_size, device.type == "cpu" and world_size() == 1
+    if beside:
+        batch_size = max(batch_size, PIECE * torch.get_num_threads())  # so that each thread has a piece
     done, whole, found = 0, batch_size * world_size(), list[tuple[Tensor, ...]]()
     with (
         bar(what, " rows", len(split), shown=rank() == 0) as shown,
         products_in(precision, device),
         uncompiled(True),
-        model.scoring() as scored,
+        model.scoring(most) as scored,
+        one_thread() if beside else nullcontext(),
     ):
         for x, *labels in split.batches(whole, share=shard_of):
             rows = min(whole, len(split) - done)

@@ -209,8 +209,10 @@ def test_it_ends_where_no_worker_is_left(monkeypatch):
             found.client.retire_workers(list(found.client.nthreads()))
             with pytest.raises(UserError, match=message):
                 found.submit(abs, -1).result()
-        with pytest.raises(UserError, match=message), working("dask", started.scheduler_address, 0.01):
-            pass
+        for wait in (0.01, 0):  # 0: not at all
+            said = message.replace("0.01", f"{wait:g}")
+            with pytest.raises(UserError, match=said), working("dask", started.scheduler_address, wait):
+                pass
 
 
 def test_threads_do_without_dask_and_dask_says_what_it_needs(tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from processes import torch_threads
 
 from eulernet import models
 from eulernet.errors import UserError
 from eulernet.exporting.graph import load_onnx, load_torch, save_onnx, save_torch, trace
 from eulernet.features import Bag, History, Number, Pretrained
-from eulernet.models.pieces import keeps_nothing, one_by_one, torch_threads
+from eulernet.models.pieces import may_be_shared, one_by_one
 from eulernet.settings import conf_dir
 
 SIZES = [11, 3, 7, 5]
@@ -128,7 +129,7 @@ def test_pieces_side_by_side_have_the_bits_of_one_after_the_other(preset, monkey
                 alone = one_by_one(model)(x)
                 with torch_threads(3), model.scoring() as score:
                     torch.testing.assert_close(score(x), alone, rtol=0, atol=0)
-    assert keeps_nothing(model)
+    assert may_be_shared(model)
 
 
 @pytest.mark.parametrize("fields", [1, 7, 60])
