@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -54,7 +55,12 @@ class Worker:
     cpu_rates: dict[str, list[float]] = field(default_factory=lambda: {"train": [], "evaluate": []})
 
     def run(self, work: str, steps: int) -> dict[str, float]:
-        return ask(self.process, {"work": work, "steps": steps}, self.name, self.log)
+        """What ``steps`` took. Between its turns the process is stopped: threads of some libraries wait busily."""
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            return ask(self.process, {"work": work, "steps": steps}, self.name, self.log)
+        finally:
+            self.process.send_signal(signal.SIGSTOP)
 
     def warm_up(self, work: str, seconds: float) -> None:
         """A step, then one that tells how many fill ``seconds``."""
