@@ -73,8 +73,8 @@ def _converted(value: Any, hint: Any) -> Any:
         return found
     if hint is bool and isinstance(value, bool | int):
         return bool(value)
-    if hint is bool and isinstance(value, str) and value.lower() in WORDS:
-        return WORDS[value.lower()]
+    if hint is bool and isinstance(value, str):
+        return WORDS[value.lower()] if value.lower() in WORDS else bool(int(value))
     if (hint is int and type(value) in (int, str)) or (hint is float and type(value) in (float, int, str)):
         return hint(value)
     if (hint is str or origin is typing.Literal) and isinstance(value, str | int | float):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +24,8 @@ PLAIN = st.one_of(
 VALUES = st.recursive(PLAIN, lambda one: st.lists(one) | st.dictionaries(st.text("abc", min_size=1), one), max_leaves=5)
 
 
+@example(bool, "0")
+@example(bool, " 2")
 @given(st.sampled_from(list(KINDS)), VALUES)
 def test_values_are_converted_as_omegaconf_does(hint, value):
     class Taken:
