@@ -76,7 +76,8 @@ def page(model: type, presets: list[str], reached: list[dict[str, str]]) -> Iter
         yield f"* `python -m eulernet.train dataset=movielens_1m model={preset}`: {about}\n"
     values = [model_defaults(preset) for preset in presets]
     comments = comments_of(presets[0], FILES, "model.")
-    yield f"\n| | {' | '.join(f'`{preset}`' for preset in presets)} | |\n|---|{'---|' * len(presets)}---|\n"
+    heads = " | ".join(f"`{preset}`" for preset in presets)
+    yield f"\n| setting | {heads} | meaning |\n|---|{'---|' * len(presets)}---|\n"
     for key in values[0]:
         cells = [f"`{shown(preset[key])}`" for preset in values]
         comment = comments.get(f"model.{key}", "").replace("\n", " ").replace("|", r"\|")

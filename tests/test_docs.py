@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from eulernet.training.display import HEADER
 
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
-DOCUMENTS += sorted(file for file in (REPOSITORY / "docs").rglob("*.md") if "_build" not in file.parts)
+GENERATED = (REPOSITORY / "docs" / "_build", REPOSITORY / "docs" / "models")
+DOCUMENTS += sorted(file for file in (REPOSITORY / "docs").rglob("*.md") if not {*GENERATED} & {*file.parents})
 BLOCK = re.compile(r"<!-- (checked|runnable) -->\n```\w*\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"(?:python -m eulernet\.|eulernet )(\w+) (.*)")
 
