@@ -40,7 +40,8 @@ def rows_in_cache(numbers: int) -> int:
 def side_by_side(model: nn.Module, most: int = PIECE) -> Score:
     """``model`` for any number of rows without gradients: each of torch's threads scores a share of them, by itself.
 
-    So it is where ``may_be_shared`` holds, in one process: look-ups of several wait for each other.
+    One piece comes after the other where ``may_be_shared`` does not hold, and where several processes run together:
+    their look-ups wait for each other.
     """
     threads, alone = torch.get_num_threads(), one_by_one(model, most)
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -117,18 +118,23 @@ def one_thread() -> Iterator[None]:
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    of_new_ones = threading.Thread(target=torch.set_num_threads, args=(before,))  # which take the number set last
-    of_new_ones.start()
-    of_new_ones.join()
+    give_new_threads(before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
+def give_new_threads(count: int) -> None:
+    """Let operations of threads that begin later take ``count`` threads: what any thread has set last."""
+    last = threading.Thread(target=torch.set_num_threads, args=(count,))
+    last.start()
+    last.join()
+
+
 @cache
 def pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process, in each of which an operation takes one thread alone."""
+    """``threads`` threads of this process, in each of which an operation takes one thread alone."""
     ready, before = threading.Barrier(threads), torch.get_num_threads()
 
     def alone() -> None:
@@ -147,4 +153,5 @@ def pool(process: int, threads: int) -> ThreadPoolExecutor:
         raise
     finally:
         torch.set_num_threads(before)
+        give_new_threads(threads)
     return made

@@ -100,10 +100,13 @@ def test_each_thread_computes_alone_and_the_caller_keeps_its_threads():
 
 
 def test_a_thread_that_begins_while_one_waits_for_others_has_as_many_threads_as_ever():
-    with torch_threads(3), one_thread():
+    with torch_threads(6), one_thread():
         assert torch.get_num_threads() == 1
-        with ThreadPoolExecutor(1) as new:
-            assert new.submit(torch.get_num_threads).result() == 3
+        for _ in range(2):  # before and after the threads for pieces have begun
+            with ThreadPoolExecutor(1) as new:
+                assert new.submit(torch.get_num_threads).result() == 6
+            pool(os.getpid(), 6)
+            assert torch.get_num_threads() == 1
 
 
 def test_threads_that_cannot_begin_leave_none_behind(monkeypatch):
