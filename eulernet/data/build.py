@@ -5,7 +5,7 @@
     encode  blocks of typed rows  ->  rows of ids, appended to the store
 
 In memory sit a block for each thread, the distinct values of one field, the vocabularies that are kept, and what the
-split needs: nothing for ranges, some 2 bytes a row for draws, times and values, 5 for the published shuffles.
+split needs: nothing for ranges, 5 to 10 bytes a row for all others (docs/scale.md).
 ``memory`` bounds the blocks; counting is left to polars' streaming engine. Typed columns are called f0, f1, ..., so
 that no name of a user's gets in the way.
 """
