@@ -154,7 +154,7 @@ class BoostedTrees(Reference):
         """UserError unless every step from a root leads on to a node or leaf that is there."""
         nodes, own = len(self.left), torch.arange(len(self.left), device=self.left.device)
         shapes = {len(getattr(self, name)) for name in ("column", "threshold", "left", "right", "first_word", "words")}
-        fine = shapes == {nodes} and len(self.sets) > 0 and bool((self.root < nodes).all())
+        fine = shapes == {nodes} and (len(self.sets) > 0 or nodes == 0) and bool((self.root < nodes).all())
         for child in (self.left, self.right):
             fine = fine and bool(((child < 0) | ((child > own) & (child < nodes))).all())
         for leaf in (self.root, self.left, self.right):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_commands import SYNTHETIC
 
 from eulernet.errors import UserError
@@ -140,6 +141,27 @@ def test_a_lone_leaf_is_a_model():
     again = make_model(TREES, KINDS)
     again.load_state_dict(model.state_dict())
     assert again(x).isfinite().all()
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_stopped_while_the_library_trains_it_goes_on(name, run_command, monkeypatch):
+    settings = [one for one in SYNTHETIC if "embedding_dim" not in one] + [f"model={name}", "~tuned"]
+    settings += ["model.num_iterations=20"] if name == "lightgbm" else []
+    assert run_command("train", *settings, "hydra.run.dir=whole").code == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(REFERENCES[name], "learn", stop)
+        ended = run_command("train", *settings, "hydra.run.dir=run")
+        assert ended.code == 130
+        assert "resume=run" in ended.out
+    ended = run_command("train", "resume=run")
+    assert ended.code == 0, ended.err
+    whole, went_on = (load_file(f"{run}/model.safetensors") for run in ("whole", "run"))
+    assert whole.keys() == went_on.keys()
+    assert all(torch.equal(whole[key], went_on[key]) for key in whole)
 
 
 def test_what_is_refused(monkeypatch):
