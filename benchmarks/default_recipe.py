@@ -244,7 +244,8 @@ def heldout(args: argparse.Namespace) -> None:
     for run in runs_of(args.out):
         runs[run["set"], run["model"], run["recipe"]] = run
     first = args.recipes[0]
-    print(f"| set | model | {first} | | the recipe found without the set | | its name |\n|---|---|---|--:|---|--:|---|")
+    print(f"| set | model | {first} | seconds | the recipe found without the set | seconds | its name |")
+    print("|---|---|---|--:|---|--:|---|")
     for name in SETS:
         recipe, stop = min(found, key=lambda key: mean_by_set(found[key], without=name))
         for model in MODELS:

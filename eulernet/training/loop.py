@@ -128,7 +128,8 @@ def restore(state: State, saved: Mapping[str, Any], steps: int) -> None:
         fits = state.step <= steps
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
         fits = False
-    require(fits, f"{saved['checkpoint'] / LAST} was written with other settings than this run's")
+    last = saved["checkpoint"] / LAST
+    require(fits, f"{last} was written with other settings than this run's: resume without the changed ones")
 
 
 def require_whole(data: Dataset) -> None:
