@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -84,7 +85,20 @@ def test_documents_have_the_tables_that_were_published(monkeypatch):
         places = list(table.PLACE.finditer((REPOSITORY / document).read_text()))
         assert places, document
         for place in places:
-            assert place[4] == table.table(place), f"{document}: python scripts/table.py: {place[2]}"
+            assert place["text"] == table.table(place), f"{document}: python scripts/table.py: {place['name']}"
+
+
+def test_a_place_takes_the_rows_and_columns_that_it_names(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    import table
+
+    (tmp_path / "results" / "tables").mkdir(parents=True)
+    (tmp_path / "results/tables/toy.md").write_text(
+        "| a | b | c |\n| --- | --: | --: |\n| `x` | 1 | 2 |\n| `y` | 3 | 4 |\n"
+    )
+    monkeypatch.setattr(table, "ROOT", tmp_path)
+    place = table.PLACE.search("<!-- table: toy, first 1 rows, columns 3 1 -->\nold\n<!-- end of table -->")
+    assert table.table(place) == "| c | a |\n| --: | --- |\n| 2 | `x` |\n"
 
 
 def test_published_tables_are_those_of_the_committed_reports():
@@ -97,6 +111,20 @@ def test_published_tables_are_those_of_the_committed_reports():
         for split, metric in (("test", "auc"), ("test", "logloss"), ("valid", "auc")):
             mean = statistics.mean(report[split][metric] for report in reports)
             assert float(row[f"{split}_{metric}"]) == pytest.approx(mean, abs=1e-12)
+
+
+def test_tables_of_equal_effort_are_those_of_the_committed_reports():
+    tables = sorted((REPOSITORY / "results" / "tables").glob("equal_*.csv"))
+    for file in tables:
+        with file.open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert len(rows) >= 8
+        for row in rows:
+            folder = REPOSITORY / "results" / re.match("equal_[a-z]+", file.name)[0] / row["dataset"] / row["setting"]
+            reports = [json.loads((folder / seed / "report.json").read_text()) for seed in row["seeds"].split()]
+            for metric in ("auc", "logloss", "expected_calibration_error"):
+                mean = statistics.mean(report["test"][metric] for report in reports)
+                assert float(row[f"test_{metric}"]) == pytest.approx(mean, abs=1e-12)
 
 
 def test_committed_reports_are_whole_and_name_a_clean_commit():
