@@ -16,6 +16,10 @@ class Diverged(UserError):
     """Training ran into numbers that are not finite."""
 
 
+class DiskFull(UserError):
+    """What was to be written did not fit: the setting is not to blame."""
+
+
 def require(ok: bool, message: str) -> None:
     """Raise UserError with ``message`` unless ``ok``. A message that is not cheap to build belongs behind an ``if``."""
     if not ok:

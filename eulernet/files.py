@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
-from eulernet.errors import UserError
+from eulernet.errors import DiskFull, UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems that have none
@@ -23,11 +23,11 @@ NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of fil
 def replacing(target: Path, *, place: str = "folder") -> Iterator[Path]:
     """A free path inside a hidden folder beside ``target``: the file or folder made there becomes ``target``.
 
-    That happens when the block ends, and only after all bytes are on the disk. So a reader sees the old target or the
-    new one, also after a power cut. When the block raises, ``target`` stays as it was. The hidden folder is locked
-    while its process lives; those that killed processes left behind are removed here. UserError when the disk is full
-    or the folder is read-only: it tells the user to give another ``place``. OSError, as it is, when a folder is to
-    become ``target`` and that is there already, not empty.
+    That happens when the block ends, and only after all bytes are on the disk. So a reader sees the old target or
+    the new one, also after a power cut. When the block raises, ``target`` stays as it was. The hidden folder is
+    locked while its process lives; those that killed processes left behind are removed here. DiskFull when the disk
+    is full, UserError when the folder is read-only: both tell the user to give another ``place``. OSError, as it
+    is, when a folder is to become ``target`` and that is there already, not empty.
     """
     try:
         with locked_folder(target) as hidden:
@@ -39,8 +39,8 @@ def replacing(target: Path, *, place: str = "folder") -> Iterator[Path]:
     except (UserError, FileExistsError):
         raise
     except Exception as error:
-        if _is_full(error, target.parent):
-            raise UserError(f"{target}: the disk is full; free some space, or give another {place}") from None
+        if is_full(error, target.parent):
+            raise DiskFull(f"{target}: the disk is full; free some space, or give another {place}") from None
         if isinstance(error, OSError) and _prefix(target) in str(error.filename) and error.errno != errno.ENOTEMPTY:
             raise UserError(f"{target} cannot be written ({error.strerror}); give another {place}") from None
         raise
@@ -149,7 +149,7 @@ def _prefix(target: Path) -> str:
     return f".{target.name}."
 
 
-def _is_full(error: Exception, folder: Path) -> bool:
+def is_full(error: Exception, folder: Path) -> bool:
     """Whether ``error`` comes from a full disk: numpy, polars and torch say so in words of their own."""
     if getattr(error, "errno", None) in NO_ROOM or "No space left" in str(error):
         return True

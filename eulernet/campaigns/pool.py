@@ -122,7 +122,7 @@ class Worker(Generic[T]):
         return max(self.epochs, key=lambda epoch: MONITORS[self.monitor](Epoch(**epoch)), default=None)
 
     def read(self) -> tuple[str, Any]:
-        """Wait for the next message. Its kind is epoch, done, busy, diverged, failed or stopped, and not epoch ends it.
+        """Wait for the next message. Its kind is epoch, or, at the end, done, busy, diverged, full, failed or stopped.
 
         A worker that ends without a word has failed, unless somebody asked it to stop.
         """

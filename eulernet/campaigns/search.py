@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from eulernet.campaigns.pool import Pool, Worker, remove, sweep
 from eulernet.campaigns.space import apply, as_overrides, drawn
 from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed
-from eulernet.errors import UserError
+from eulernet.errors import DiskFull, UserError
 from eulernet.training.checkpoint import CHECKPOINTS, LAST
 from eulernet.training.weights import weight_files
 
@@ -146,6 +146,9 @@ class Search:
             self.end(worker, TrialState.COMPLETE)
         elif kind == "diverged":  # as bad as can be, and the sampler should know: it leaves out trials that failed
             self.end(worker, TrialState.PRUNED, diverged=content)
+        elif kind == "full":
+            self.give_back([worker])
+            raise DiskFull(content)
         elif kind == "failed":
             self.end(worker, TrialState.FAIL, error=content)
         else:  # stopped by a shutdown: the setting is not to blame

@@ -17,8 +17,9 @@ from threading import Thread
 from typing import Any
 
 from eulernet.campaigns.pool import LOG, remove, sweep
-from eulernet.errors import Diverged, UserError
+from eulernet.errors import DiskFull, Diverged, UserError
 from eulernet.files import locked
+from eulernet.runs.manifest import MANIFEST, write_manifest
 from eulernet.runs.reading import REPORT
 from eulernet.runs.train import save_config, train
 from eulernet.training.checkpoint import LAST, load_last
@@ -55,6 +56,8 @@ def main() -> None:
         tell(busy=True)
     except Diverged as error:
         tell(diverged=str(error))
+    except DiskFull as error:
+        tell(full=str(error))
     except (UserError, OSError) as error:
         tell(failed=str(error))
     except Exception as error:
@@ -105,6 +108,8 @@ def run(cfg: dict[str, Any], folder: Path, overrides: list[str], tell: Tell) -> 
     """Train and test, or go on from the checkpoint. BlockingIOError while another process trains in ``folder``."""
     with locked(folder, wait=False):
         if (folder / REPORT).exists():  # another campaign was faster
+            if not (folder / MANIFEST).exists():  # it was killed before the last of its files
+                write_manifest(folder)
             return
         if (folder / LAST).exists():
             sweep(folder)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from eulernet import files
 from eulernet.distributed import launch
 from eulernet.distributed.ranks import rank
-from eulernet.errors import UserError
+from eulernet.errors import DiskFull, UserError
 from eulernet.files import locked
 
 PLACE = "hydra.run.dir="
@@ -25,7 +25,7 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes a UserError.
+    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes DiskFull.
 
     A Ctrl-C stays one: torch, left in the middle of a file, raises an error of its own over it.
     """
@@ -34,7 +34,8 @@ def writing(file: Path) -> Iterator[None]:
     except (RuntimeError, SafetensorError) as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        raise UserError(f"{file} cannot be written ({str(error).splitlines()[0]}); is the disk full?") from None
+        said = f"{file} cannot be written ({str(error).splitlines()[0]})"
+        raise DiskFull(f"{said}; is the disk full?") from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eulernet.distributed import launch
+from eulernet.errors import DiskFull
 from eulernet.training.checkpoint import LAST
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ def saying_how_to_resume(run: Path, command: str) -> Iterator[None]:
                 log.info("stopped; go on with: %s", command)
             elif isinstance(stop, launch.Terminated):
                 print(f"process {launch.env_rank()}: stopped; go on with: {command}", file=sys.stderr)
+        raise
+    except DiskFull as full:
+        if (run / LAST).exists():
+            raise DiskFull(f"{full}; after that go on with: {command}") from None
         raise
     except Exception as error:
         if launch.is_lost_rank(error) and (run / LAST).exists():

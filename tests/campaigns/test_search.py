@@ -13,7 +13,7 @@ from eulernet.campaigns.findings import plot_history, plot_importance, tuned_cel
 from eulernet.campaigns.search import Plan, Search, best_trial, duration
 from eulernet.campaigns.space import read_space
 from eulernet.campaigns.study import counted, make_pruner
-from eulernet.errors import UserError
+from eulernet.errors import DiskFull, UserError
 
 PROGRAM = """
 import json, os, sys, time
@@ -32,6 +32,8 @@ for epoch in range(1, 1 + epochs):
         tell(diverged="the training loss is not finite"); sys.exit()
     if train["do"] == "refuse":
         tell(failed="model.orders must be at least 1"); sys.exit()
+    if train["do"] == "full":
+        tell(full="last.ckpt: the disk is full; free some space"); sys.exit()
     if train["do"] == "hang":
         time.sleep(60)
 open(os.path.join(job["folder"], "model.safetensors"), "w").close()
@@ -41,7 +43,7 @@ tell(done=True)
 CFG = {"seed": 1, "device": "auto", "model": {"name": "toy"}, "train": {"do": "fine", "auc": 0.5}}
 TREE = {
     "train": {
-        "do": {"choices": ["fine", "crash", "killed", "diverge", "refuse", "hang"]},
+        "do": {"choices": ["fine", "crash", "killed", "diverge", "refuse", "full", "hang"]},
         "auc": {"low": 0.5, "high": 0.9},
     }
 }
@@ -136,6 +138,13 @@ def test_a_search_whose_trials_all_fail_says_why(make_search):
     with pytest.raises(UserError, match=r"the first 3 trials all failed; the last: model.orders must be at least 1"):
         search.run()
     assert len([trial for trial in search.study.trials if trial.state == TrialState.FAIL]) == 3
+
+
+def test_a_full_disk_ends_the_search_and_counts_against_no_setting(make_search):
+    search = make_search(("fine", 0.7), ("full", 0.8), ("fine", 0.6), workers=1)
+    with pytest.raises(DiskFull, match="the disk is full; free some space"):
+        search.run()
+    assert [t.state.name for t in counted(search.study.trials)] == ["COMPLETE", "WAITING", "WAITING"]
 
 
 def test_new_trials_fill_the_plan(make_search):

@@ -99,8 +99,11 @@ def test_a_run_is_trained_once_and_goes_on_where_it_was_killed(cfg, tmp_path):
     assert report["overrides"] == ["model=eulernet", "device=cpu", "device=cpu"]
     assert not list(folder.glob(".*"))
     before = (folder / "report.json").stat().st_mtime_ns
+    manifest = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").unlink()  # as if it had been killed before the last of its files
     worker.run(cfg, folder, [], told.append)
     assert (folder / "report.json").stat().st_mtime_ns == before
+    assert (folder / "manifest.json").read_bytes() == manifest
     assert [epoch.epoch for epoch in told] == [1, 2, 1, 2, 3]
 
 
