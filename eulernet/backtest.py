@@ -25,21 +25,23 @@ MAY_CHANGE = ("resume", "mode", "steps", "logger", "reference", *(key for key in
 def main(given: dict[str, Any]) -> None:
     """Cut the log into steps, train what is missing, and write the table and the page."""
     from eulernet.campaigns.backtest import backtest
+    from eulernet.training.files import locked_run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        if given["resume"] is not None:
-            given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
-        elif (folder / CONFIG).exists():
-            raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
-        backtest(given, short(folder))
-    except KeyboardInterrupt:
-        if (folder / CONFIG).exists():
-            again = f"{short(Path(sys.executable))} -m eulernet.backtest resume={short(folder)}"
-            log.info("stopped; go on with: %s", again)
-        raise
-    finally:
-        discard_unless_started(folder, CONFIG)
+    with locked_run(short(folder)):
+        try:
+            if given["resume"] is not None:
+                given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
+            elif (folder / CONFIG).exists():
+                raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
+            backtest(given, short(folder))
+        except KeyboardInterrupt:
+            if (folder / CONFIG).exists():
+                again = f"{short(Path(sys.executable))} -m eulernet.backtest resume={short(folder)}"
+                log.info("stopped; go on with: %s", again)
+            raise
+        finally:
+            discard_unless_started(folder, CONFIG)
 
 
 if __name__ == "__main__":

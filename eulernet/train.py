@@ -51,7 +51,7 @@ def command_line(given: dict[str, Any]) -> float:
                 given["device"] = device_of_job(str(given["device"]), job.job.num)
             return train(given, short(run), overrides)
         finally:
-            discard_unless_started(run, STARTED[0])
+            discard_unless_started(run, "last.ckpt", "report.json")
 
 
 if __name__ == "__main__":

@@ -30,22 +30,24 @@ def main(given: dict[str, Any]) -> float:
         import matplotlib  # noqa: F401 (found missing now, not after a night of search)
 
         from eulernet.campaigns.tuning import tune
+        from eulernet.training.files import locked_run
     except ImportError as missing:
         raise UserError(f"tune needs {missing.name}: pip install 'eulernet[tune]'") from None
     folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        if given["resume"] is not None:
-            given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
-        elif (folder / CONFIG).exists():
-            raise UserError(f"{short(folder)} already holds a search; give resume={short(folder)}")
-        return tune(given, short(folder))
-    except KeyboardInterrupt:
-        if (folder / CONFIG).exists():
-            again = f"{short(Path(sys.executable))} -m eulernet.tune resume={short(folder)}"
-            log.info("stopped; go on with: %s", again)
-        raise
-    finally:
-        discard_unless_started(folder, CONFIG)
+    with locked_run(short(folder)):
+        try:
+            if given["resume"] is not None:
+                given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
+            elif (folder / CONFIG).exists():
+                raise UserError(f"{short(folder)} already holds a search; give resume={short(folder)}")
+            return tune(given, short(folder))
+        except KeyboardInterrupt:
+            if (folder / CONFIG).exists():
+                again = f"{short(Path(sys.executable))} -m eulernet.tune resume={short(folder)}"
+                log.info("stopped; go on with: %s", again)
+            raise
+        finally:
+            discard_unless_started(folder, CONFIG)
 
 
 if __name__ == "__main__":

@@ -15,25 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from eulernet.campaigns.windows import Step, cut, lengths
+from eulernet.campaigns.windows import STEPS, Step, cut, lengths
 from eulernet.data import sampling
 from eulernet.errors import UserError, choose, require
 from eulernet.files import holders, write_atomically
 from eulernet.measures import metrics
 from eulernet.reporting.backtest import write_findings
 from eulernet.runs.evaluate import of_files
+from eulernet.runs.manifest import MANIFEST
 from eulernet.runs.predictor import BATCH, Predictor
-from eulernet.runs.reading import REPORT
 from eulernet.runs.run import Run
 from eulernet.runs.train import save_config, train
 from eulernet.training.checkpoint import LAST
 from eulernet.training.device import pick_device
-from eulernet.training.files import locked_run
 
 log = logging.getLogger(__name__)
 
 MODES = {"warm": "goes on with the step alone", "cold": "anew on the window", "frozen": "the first window alone"}
 OWN = ("split_column", "window", "step", "mode", "steps")  # keys that a run has not
+WRITTEN = ("steps", "runs", "data")  # folders that it makes in its own
 SPLITS = ("random", "chronological", "time")
 
 
@@ -68,7 +68,7 @@ class Backtest:
         return self.folder / "runs" / name.replace(" ", "_")
 
     def done(self, name: str) -> bool:
-        return (self.at(name) / REPORT).is_file()
+        return (self.at(name) / MANIFEST).is_file()  # the last of its files
 
     def run(self, name: str, learned: range, before: Path | None = None) -> Path:
         """The run called ``name`` on the steps ``learned``, from the run ``before`` if there is one."""
@@ -139,9 +139,17 @@ class Backtest:
         return zeros / count if count else 0.0
 
 
+def require_free(folder: Path) -> None:
+    """UserError where ``folder`` holds what a new backtest would write over; the steps of a refused log may go."""
+    if (folder / "steps" / STEPS).is_file():
+        shutil.rmtree(folder / "steps")
+    there = [name for name in WRITTEN if (folder / name).exists()]
+    require(not there, f"{folder} holds {', '.join(there)} already: give another hydra.run.dir=")
+
+
 def discard(folder: Path) -> None:
     """Remove what a backtest has written into ``folder``."""
-    for name in ("steps", "runs", "data"):
+    for name in WRITTEN:
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "config.yaml").unlink(missing_ok=True)
 
@@ -160,27 +168,26 @@ def backtest(cfg: dict[str, Any], folder: Path) -> None:
     once = cfg["model"]["name"] in ("lightgbm", "sklearn_lr") and "warm" in modes
     require(not once, f"model={cfg['model']['name']} learns all rows at once: leave warm out, mode=[cold,frozen]")
     _, window = lengths(cfg)
-    with locked_run(folder):
-        if not (folder / "config.yaml").exists():  # steps of a log that was refused
+    if not (folder / "config.yaml").exists():
+        require_free(folder)
+    steps, dataset = cut(cfg, folder / "steps")
+    least = f"the log has {len(steps)} steps of {cfg['step']} ({steps[0].name} to {steps[-1].name})"
+    require(len(steps) > window, f"window={cfg['window']}: {least}; give a shorter one, a step is for the test")
+    save_config({**cfg, "resume": None}, folder)
+    base = {key: value for key, value in cfg.items() if key not in OWN}
+    ratios = [dataset["ratios"][0] + dataset["ratios"][2], dataset["ratios"][1], 0.0]
+    base |= {"dataset": {**dataset, "ratios": [round(share, 12) for share in ratios]}}
+    base["data_dir"] = str(folder / "data")
+    made = Backtest(folder, base, steps, window)
+    numbers = range(window, len(steps) if count is None else min(len(steps), window + count))
+    wanted = [(mode, number) for number in numbers if steps[number].rows for mode in modes]
+    try:
+        require(bool(wanted), f"window={cfg['window']}: no step after it has a row; give a shorter window=")
+        found = [made.tested(mode, number) for mode, number in wanted]
+    except UserError:
+        if cfg["resume"] is None and not holders(folder / "runs", LAST):  # nothing to go on with
             discard(folder)
-        steps, dataset = cut(cfg, folder / "steps")
-        least = f"the log has {len(steps)} steps of {cfg['step']} ({steps[0].name} to {steps[-1].name})"
-        require(len(steps) > window, f"window={cfg['window']}: {least}; give a shorter one, a step is for the test")
-        save_config({**cfg, "resume": None}, folder)
-        base = {key: value for key, value in cfg.items() if key not in OWN}
-        ratios = [dataset["ratios"][0] + dataset["ratios"][2], dataset["ratios"][1], 0.0]
-        base |= {"dataset": {**dataset, "ratios": [round(share, 12) for share in ratios]}}
-        base["data_dir"] = str(folder / "data")
-        made = Backtest(folder, base, steps, window)
-        numbers = range(window, len(steps) if count is None else min(len(steps), window + count))
-        wanted = [(mode, number) for number in numbers if steps[number].rows for mode in modes]
-        try:
-            require(bool(wanted), f"window={cfg['window']}: no step after it has a row; give a shorter window=")
-            found = [made.tested(mode, number) for mode, number in wanted]
-        except UserError:
-            if cfg["resume"] is None and not holders(folder / "runs", LAST):  # nothing to go on with
-                discard(folder)
-            raise
-        shutil.rmtree(folder / "data", ignore_errors=True)
-        for line in write_findings(found, cfg, steps, folder):
-            log.info("%s", line)
+        raise
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    for line in write_findings(found, cfg, steps, folder):
+        log.info("%s", line)

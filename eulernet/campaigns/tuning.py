@@ -28,11 +28,11 @@ from eulernet.data.dataset import Dataset
 from eulernet.data.prepare import prepare
 from eulernet.errors import UserError, require
 from eulernet.files import program, write_atomically
+from eulernet.runs.manifest import MANIFEST, write_manifest
 from eulernet.runs.reading import REPORT
 from eulernet.runs.run import Run
 from eulernet.runs.train import train
 from eulernet.settings import construct, dump_config, read_config
-from eulernet.training.files import locked_run
 from eulernet.training.job import set_up
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _tune(tuning: Tuning, resumed: bool) -> float:
     space, plan = read_space(given["sweep"], base), tuning.plan()
     pruner = construct(make_pruner, given["prune"], "prune")
     data = set_up(base).data  # what is wrong with the setting around the space is said now; the store is made once
-    with locked_run(folder), placed(given):
+    with placed(given):
         sweep(folder)
         if resumed:
             require_same_storage(folder, given["storage"])
@@ -209,6 +209,8 @@ def test_once(tuning: Tuning, study: optuna.Study, best: FrozenTrial, cfg: dict[
         temporary.rename(run)
         train({**cfg, "logger": None, "resume": str(run)}, run, [])
         return
+    if not (run / MANIFEST).exists():  # the search was killed before the last file of the run
+        write_manifest(run)
     tested, report = json.loads((run / "trial.json").read_text()), Run.open(run).report
     log.info(
         "test  auc=%.6f  logloss=%.6f  (as reported before, of trial %d, run: %s)",

@@ -26,13 +26,13 @@ class Folders(Callback):
         _made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def discard_unless_started(run: Path, mark: str) -> None:
+def discard_unless_started(run: Path, *marks: str) -> None:
     """Remove the folder of a run that did not start, with the empty ones above it, if this process made them.
 
-    A run that started has the file ``mark``. A folder that was there before stays, with all that is in it.
+    A run that started has one of the files ``marks``. A folder that was there before stays, with all that is in it.
     """
     run = run.absolute()
-    if not _made or not run.is_relative_to(_made[0]) or (run / mark).exists():
+    if not _made or not run.is_relative_to(_made[0]) or any((run / mark).exists() for mark in marks):
         return
     shutil.rmtree(run)
     with suppress(OSError):  # not empty, or removed by another process that was refused at the same moment

@@ -14,6 +14,7 @@ import eulernet
 from eulernet.campaigns.backtest import Backtest, backtest
 from eulernet.campaigns.windows import Length, Step, cut, lengths
 from eulernet.errors import UserError
+from eulernet.files import locked
 from eulernet.reporting.backtest import compare, write_findings
 from eulernet.runs.run import Run
 
@@ -157,6 +158,51 @@ def test_it_goes_on_where_it_was_stopped_and_repeats_nothing(done, tmp_path, mon
     assert [[one[key] for key in same] for one in once] == [[one[key] for key in same] for one in again]
     backtest(cfg, folder)
     assert len(calls) == 6
+
+
+def test_a_run_without_its_last_file_is_ended(done, tmp_path, monkeypatch):
+    cfg, finished = done
+    folder, real, calls = tmp_path / "bt", eulernet.runs.train.write_manifest, []
+    folder.mkdir()
+
+    def stop_at_second(run):
+        calls.append(run.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(run)
+
+    monkeypatch.setattr("eulernet.runs.train.write_manifest", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        backtest(cfg, folder)
+    backtest(cfg, folder)
+    assert calls == ["first", "warm_0003", "warm_0003", "cold_0003", "warm_0004", "cold_0004"]
+    once, again = (json.loads((one / "backtest.json").read_text()) for one in (finished, folder))
+    assert [one["auc"] for one in once] == [one["auc"] for one in again]
+
+
+@pytest.mark.parametrize("name", ["data", "runs", "steps"])
+def test_folders_of_others_are_left_alone(name, tmp_path, run_command):
+    log_of([40, 40, 40]).write_csv("log.csv")
+    Path("mine", name).mkdir(parents=True)
+    Path("mine", name, "notes.txt").write_text("mine")
+    asked = ["raw=log.csv", "model=lr", "window=1d", "step=1d", "split_column=at", "hydra.run.dir=mine", "device=cpu"]
+    ended = run_command("backtest", *asked)
+    assert ended.code == 1
+    assert ended.err == f"error: mine holds {name} already: give another hydra.run.dir="
+    assert [str(file) for file in Path("mine").rglob("*") if file.is_file()] == [f"mine/{name}/notes.txt"]
+
+
+def test_a_backtest_that_is_refused_leaves_the_folder_of_the_one_at_work(tmp_path, run_command, monkeypatch):
+    """Both were about to make the folder."""
+    log_of([40, 40, 40]).write_csv("log.csv")
+    Path("bt").mkdir()
+    monkeypatch.setattr("eulernet.cli.folders._made", [Path("bt").absolute()])
+    monkeypatch.setattr("eulernet.cli.folders.Folders._note", lambda *_: None)
+    with locked(Path("bt")):
+        asked = ["raw=log.csv", "model=lr", "window=1d", "step=1d", "split_column=at", "hydra.run.dir=bt"]
+        ended = run_command("backtest", *asked)
+        assert "another process trains there" in ended.err
+        assert Path("bt").is_dir()
 
 
 def test_a_step_without_rows_or_clicks_leaves_the_warm_model(tmp_path, caplog):
