@@ -92,6 +92,8 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         ``eval_set`` is (X, y) or (X, y, sample_weight), or a list with one such, to choose the best epoch by.
         """
         first = not (self.warm_start and hasattr(self, "predictor_"))
+        if first:  # a call that fails leaves no classifier, rather than an old model under new classes
+            self.__dict__.pop("predictor_", None)
         rows, labels = self._rows(X, reset=first), self._labels(y, reset=first)
         require(len(rows) == len(labels), f"X has {len(rows)} rows, y has {len(labels)} labels")
         weight = weights_of(sample_weight, labels)
@@ -212,7 +214,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, float64 [rows]: above 0 the second of ``classes_`` is likelier."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         return self.predictor_.logits(self._rows(X, reset=False))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -222,7 +224,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likelier class of each row."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 

@@ -186,7 +186,8 @@ def run_folder(run: str | Path | None) -> Iterator[Path]:
     try:
         with locked_run(folder):
             there = [name for name in (LAST, "config.yaml", "report.json") if (folder / name).exists()]
-            require(not there, f"run={folder} already holds a run; give another folder, or eulernet.load it")
+            ways = "eulernet.load it" if "report.json" in there else f"go on with it: eulernet train resume={folder}"
+            require(not there, f"run={folder} already holds a run; give another folder, or {ways}")
             yield folder
     except BaseException:
         if made and (run is None or not (folder / LAST).exists()):

@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -69,6 +70,18 @@ def test_classes_in_words_and_rows_to_choose_the_epoch_by():
     made = CTRClassifier(**QUICK).fit(X[:400], words[:400], eval_set=[(X[400:], words[400:])])
     assert set(made.predict(X)) <= {"no", "yes"}
     assert made.predictor_.preprocessor.meta["rows_in"] == {"train": 400, "valid": 200}
+
+
+def test_a_fit_that_is_stopped_leaves_no_old_model_under_new_classes(monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    made = CTRClassifier(**QUICK).fit(X, Y)
+    monkeypatch.setattr("eulernet.python.classifier.fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(X, np.where(Y == 1, "0 no", "1 yes"))
+    with pytest.raises(NotFittedError):
+        made.predict(X)
 
 
 def test_a_frame_and_an_array_of_the_same_columns_score_alike():
