@@ -9,7 +9,8 @@ from eulernet.errors import require
 from eulernet.files import checksum, write_atomically
 from eulernet.runs.parts import FILES, check_file, vocabularies
 from eulernet.runs.reading import REPORT, read_json
-from eulernet.training.weights import INDEX, WEIGHTS, weight_files
+from eulernet.training.checkpoint import LAST, sums_of
+from eulernet.training.weights import INDEX, WEIGHTS, is_weights, weight_files
 
 FORMAT = 1
 MANIFEST, CALIBRATION = "manifest.json", "calibration.json"
@@ -43,9 +44,25 @@ def check_manifest(folder: Path, leave_out: str | None = None) -> None:
     require(fits, f"{file} is damaged: it should list at most {FILES:,} files")
     there = [name for name in parts(folder) if name != REPORT or name in sums]
     for name in sorted((set(sums) | set(there)) - {leave_out}):
-        require(name in there, f"{folder}: {name[:200]!r} is missing; copy the whole folder again")
+        require(name in there, f"{folder}: {name[:200]!r} is missing; {way_out(folder, name, 'copy the whole folder')}")
         same = name in sums and checksum(folder / name) == sums[name]
-        require(same, f"{folder}: {name} has changed since the run ended (its checksum differs); get the folder again")
+        changed = f"{folder}: {name} has changed since the run ended (its checksum differs)"
+        require(same, f"{changed}; {way_out(folder, name, 'get the folder')}")
+
+
+def way_out(folder: Path, name: str, get: str) -> str:
+    """What to do about a changed file ``name``: to ``get`` it again, or to end what was stopped in this folder."""
+    if name == CALIBRATION:
+        return f"calibrate again: evaluate run={folder} calibrate=isotonic (or sigmoid, none)"
+    return f"{get} again" + (f", or train resume={folder} if it was stopped" if (folder / LAST).exists() else "")
+
+
+def of_these_weights(folder: Path) -> bool:
+    """Whether the manifest in ``folder`` lists the weights that are there now."""
+    if not (folder / MANIFEST).exists():
+        return False
+    sums = read_json(folder / MANIFEST).get("sha256", {})
+    return {name: found for name, found in sums.items() if is_weights(name)} == sums_of(folder)
 
 
 def parts(folder: Path) -> list[str]:

@@ -96,9 +96,11 @@ class Parent:
         """
         for name in (*weight_files(self.folder), LAST, "metrics.csv", CALIBRATION):
             if (self.folder / name).exists():
+                (folder / name).unlink(missing_ok=True)  # of a process that was killed here
                 link(self.folder / name, folder / name)
         for name in ("preprocessor", CHECKPOINTS, STORES):
             if (self.folder / name).is_dir():
+                shutil.rmtree(folder / name, ignore_errors=True)
                 shutil.copytree(
                     self.folder / name, folder / name, copy_function=lambda old, new: link(Path(old), Path(new))
                 )

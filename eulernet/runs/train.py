@@ -18,11 +18,12 @@ from eulernet.files import short, write_atomically
 from eulernet.models.lr import LR
 from eulernet.models.reference import Reference
 from eulernet.runs import start
-from eulernet.runs.manifest import write_manifest
+from eulernet.runs.manifest import CALIBRATION, MANIFEST, of_these_weights, write_manifest
+from eulernet.runs.reading import EVALUATION
 from eulernet.runs.run import STORES
 from eulernet.settings import dump_config, read_config
 from eulernet.training.auto import chosen
-from eulernet.training.checkpoint import load, load_last
+from eulernet.training.checkpoint import LAST, REPORT, load, load_last, numbered, store_of
 from eulernet.training.compiling import Program
 from eulernet.training.display import closing
 from eulernet.training.history import Epoch, monitor_of
@@ -34,6 +35,7 @@ from eulernet.training.report import click_rate, commit, overconfident, reset_pe
 from eulernet.training.resume import saying_how_to_resume
 from eulernet.training.standing import Standing, logistic_regression
 from eulernet.training.tables import count_weights
+from eulernet.training.weights import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -52,22 +54,21 @@ def train(
     ``reference`` says whether it ends with a comparison with logistic regression; None takes what ``cfg`` says.
     """
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
+    typed = [override for override in overrides if not override.startswith("resume=")]
+    store = None if resume is None else own_store(run) or kept_store(cfg, run, overrides)
+    if resume is not None and stopped_at_once(run):
+        log.info("%s was stopped before its first checkpoint: it begins anew", run)
+        resume = None
     # Asked now: the checkout may move on while the run goes.
-    about: dict[str, Any] = {"overrides": overrides, "commit": commit(), "threads": torch.get_num_threads()}
+    about: dict[str, Any] = {"overrides": typed, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
     try:
-        job = job_of(cfg, data or (None if resume is None else own_store(run)), begins=resume is None)
+        job = job_of(cfg, data or store, begins=resume is None)
     except NothingNew:
-        return repeat(cfg, run, overrides)
+        return repeat(cfg, run, typed)
     saved = moments = None
     if resume is not None:
-        saved = load_last(run, **job.identity)
-        began = {**about, **(saved.get("about") or {})}  # an older eulernet did not note all of it
-        if job.device.type == "cpu":
-            warn_of_threads(began["threads"], about["threads"])
-        about |= {key: then(began[key], about[key]) for key in ("commit", "threads")}
-        about["overrides"] = began["overrides"] + [o for o in overrides if not o.startswith("resume=")]
-        about |= {key: began[key] for key in ("ancestry", "grown") if key in began}
+        saved = go_on(job, run, about)
     else:
         moments = begin(job, cfg, run, about)
     if cfg["train"].get("shuffle") == "auto":  # every rank, and a resumed run, does the same
@@ -81,7 +82,11 @@ def train(
             job.model, job.data, job.config, job.device, run,
             identity={**job.identity, "about": about}, saved=saved, moments=moments, program=program, loggers=also,
         )  # fmt: skip
+    if saved is not None and len(history) == len(saved["history"]) and (run / REPORT).exists():
+        on = "train.max_epochs= or train.patience= lets it go on"
+        log.info("%s had ended after %d epochs, and nothing is left to train; %s", run, len(history), on)
     compiling = program.report() if job.config.compile == "auto" else None
+    forget_older_weights(run)
     asked = cfg.get("reference", True) if reference is None else reference
     beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
     report = write_report(
@@ -106,6 +111,16 @@ def say_end(
         hint = "try train=table" if "auto" not in cfg["train"] else "try another model=, or a search: eulernet.tune"
         for line in beside.lines(report["valid"], len(job.data.train), hint):
             log.info("%s", line)
+
+
+def forget_older_weights(run: Path) -> None:
+    """Remove what was found of weights that ``run`` has no longer, and the manifest, which a run gets at its end."""
+    there = [name for name in (CALIBRATION, EVALUATION) if (run / name).exists()]
+    if there and not of_these_weights(run):
+        for name in there:
+            (run / name).unlink()
+        log.info("removed %s, of the weights before: evaluate again", " and ".join(there))
+    (run / MANIFEST).unlink(missing_ok=True)
 
 
 def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset | None) -> float:
@@ -133,9 +148,10 @@ def parent_of(cfg: dict[str, Any]) -> start.Parent | None:
 def job_of(cfg: dict[str, Any], store: Dataset | Path | None, *, begins: bool) -> Job:
     """What ``cfg`` describes, on ``store`` if given. NothingNew where a run starts from another without a new row.
 
-    A run that ``begins`` from another gets whole tables, into which those of the other are put.
+    A run that ``begins`` from another gets whole tables, into which those of the other are put; one that goes on has
+    them, and does not need the other.
     """
-    parent = parent_of(cfg)
+    parent = parent_of(cfg) if begins or store is None else None
     growth = None if parent is None or store else parent.growth()
     return set_up(cfg, store, growth, whole_tables=begins and parent is not None)
 
@@ -151,6 +167,18 @@ def begin(job: Job, cfg: dict[str, Any], run: Path, about: dict[str, Any]) -> di
     return moments
 
 
+def go_on(job: Job, run: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The newest checkpoint of ``run``; ``about`` gets what is noted in it of the run's beginning."""
+    saved = load_last(run, **job.identity)
+    began = {**about, **(saved.get("about") or {})}  # an older eulernet did not note all of it
+    if job.device.type == "cpu":
+        warn_of_threads(began["threads"], about["threads"])
+    about |= {key: then(began[key], about[key]) for key in ("commit", "threads")}
+    about["overrides"] = began["overrides"] + about["overrides"]
+    about |= {key: began[key] for key in ("ancestry", "grown") if key in began}
+    return saved
+
+
 def repeat(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     """The run in ``run`` where there are no new rows: the one that ``cfg`` starts from. Its validation AUC."""
     require(launch.env_world_size() == 1, f"raw={cfg['raw']}: no rows; without torchrun the run is repeated")
@@ -163,6 +191,26 @@ def repeat(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
 def own_store(run: Path) -> Path | None:
     """The store in the folder of a run, which one on a frame has."""
     return next((meta.parent for meta in (run / STORES).glob("*/*/meta.json")), None)
+
+
+def kept_store(cfg: dict[str, Any], run: Path, overrides: Sequence[str]) -> Path | None:
+    """The store that ``run`` was stopped on, if it is there: since then its raw files may have grown, or be gone.
+
+    None where ``overrides`` give other files, and where the checkpoint is of another store than the run.
+    """
+    name = store_of(run)
+    if name is None or any(one.startswith("raw=") for one in overrides):
+        return None
+    folder = Path(str(cfg["data_dir"])).expanduser() / name
+    metas = [place / "meta.json" for place in (folder, run / "preprocessor")]
+    there = all(meta.is_file() for meta in metas) and metas[0].read_bytes() == metas[1].read_bytes()
+    return folder if there else None
+
+
+def stopped_at_once(run: Path) -> bool:
+    """Whether ``run`` stopped before its first checkpoint."""
+    there = [LAST, REPORT, *weight_files(run)]
+    return not any(numbered(run)) and not any((run / name).exists() for name in there)
 
 
 def comparable(job: Job) -> bool:

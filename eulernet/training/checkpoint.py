@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 ROWS = 1 << 18  # of a table that are read at once
 FORMAT, SHARDED = 3, 4  # of last.ckpt; with tables beside it
-LAST, CHECKPOINTS, SUMS = "last.ckpt", "checkpoints", "checkpoint.json"
+LAST, CHECKPOINTS, SUMS, REPORT = "last.ckpt", "checkpoints", "checkpoint.json", "report.json"
 
 
 class Checkpoints:
@@ -112,6 +112,7 @@ class Checkpoints:
         for name in (*reversed(names), LAST):
             new, shown = checkpoint / name, self.run / name
             if not (shown.exists() and shown.samefile(new)):
+                (self.run / REPORT).unlink(missing_ok=True)  # of a run that had ended, and goes on: it has others now
                 with replacing(shown, place=PLACE) as temporary:
                     link(new, temporary)
         if names:
@@ -190,6 +191,15 @@ def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:
         require(other == dataset, f"{file} is of dataset {other}, this run's data is {dataset}; {way}")
         return state
     raise UserError(f"{damaged}; start the run anew")
+
+
+def store_of(run: Path) -> str | None:
+    """The store, as NAME/DIGEST, that the newest checkpoint of ``run`` was trained on; None if none can be read."""
+    for folder in (*numbered(run), run):
+        with suppress(Exception):  # torch raises whatever unpickling damaged bytes led to
+            state = torch.load(folder / LAST, map_location="cpu", mmap=True, weights_only=True)
+            return str(state["dataset"])
+    return None
 
 
 def load(folder: Path) -> dict[str, Any]:
