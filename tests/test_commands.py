@@ -95,15 +95,15 @@ def test_prepare_says_what_it_made(run_command, ml_100k):
     assert files(Path.cwd())[0] == "data"
 
 
-LOG = "user,price,tags,click\n" + "".join(f"u{i % 7},{i / 3},{'a|b|c'[: i % 6]},{i % 2}\n" for i in range(200))
+LOG = "user,price (€),tags,click\n" + "".join(f"u{i % 7},{i / 3},{'a|b|c'[: i % 6]},{i % 2}\n" for i in range(200))
 
 
 def test_a_log_is_described_on_the_command_line(run_command):
     Path("log.csv").write_text(LOG)
-    kinds = "dataset.fields={price: {kind: quantiles, classes: 4}, tags: bag}"
+    kinds = "dataset.fields={'price (€)': {kind: quantiles, classes: 4}, tags: bag}"
     ended = run_command("prepare", "dataset=table", "raw=log.csv", kinds, "+dataset.fields.user=category")
     assert ended.code == 0, ended.err
-    assert re.search(r"^price +quantiles +4 ", ended.out, re.MULTILINE)
+    assert re.search(r"^price \(€\) +quantiles +4 ", ended.out, re.MULTILINE)
     assert re.search(r"^tags +bag +3 ", ended.out, re.MULTILINE)
     assert "made earlier" not in ended.out
     assert "made earlier: " in run_command("prepare", "dataset=table", "raw=log.csv", kinds).out
@@ -116,7 +116,7 @@ def test_a_log_is_described_in_a_file_of_its_own(run_command):
     Path("log.csv").write_text(LOG)
     Path("mine/dataset").mkdir(parents=True)
     Path("mine/dataset/mylog.yaml").write_text("defaults: [table]\nfields: {tags: {kind: bag, pooling: sum}}\n")
-    ended = run_command("prepare", "--config-dir", "mine", "dataset=mylog", "raw=log.csv")
+    ended = run_command("prepare", "dataset=mylog", "--config-dir", "mine", "raw=log.csv")  # an option between settings
     assert ended.code == 0, ended.err
     assert re.search(r"^tags +bag +3 ", ended.out, re.MULTILINE)
 

@@ -8,6 +8,7 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from eulernet.cli.words import readable
 from eulernet.training.display import HEADER
 
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
@@ -38,7 +39,7 @@ def test_commands_in_the_documents_take_these_settings(block):
         for name, arguments in commands:
             given = [word for word in shlex.split(arguments, comments=True) if "=" in word or word.startswith("~")]
             assert (REPOSITORY / "eulernet" / f"{name}.py").is_file(), name
-            compose(name, [first_value(override) for override in given])
+            compose(name, [first_value(override) for override in readable(given)])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
@@ -47,6 +48,18 @@ def test_tables_have_a_heading(document):
     heads = re.findall(r"^(\|.*)\n\|[ :|-]+\|$", document.read_text(), re.MULTILINE)
     empty = [head for head in heads if not all(cell.strip() for cell in head.strip("|").split("|")[1:])]
     assert not empty
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_links_lead_to_files_of_the_repository(document):
+    """Where a reader sees the sources, pages that the build makes are not there."""
+    targets = {document.parent / link for link in re.findall(r"\]\(([^()#:`]+?)(?:#[^()]*)?\)", document.read_text())}
+    there = {
+        target
+        for target in targets
+        if target.exists() and not {*GENERATED} & {target.resolve(), *target.resolve().parents}
+    }
+    assert not targets - there
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/guide/quickstart.md"])

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eulernet.cli.explain import explain
 from eulernet.cli.keys import searching_conf, to_plain
+from eulernet.cli.words import readable
 from eulernet.errors import UserError
 
 _ONE_AT_A_TIME = RLock()  # Hydra keeps what it composes in places of the process
@@ -40,7 +41,7 @@ def _compose(command: str, overrides: Sequence[str], seeds: Sequence[int]) -> li
         before = HydraConfig.instance().cfg
         try:
             with searching_conf():
-                cfg = hydra.compose(command, list(overrides), return_hydra_config=True)
+                cfg = hydra.compose(command, readable(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
             with open_dict(cfg):
                 del cfg["hydra"]

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from eulernet.cli.explain import explain, out_of_memory, refuse_options
 from eulernet.cli.folders import FAILED, discard_unless_started
 from eulernet.cli.keys import to_plain
+from eulernet.cli.words import as_hydra_takes
 from eulernet.errors import UserError
 from eulernet.settings import conf_dir
 
@@ -70,6 +71,7 @@ def command(config: str) -> Callable[[Task], Callable[[], None]]:
                     if (text := told(config, sys.argv[1:])) is not None:
                         print(text)
                     else:
+                        sys.argv[1:] = as_hydra_takes(sys.argv[1:])
                         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
                 except SystemExit as end:
                     code = end.code

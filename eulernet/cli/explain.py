@@ -63,6 +63,8 @@ def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:
         line = renamed(group, name) or f"unknown {group} {name!r}; {nearest(name, error.options)}"
     elif isinstance(error, OverrideParseException):
         line = f"cannot read {error.override!r} on the command line; write key=value, odd values quoted twice"
+        if "fields" in str(error.override):
+            line += """, odd names in quotes: 'dataset.fields={"my column": number}'; or a file with --config-dir"""
         after = [*overrides, "="][list(overrides).index(error.override) + 1] if error.override in overrides else "="
         if "=" not in after and re.fullmatch(r"[\w.]+", str(error.override)):  # train.lr 1e-3
             line = f"a setting is one word: write {error.override}={after} instead of {error.override} {after}"

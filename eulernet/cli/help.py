@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from eulernet.cli.comments import comments_of, read_comments
 from eulernet.cli.keys import GROUPS, config_folders, group_files, searching_conf
 from eulernet.cli.screen import colours
+from eulernet.cli.words import readable
 from eulernet.settings import conf_dir
 
 COLUMN, WIDEST, LONG = 32, 110, 64  # where comments begin, where lines end at the latest; characters of a value
@@ -94,7 +95,7 @@ def page(command: str, argv: Sequence[str]) -> str:
     """The help of ``command`` as text; ``argv`` may choose groups and values."""
     folders = [after for option, after in pairwise(argv) if option in ("--config-dir", "-cd")]
     path = [f"hydra.searchpath=[file://{Path(folders[-1]).absolute()}]"] if folders else []
-    found = manual(command, [*path, *(word for word in argv if "=" in word or word.startswith("~"))])
+    found = manual(command, [*path, *readable([word for word in argv if "=" in word or word.startswith("~")])])
     about = read_comments(conf_dir() / f"{command}.yaml")
     width = min(shutil.get_terminal_size().columns, WIDEST)
     lines = [*wrapped(about.about, width), "", heading("Examples"), *(f"  {example}" for example in about.examples)]

@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from eulernet.cli.words import with_names
 from eulernet.errors import UserError, choose, require, require_known
 from eulernet.settings import conf_dir
 
@@ -71,7 +72,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
             if choice not in (files := group_files(key)) and (now := renamed(key, choice)):
                 raise UserError(now)
             choose(files, choice, key)
-    return typing.cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+    return typing.cast("dict[str, Any]", with_names(OmegaConf.to_container(cfg, resolve=True)))
 
 
 def renamed(group: str, choice: str) -> str | None:

@@ -52,6 +52,22 @@ def test_a_wrong_name_is_a_line_with_the_name_that_was_meant(override, said):
     assert str(refused.value).startswith(said)
 
 
+def test_any_name_can_stand_in_quotes():
+    names = ["prix (€)", "nb vues", "a.b~c", "it's", 'a "quote"', "100%", "a%20b", "\\", "", "plain"]
+    value = {"kind": "bag", "separator": '", "x": '}  # looks like a key, and is none
+    words = []
+    for name, quote in zip(names, "\"'" * 5, strict=True):
+        escaped = name.replace("\\", "\\\\").replace(quote, f"\\{quote}")
+        words.append(f'{quote}{escaped}{quote}: {{kind: bag, separator: \'", "x": \'}}')
+    found = compose("train", ["dataset=table", f"dataset.fields={{{', '.join(words)}, last one: number}}"])
+    assert found["dataset"]["fields"] == {**dict.fromkeys(names, value), "last one": "number"}
+
+
+def test_a_name_that_cannot_be_read_is_told_where_to_go():
+    with pytest.raises(UserError, match=r"odd names in quotes: .*; or a file with --config-dir"):
+        compose("train", ["dataset=table", "dataset.fields={prix (€): number}"])
+
+
 def test_what_is_given_already_is_not_what_was_meant():
     with pytest.raises(UserError) as refused:
         compose("train", ["train.lr=1", "train.learning_rate=1"])
