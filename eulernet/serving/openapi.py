@@ -38,7 +38,7 @@ def openapi(predictor: Predictor, max_rows: int) -> dict[str, Any]:
         "type": "object",
         "properties": {column["name"]: schema_of(column) for column in columns},
         "required": [column["name"] for column in columns if column["required"]],
-        "additionalProperties": False,
+        "description": "Other names are left out of a row that has all of these; else they are refused",
     }
     if (example := example_row(predictor)) is not None:
         row["example"] = example

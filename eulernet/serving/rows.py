@@ -25,7 +25,8 @@ class Refused(Exception):
 def read_rows(body: bytes, columns: Collection[str], most: int, lists: Collection[str] = ()) -> list[Row]:
     """The rows of ``body``: one or a list of objects, whose names are ``columns`` and whose values are simple.
 
-    Those named in ``lists`` may be lists of simple values.
+    Those named in ``lists`` may be lists of simple values. Other names than ``columns`` are left out of a row that has
+    all of these; in another row they may be one, misspelt: UserError.
 
     Refused with 400 for what is not JSON, 413 for too many rows; UserError for rows that cannot be.
     """
@@ -43,7 +44,9 @@ def read_rows(body: bytes, columns: Collection[str], most: int, lists: Collectio
     for i, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise UserError(f"row {i} is {kind(row)}; a row is an object, {{name: value}}")
-        if not known.issuperset(row):
+        if not known.issuperset(row) and known.issubset(row):
+            rows[i - 1] = row = {name: row[name] for name in columns}
+        elif not known.issuperset(row):
             name = next(name for name in row if name not in known)[:100]
             raise UserError(f"row {i}: unknown field {json.dumps(name)}; {nearest(name, columns)}")
         for name, value in row.items():
