@@ -70,6 +70,19 @@ def require_known(name: str, known: Collection[str], wrong: str) -> None:
         raise UserError(f"{wrong}; {nearest(str(name), known)}")
 
 
+def require_there(wanted: Collection[str], there: Collection[str], where: str) -> None:
+    """UserError unless all columns ``wanted`` are ``there``: the first that is not, and which it may be, misspelt.
+
+    One that is wanted itself is not the other.
+    """
+    for name in wanted:
+        if name not in there:
+            found = close(name, [one for one in there if one not in wanted])
+            columns = f"{', '.join([*there][:SHOWN])}{', ...' * (len(there) > SHOWN)}"
+            more = f"did you mean {found!r}?" if found else f"the columns are {columns}"
+            raise UserError(f"{where}: no column {name!r}; {more}")
+
+
 def choose(known: Mapping[str, T], name: str, what: str) -> T:
     """``known[name]``, or a UserError with the nearest name."""
     require_known(name, known, f"unknown {what} {name!r}")

@@ -33,7 +33,8 @@ def main(given: dict[str, Any]) -> None:
     predictions = None if given["predictions"] is None else Path(str(given["predictions"])).expanduser()
     if predictions is not None:
         suffix_of(predictions, "predictions")
-    run, group = Run(path), None if given["group"] is None else str(given["group"])
+    of_rows = given["input"] is not None and given["calibrate"] is None  # which takes no report, as of a pushed run
+    run, group = Run(path) if of_rows else Run.open(path), None if given["group"] is None else str(given["group"])
     groups = given["importance_groups"] or {}
     if given["input"] is None:
         check_names(run, str(given["split"]), given["data_dir"], group, groups)

@@ -251,6 +251,7 @@ def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_ru
         (["resamples=-1"], "resamples=-1"),
         (["input=none.csv"], "input=none.csv: no such file"),
         (["run="], "run=: give the folder"),
+        (["run=nowhere"], "run=nowhere: no such folder; give that of a finished run"),
     ],
 )
 def test_evaluate_refuses_in_one_line(run_command, copy_of_run, given, message):

@@ -58,7 +58,10 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
     blocks = [block(cfg, dataset, runs, known, published) for dataset, runs in wanted.items()]
     blocks = [one for one in blocks if one.settings]
     told = "".join(f"; {run}: {said}" for run, said in failures.items())
-    require(bool(blocks), f"{name}: there is no finished run to make a table of{told}")
+    if not blocks:
+        ways = told or "; missing=train trains them, reuse=[results] takes those that are published"
+        places = ", ".join(map(str, folders))
+        raise UserError(f"{name}: no finished run to make a table of in {places}{ways}")
     files = write_files(name, in_formats(blocks, cfg), out / "tables")
     print("\n" + files[0].read_text())
     there = sum(len(setting.runs) for one in blocks for setting in one.settings)

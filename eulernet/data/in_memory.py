@@ -27,7 +27,7 @@ from eulernet.data.recipe import Recipe
 from eulernet.data.sets.later import later
 from eulernet.data.sets.table import Table
 from eulernet.data.splits import LABEL, WEIGHT, Cut, Rows, Splitter, by_file, with_test
-from eulernet.errors import choose, require, require_known
+from eulernet.errors import choose, require, require_there
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,7 @@ def table_in_memory(
             growth.earlier.require_columns(frame.schema, name)
         frames = {name: growth.earlier.completed(frame) for name, frame in frames.items()}
     for name, frame in frames.items():
-        known = frame.schema
-        for column in (*recipe.form.columns, *recipe.form.kept):
-            require_known(column, known, f"{name}: no column {column!r}")
+        require_there([*recipe.form.columns, *recipe.form.kept], frame.schema, name)
     if "valid" in frames:
         split = by_file(list(frames))
     elif "test" in frames:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import polars as pl
 
 from eulernet.data.rows import LINE_END, Quoting, quoting
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import UserError, require, require_there
 
 Dtype = pl.DataType | type[pl.DataType]
 BOM = b"\xef\xbb\xbf"
@@ -105,8 +105,7 @@ def require_columns(file: Path, wanted: Collection[str], there: Sequence[str]) -
     if wanted and not any(name in count for name in wanted):
         shown = ", ".join([*wanted][:10]) + (", ..." if len(wanted) > 10 else "")
         raise UserError(f"{file}, line 1 has none of the columns {shown}: is its header missing?")
-    for name in wanted:
-        require_known(name, count, f"{file}: no column {name!r}")
+    require_there(wanted, count, str(file))
     twice = sorted(name for name in count if count[name] > 1)
     require(not twice, f"{file}, line 1: column {', '.join(twice)} is there twice")
 

@@ -17,7 +17,7 @@ from eulernet.data.lines import Dtype, Format, kind_of
 from eulernet.data.raw import Piece
 from eulernet.data.sampling import correction, weights_in
 from eulernet.data.values import Label, Raw, check_sizes, clicks, evaluate, value_of
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import UserError, require, require_known, require_there
 
 
 def row_number(first: int, row: int) -> str:
@@ -93,8 +93,7 @@ class Preprocessor:
 
     def require_columns(self, there: Collection[str], what: str) -> None:
         """UserError unless ``there`` are all columns that each row must have."""
-        for name in self.required:
-            require_known(name, there, f"{what}: no column {name!r}")
+        require_there(self.required, there, what)
 
     def read(
         self, files: Sequence[Path], memory: int, keep: Sequence[str] = (), *, label: bool = False
@@ -135,7 +134,8 @@ class Preprocessor:
                 require(not lists, f"{file}: {name} held lists in training, which text cannot: give a Parquet file")
         there, needed = dict.fromkeys(names), self.marks if label else []
         self.require_columns(there, f"{file}, line 1")
-        for name in (*keep, *needed):
+        require_there(needed, there, str(file))
+        for name in keep:
             require_known(name, there, f"{file}: no column {name!r}")
         wanted = {name: types[name] for name in (*(name for name in self.columns if name in there), *needed)}
         if raw.is_columnar(file):

@@ -12,7 +12,7 @@ import polars as pl
 
 from eulernet.data.dataset import places_in
 from eulernet.data.frames import frame_of
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import UserError, require, require_known, require_there
 from eulernet.files import replacing
 from eulernet.measures.evaluation import evaluation
 from eulernet.measures.metrics import sigmoid
@@ -140,8 +140,9 @@ class Run:
         """Labels of the rows that count, which rows these are, their groups or None, their weights or None."""
         prepare = self.predictor.preprocessor
         require(len(rows) > 0, "the frame has no rows")
-        for name in (*prepare.marks, *([] if group is None else [group])):
-            require_known(name, rows.columns, f"rows: no column {name!r}")
+        require_there(prepare.marks, rows.columns, "rows")
+        if group is not None:
+            require_known(group, rows.columns, f"rows: no column {group!r}")
         marks = frame_of(rows, prepare.marks, ())
         labels, counts = prepare.labels(marks)
         weights = prepare.weights(marks)

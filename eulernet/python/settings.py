@@ -9,6 +9,7 @@ from eulernet.cli import compose
 from eulernet.cli.explain import meant
 from eulernet.errors import UserError, require, require_known
 
+OWN_MODULES = "train it in a loop of yours, or give it a name in a checkout (docs/guide/plain_models.md)"
 Settings = str | Mapping[str, Any]  # a name in conf, or settings of which one may be that name
 
 
@@ -26,6 +27,8 @@ def configuration(
     given = {override.partition("=")[0] for override in overrides}
     chosen, found = [], dict[str, Any]()
     for section, settings in sections.items():
+        module = f"{section}: a module of your own is not taken here, but the name of a model; {OWN_MODULES}"
+        require(not hasattr(settings, "state_dict"), module)
         named = isinstance(settings, str | Mapping) or settings is None
         require(named, f"{section}={settings!r}: give a name, or a dictionary of settings")
         own = {"name": settings} if isinstance(settings, str) else dict(settings or {})

@@ -154,6 +154,7 @@ def test_failures_are_collected_not_fatal(in_process, campaign):
         (["out="], "out=: give the folder"),
         (["publish="], "publish=: give a folder"),
         (["datasets=[]"], "datasets=[]: give one"),
+        (["missing=skip", "out=new"], "in new; missing=train trains them, reuse=[results] takes those that"),
         (["+table.costs=true", "missing=skip", "data_dir=nowhere"], "there is no store nowhere/synthetic/"),
         (["table=toy.yaml"], "unknown table 'toy.yaml'"),
         (["table.common=null"], "common: None"),

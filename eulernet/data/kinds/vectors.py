@@ -12,7 +12,7 @@ import polars as pl
 
 from eulernet.data.kinds.vocabulary import Vocabulary
 from eulernet.data.spelling import text_of
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import UserError, require, require_there
 
 COLUMNS = ("value", "vector")
 
@@ -37,8 +37,7 @@ class Vectors:
             frame = pl.read_parquet(content)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"vectors={file} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-        for name in COLUMNS:
-            require_known(name, frame.columns, f"vectors={file}: no column {name!r}")
+        require_there(COLUMNS, frame.columns, f"vectors={file}")
         values, lists = text_of(frame["value"]), frame["vector"]
         inner = getattr(lists.dtype, "inner", pl.Null)
         numbers = isinstance(lists.dtype, pl.List | pl.Array) and inner.is_numeric()

@@ -9,7 +9,7 @@ import polars as pl
 from eulernet.data import kinds
 from eulernet.data.growth import Growth
 from eulernet.data.recipe import Recipe
-from eulernet.errors import UserError, require, require_known
+from eulernet.errors import UserError, require, require_there
 
 if TYPE_CHECKING:
     from eulernet.data.sets.table import Table
@@ -39,8 +39,7 @@ def later(table: "Table", growth: Growth, there: pl.DataFrame) -> Recipe:
             settings["vectors"] = None  # those of known values are among the weights
         fields.append(kinds.make_field(name, settings, earlier.columns[described["column"]]))
     kept = sorted({name for name in (*table.kept, table.split_column) if name is not None})
-    for name in kept:
-        require_known(name, there.columns, f"the new rows have no column {name!r}")
+    require_there(kept, there.columns, "the new rows")
     columns = {**earlier.columns, label.column: types[label.column]}
     columns |= {} if table.weight is None else {table.weight: pl.Float64}
     return Recipe(

@@ -250,6 +250,8 @@ class Table:
     def described(self, there: pl.DataFrame, clicks: str, inferred: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """The settings of each field, given or inferred, which is shown."""
         given, schema, described = self.fields or {}, there.schema, {}
+        if self.split_column is not None and self.split_column not in given:
+            log.info("%s: no field, the split goes by it (dataset.fields can make it one)", self.split_column)
         for name in (*self.used(there, clicks), *self.computed):
             dtype = schema.get(name, pl.String())
             odd = dtype == pl.Object or (dtype.is_nested() and not isinstance(dtype, pl.List))
@@ -257,8 +259,8 @@ class Table:
             require(name in given or not odd, wrong)
             described[name] = settings = kinds.settings_of(name, given.get(name) or inferred.get(name, "bag"))
             if name not in given:
-                distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,} rows"
-                log.info("%s: %s (%s)", name, settings["kind"], distinct)
+                distinct = f"{there[name].drop_nulls().n_unique():,} values in the first {len(there):,}"
+                log.info("%s: %s (checked in every row; %s)", name, settings["kind"], distinct)
                 if name.lower() in LABELS:
                     log.warning("%s may be a label too: dataset.ignore=[%s] leaves it out", name, name)
             if settings.get("min_count", 0) is None:
