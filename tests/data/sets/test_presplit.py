@@ -132,7 +132,7 @@ def test_the_published_files_are_taken_in_silence(frappe, caplog, monkeypatch):
 def test_a_missing_part_or_a_column_with_another_name_is_named(frappe):
     text = (frappe / "test.csv").read_text()
     (frappe / "test.csv").write_text(text.replace("city", "town"))
-    with pytest.raises(UserError, match=r"test.csv: no column 'city'; did you mean"):
+    with pytest.raises(UserError, match=r"test.csv: no column 'city'; the columns are .*town$"):
         make(frappe, "frappe_x1")
     (frappe / "test.csv").unlink()
     with pytest.raises(UserError, match=r"0 files called test.csv there; give the folder of one set"):
