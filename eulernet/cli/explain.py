@@ -9,6 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from eulernet.cli.keys import GROUPS, known_keys, renamed
+from eulernet.cli.words import unquoted
 from eulernet.errors import UserError, close, nearest
 from eulernet.settings import conf_dir
 
@@ -69,7 +70,10 @@ def explain(error: Exception, config: str, overrides: Sequence[str]) -> str:
         if "=" not in after and re.fullmatch(r"[\w.]+", str(error.override)):  # train.lr 1e-3
             line = f"a setting is one word: write {error.override}={after} instead of {error.override} {after}"
     elif isinstance(error, HydraException) and (found := re.match(r"Could not override '([^']+)'", str(error))):
+        before, _, inner = str(getattr(error.__cause__, "full_key", "")).partition(f"{found[1]}.")
         line = unknown_key(found[1], config, overrides)
+        if inner and not before:  # a dictionary that has names already, and takes no more by itself
+            line = f"{found[1]} has no {unquoted(inner)!r} yet; to add it write +{found[1]}=..."
     elif isinstance(error, HydraException) and str(error).startswith("Ambiguous value"):
         line = f"{line.split('1. ')[0].strip()}; to run every value add -m, to give a list write key=[a,b]"
     elif str(error).startswith("Config group override must be"):

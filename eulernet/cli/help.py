@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from eulernet.cli.comments import comments_of, read_comments
 from eulernet.cli.keys import GROUPS, config_folders, group_files, searching_conf
 from eulernet.cli.screen import colours
-from eulernet.cli.words import readable
+from eulernet.cli.words import readable, with_names
 from eulernet.settings import conf_dir
 
 COLUMN, WIDEST, LONG = 32, 110, 64  # where comments begin, where lines end at the latest; characters of a value
@@ -51,7 +51,7 @@ def manual(command: str, overrides: Sequence[str] = ()) -> Manual:
         cfg = compose(command, list(overrides), return_hydra_config=True)
     folders = config_folders(cfg.hydra)
     groups, sections = {}, dict[str, list[Entry]]()
-    with_hydra: Any = OmegaConf.to_container(cfg)
+    with_hydra: Any = with_names(OmegaConf.to_container(cfg))
     plain = {key: value for key, value in with_hydra.items() if key not in HIDDEN}
     commons = {file.stem: file for file in conf_dir().glob("*.yaml")}
     for name in (command, "machine", "store"):  # a key stands where it stands first

@@ -59,10 +59,11 @@ def _parses(word: str) -> bool:
 def with_names(node: Any) -> Any:
     """``node``, of a configuration, with the names that ``readable`` wrote as they were in their quotes."""
     if isinstance(node, dict):
-        return {_name(key): with_names(value) for key, value in node.items()}
+        return {unquoted(key): with_names(value) for key, value in node.items()}
     return [with_names(value) for value in node] if isinstance(node, list) else node
 
 
-def _name(key: Any) -> Any:
+def unquoted(key: Any) -> Any:
+    """The name that ``readable`` wrote as ``key``; another ``key`` is a name as it is."""
     ours = isinstance(key, str) and key.startswith(QUOTE) and key.endswith(QUOTE) and len(key) >= 2 * len(QUOTE)
     return unquote(key)[1:-1] if ours else key

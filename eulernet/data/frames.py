@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from eulernet.data.spelling import written
-from eulernet.errors import UserError, require
+from eulernet.errors import UserError, require, require_there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,23 +23,25 @@ NUMBER = int | float | np.number | Decimal
 def frame_of(rows: "Rows", columns: Iterable[str], required: Iterable[str]) -> pl.DataFrame:
     """Those of ``columns`` that ``rows`` has: a pandas or polars frame, or a list of dictionaries.
 
-    Names are text: a column or a key 1 is called "1". UserError where a dictionary lacks a ``required`` key, or two
-    columns have one name; whether a frame has all columns is for others to check.
+    Names are text: a column or a key 1 is called "1". UserError where a frame lacks a ``required`` column or a
+    dictionary a key, or two columns have one name.
     """
+    required = dict.fromkeys(required)
     if isinstance(rows, pl.DataFrame):
-        own_names = set(rows.columns)
+        own_names = dict.fromkeys(rows.columns)
+        require_there(required, own_names, "rows")
         found = rows.select(name for name in columns if name in own_names)
         return found if found.width else pl.DataFrame(height=len(rows))
     # Who hands in a frame has imported pandas; what another thread is still importing has no such name yet.
     frame_of_pandas = getattr(sys.modules.get("pandas"), "DataFrame", None)
     if frame_of_pandas is not None and isinstance(rows, frame_of_pandas):
         own = {str(name): name for name in rows.columns}
+        require_there(required, own, "rows")
         return frame_from(
             lambda name: column_of_pandas(rows[own[name]], name), columns, map(str, rows.columns), len(rows)
         )
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         rows = [row if all(type(name) is str for name in row) else called_by_text(row) for row in rows]
-        required = dict.fromkeys(required)
         for i, row in enumerate(rows):
             if not required.keys() <= row.keys():
                 raise UserError(f"row {i + 1} has no {next(name for name in required if name not in row)!r}")

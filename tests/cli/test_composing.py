@@ -68,6 +68,18 @@ def test_a_name_that_cannot_be_read_is_told_where_to_go():
         compose("train", ["dataset=table", "dataset.fields={prix (€): number}"])
 
 
+def test_a_dictionary_that_takes_no_more_is_told_how_to_add(tmp_path, run_command):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text("defaults: [table]\nfields: {prix €: number}\n")
+    given = ["prepare", "--config-dir", str(tmp_path), "dataset=mine", "--cfg", "job"]
+    ended = run_command(*given, 'dataset.fields={"n°": number}')
+    assert (ended.code, ended.err.strip()) == (
+        1,
+        "error: dataset.fields has no 'n°' yet; to add it write +dataset.fields=...",
+    )
+    assert run_command(*given, '+dataset.fields={"n°": number}').code == 0
+
+
 def test_what_is_given_already_is_not_what_was_meant():
     with pytest.raises(UserError) as refused:
         compose("train", ["train.lr=1", "train.learning_rate=1"])

@@ -242,6 +242,7 @@ def test_bad_input_is_one_clear_line(rows, given, words, tmp_path):
     ("call", "words"),
     [
         (lambda run: run.predict_proba(ROWS.drop("user")), "rows: no column 'user'"),
+        (lambda run: run.predict_proba(ROWS.rename({"user": "usr"})), "rows: no column 'user'; did you mean 'usr'"),
         (lambda run: run.predict_proba(3), "rows are given as int"),
         (lambda run: run.predict_proba(pl.DataFrame(height=3)), "rows: no column"),
         (lambda run: run.predictor.predict(pl.DataFrame({"other": [1]})), "rows: no column"),
