@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from eulernet.cli import command
 from eulernet.cli.folders import discard_unless_started
 from eulernet.cli.resume import saved_config
-from eulernet.errors import UserError
+from eulernet.errors import DiskFull, UserError
 from eulernet.files import short
 from eulernet.settings import machine_keys
 
@@ -35,7 +35,7 @@ def main(given: dict[str, Any]) -> None:
             elif (folder / CONFIG).exists():
                 raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
             backtest(given, short(folder))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DiskFull):
             if (folder / CONFIG).exists():
                 again = f"{short(Path(sys.executable))} -m eulernet.backtest resume={short(folder)}"
                 log.info("stopped; go on with: %s", again)

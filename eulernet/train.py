@@ -33,7 +33,8 @@ def main() -> None:
 @command("train")
 def command_line(given: dict[str, Any]) -> float:
     """Train one model on one dataset; return the best validation AUC, which sweeps maximise."""
-    from eulernet.runs.train import train
+    from eulernet.data.dataset import Dataset
+    from eulernet.runs.train import kept_store, train
     from eulernet.training.device import device_of_job
     from eulernet.training.files import locked_run
 
@@ -49,7 +50,8 @@ def command_line(given: dict[str, Any]) -> float:
                 raise UserError(f"{short(run)} already holds a run; give resume={short(run)}, or another hydra.run.dir")
             if job.mode == RunMode.MULTIRUN:
                 given["device"] = device_of_job(str(given["device"]), job.job.num)
-            return train(given, short(run), overrides)
+            kept = None if given["resume"] is None else kept_store(given, short(run))
+            return train(given, short(run), overrides, data=None if kept is None else Dataset.open(kept))
         finally:
             discard_unless_started(run, "last.ckpt", "report.json")
 

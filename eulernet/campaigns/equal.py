@@ -23,7 +23,7 @@ from eulernet.campaigns.rows import SETTINGS, Protocol, Row, at
 from eulernet.campaigns.search import Plan, Search, core_seconds, duration
 from eulernet.campaigns.space import as_overrides, as_param, drawn
 from eulernet.campaigns.study import counted
-from eulernet.errors import UserError, require
+from eulernet.errors import DiskFull, UserError, require
 from eulernet.files import locked
 from eulernet.training.auto import AUTO
 from eulernet.training.job import set_up
@@ -96,6 +96,8 @@ class Table:
                         self.choose(row)
                     except KeyboardInterrupt:
                         log.info("stopped; the same command goes on")
+                        raise
+                    except DiskFull:
                         raise
                     except UserError as error:
                         log.info("%s: failed: %s", row, error)

@@ -11,6 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from eulernet.campaigns.planned import Identity, PlannedRun
 from eulernet.campaigns.pool import Pool, Worker
+from eulernet.errors import DiskFull
 from eulernet.files import locked
 from eulernet.runs.reading import REPORT
 from eulernet.runs.run import Run
@@ -80,6 +81,8 @@ def take_in(
         report = Run.open(run.folder).report
         found = report["valid"]["auc"], report["epochs"], report["seconds"]
         log.info("%s: valid auc=%.5f in %d epochs, %.0f s", run, *found)
+    elif kind == "full":
+        raise DiskFull(content)
     elif kind != "epoch":
         failures[run] = str(content)
         log.info("%s: failed: %s", run, content)

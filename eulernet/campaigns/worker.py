@@ -18,7 +18,7 @@ from typing import Any
 
 from eulernet.campaigns.pool import LOG, remove, sweep
 from eulernet.errors import DiskFull, Diverged, UserError
-from eulernet.files import locked
+from eulernet.files import NO_ROOM, locked
 from eulernet.runs.manifest import MANIFEST, write_manifest
 from eulernet.runs.reading import REPORT
 from eulernet.runs.train import save_config, train
@@ -59,7 +59,8 @@ def main() -> None:
     except DiskFull as error:
         tell(full=str(error))
     except (UserError, OSError) as error:
-        tell(failed=str(error))
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        tell(**{"full" if full else "failed": str(error)})
     except Exception as error:
         traceback.print_exc()
         memory = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)

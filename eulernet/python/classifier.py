@@ -89,11 +89,19 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
         """Train on rows ``X`` with labels ``y`` of two values.
 
         A row with ``sample_weight`` 2 counts as two copies do, in the loss and where the best epoch is chosen.
-        ``eval_set`` is (X, y) or (X, y, sample_weight), or a list with one such, to choose the best epoch by.
+        ``eval_set`` is (X, y) or (X, y, sample_weight), or a list with one such, to choose the best epoch by. A call
+        that fails or is interrupted leaves what was fitted before.
         """
+        before = dict(self.__dict__)
+        try:
+            return self._fit(X, y, sample_weight, eval_set)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> "CTRClassifier":
         first = not (self.warm_start and hasattr(self, "predictor_"))
-        if first:  # a call that fails leaves no classifier, rather than an old model under new classes
-            self.__dict__.pop("predictor_", None)
         rows, labels = self._rows(X, reset=first), self._labels(y, reset=first)
         require(len(rows) == len(labels), f"X has {len(rows)} rows, y has {len(labels)} labels")
         weight = weights_of(sample_weight, labels)
@@ -214,7 +222,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, float64 [rows]: above 0 the second of ``classes_`` is likelier."""
-        check_is_fitted(self, "predictor_")
+        check_is_fitted(self)
         return self.predictor_.logits(self._rows(X, reset=False))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -224,7 +232,7 @@ class CTRClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likelier class of each row."""
-        check_is_fitted(self, "predictor_")
+        check_is_fitted(self)
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 

@@ -16,7 +16,8 @@ from eulernet.cli.resume import naming, started_config
 from eulernet.data.growth import NothingNew
 from eulernet.data.in_memory import InMemory, table_in_memory
 from eulernet.data.sets.table import LABELS, Table
-from eulernet.errors import UserError, require
+from eulernet.errors import DiskFull, UserError, require
+from eulernet.files import program
 from eulernet.python.frames import categories, is_frame, to_polars
 from eulernet.python.run import Run
 from eulernet.python.settings import Settings, configuration
@@ -186,10 +187,12 @@ def run_folder(run: str | Path | None) -> Iterator[Path]:
     try:
         with locked_run(folder):
             there = [name for name in (LAST, "config.yaml", "report.json") if (folder / name).exists()]
-            ways = "eulernet.load it" if "report.json" in there else f"go on with it: eulernet train resume={folder}"
+            ways = "eulernet.load it" if "report.json" in there else f"go on: {program('train')} resume={folder}"
             require(not there, f"run={folder} already holds a run; give another folder, or {ways}")
             yield folder
-    except BaseException:
+    except BaseException as error:
+        if run is None and isinstance(error, DiskFull):  # there will be nothing to go on with
+            error.args = (f"{str(error).partition('; free')[0]}; free some space",)
         if made and (run is None or not (folder / LAST).exists()):
             shutil.rmtree(folder, ignore_errors=True)
         raise

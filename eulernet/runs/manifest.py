@@ -52,16 +52,17 @@ def check_manifest(folder: Path, leave_out: str | None = None) -> None:
 
 def way_out(folder: Path, name: str, get: str) -> str:
     """What to do about a changed file ``name``: to ``get`` it again, or to end what was stopped in this folder."""
-    if name == CALIBRATION:
+    if name == CALIBRATION and (folder / "config.yaml").exists():  # a predictor that was pushed has none
         return f"calibrate again: evaluate run={folder} calibrate=isotonic (or sigmoid, none)"
     return f"{get} again" + (f", or train resume={folder} if it was stopped" if (folder / LAST).exists() else "")
 
 
 def of_these_weights(folder: Path) -> bool:
     """Whether the manifest in ``folder`` lists the weights that are there now."""
-    if not (folder / MANIFEST).exists():
+    try:
+        sums = dict(read_json(folder / MANIFEST)["sha256"])
+    except (OSError, ValueError, TypeError, LookupError):  # none, or damaged
         return False
-    sums = read_json(folder / MANIFEST).get("sha256", {})
     return {name: found for name, found in sums.items() if is_weights(name)} == sums_of(folder)
 
 

@@ -94,11 +94,12 @@ class Parent:
 
         Its files are the same to the bit, but for what says where it comes from.
         """
+        require(not folder.samefile(self.folder), f"start_from={self.folder}: that is the folder of the new run")
         for name in (*weight_files(self.folder), LAST, "metrics.csv", CALIBRATION):
             if (self.folder / name).exists():
                 (folder / name).unlink(missing_ok=True)  # of a process that was killed here
                 link(self.folder / name, folder / name)
-        for name in ("preprocessor", CHECKPOINTS, STORES):
+        for name in (CHECKPOINTS, STORES, "preprocessor"):  # without the last, no store is taken for that of this run
             if (self.folder / name).is_dir():
                 shutil.rmtree(folder / name, ignore_errors=True)
                 shutil.copytree(

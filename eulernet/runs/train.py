@@ -1,5 +1,6 @@
 """A run, from its configuration to the report in its folder; under torchrun with the part of each rank."""
 
+import json
 import logging
 import signal
 import sys
@@ -39,6 +40,8 @@ from eulernet.training.weights import weight_files
 
 log = logging.getLogger(__name__)
 
+TYPED = ".typed.json"  # in the folder of a run that has not ended: the overrides that it began with
+
 
 def train(
     cfg: dict[str, Any],
@@ -55,10 +58,10 @@ def train(
     """
     resume, cfg = cfg["resume"], {**cfg, "resume": None}
     typed = [override for override in overrides if not override.startswith("resume=")]
-    store = None if resume is None else own_store(run) or kept_store(cfg, run, overrides)
+    store = None if resume is None else own_store(run)
     if resume is not None and stopped_at_once(run):
         log.info("%s was stopped before its first checkpoint: it begins anew", run)
-        resume = None
+        resume, typed = None, [*typed_before(run), *typed]
     # Asked now: the checkout may move on while the run goes.
     about: dict[str, Any] = {"overrides": typed, "commit": commit(), "threads": torch.get_num_threads()}
     also = [*loggers(cfg["logger"]), *more_loggers]
@@ -86,14 +89,15 @@ def train(
         on = "train.max_epochs= or train.patience= lets it go on"
         log.info("%s had ended after %d epochs, and nothing is left to train; %s", run, len(history), on)
     compiling = program.report() if job.config.compile == "auto" else None
-    forget_older_weights(run)
     asked = cfg.get("reference", True) if reference is None else reference
     beside = logistic_regression(job.data) if asked and world_size() == 1 and comparable(job) else None
+    forget_older_weights(run, trained=saved is None or len(history) > len(saved["history"]))
     report = write_report(
         run, job.model, job.data, history, test,
         device=job.device, config=cfg, reference=beside, compile=compiling, **about,
     )  # fmt: skip
-    (run / launch.SIGN).unlink(missing_ok=True)
+    for sign in (launch.SIGN, TYPED):
+        (run / sign).unlink(missing_ok=True)
     write_manifest(run)
     say_end(job, cfg, history, beside, report)
     for line in closing(report, run):
@@ -113,14 +117,18 @@ def say_end(
             log.info("%s", line)
 
 
-def forget_older_weights(run: Path) -> None:
-    """Remove what was found of weights that ``run`` has no longer, and the manifest, which a run gets at its end."""
+def forget_older_weights(run: Path, *, trained: bool) -> None:
+    """Remove what was found of weights that ``run`` has no longer, and its manifest; ``trained`` if it has new ones.
+
+    A run that was stopped while it went on has the manifest of before.
+    """
+    if of_these_weights(run) or not (trained or (run / MANIFEST).exists()):
+        return
     there = [name for name in (CALIBRATION, EVALUATION) if (run / name).exists()]
-    if there and not of_these_weights(run):
-        for name in there:
-            (run / name).unlink()
+    for name in (*there, MANIFEST):
+        (run / name).unlink(missing_ok=True)
+    if there:
         log.info("removed %s, of the weights before: evaluate again", " and ".join(there))
-    (run / MANIFEST).unlink(missing_ok=True)
 
 
 def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset | None) -> float:
@@ -128,7 +136,7 @@ def finish(cfg: dict[str, Any], run: Path, overrides: list[str], data: Dataset |
 
     UserError where no epoch has ended.
     """
-    job = job_of(cfg, data or own_store(run), begins=False)
+    job = job_of(cfg, data or own_store(run) or kept_store(cfg, run), begins=False)
     epochs = len(load_last(run, **job.identity)["history"])
     require(epochs > 0, f"{run}: no epoch has ended")
     log.info("stopped after %d epochs: the best of them are tested", epochs)
@@ -159,6 +167,7 @@ def job_of(cfg: dict[str, Any], store: Dataset | Path | None, *, begins: bool) -
 def begin(job: Job, cfg: dict[str, Any], run: Path, about: dict[str, Any]) -> dict[str, Any] | None:
     """Give ``run`` its preprocessor, and what the run before it learned, if it starts from one: the moments."""
     job.data.copy_preprocessor(run / "preprocessor")
+    write_atomically(run / TYPED, lambda file: file.write_text(json.dumps(about["overrides"])))
     if (parent := parent_of(cfg)) is None:
         return None
     moments, grown = parent.give(job, run / "preprocessor")
@@ -184,6 +193,8 @@ def repeat(cfg: dict[str, Any], run: Path, overrides: list[str]) -> float:
     require(launch.env_world_size() == 1, f"raw={cfg['raw']}: no rows; without torchrun the run is repeated")
     parent = parent_of(cfg)
     assert parent is not None
+    other = store_of(run) not in (None, parent.run.store)
+    require(not other, f"raw={cfg['raw']}: no rows; leave raw= out, {run} goes on with those that it has")
     save_config(cfg, run)
     return parent.repeat(cfg, run, overrides)
 
@@ -193,13 +204,13 @@ def own_store(run: Path) -> Path | None:
     return next((meta.parent for meta in (run / STORES).glob("*/*/meta.json")), None)
 
 
-def kept_store(cfg: dict[str, Any], run: Path, overrides: Sequence[str]) -> Path | None:
+def kept_store(cfg: dict[str, Any], run: Path) -> Path | None:
     """The store that ``run`` was stopped on, if it is there: since then its raw files may have grown, or be gone.
 
-    None where ``overrides`` give other files, and where the checkpoint is of another store than the run.
+    None where ``cfg`` names other files than the run, and where the checkpoint is of another store than the run.
     """
     name = store_of(run)
-    if name is None or any(one.startswith("raw=") for one in overrides):
+    if name is None or read_config(run / "config.yaml")["raw"] != cfg["raw"]:
         return None
     folder = Path(str(cfg["data_dir"])).expanduser() / name
     metas = [place / "meta.json" for place in (folder, run / "preprocessor")]
@@ -209,8 +220,16 @@ def kept_store(cfg: dict[str, Any], run: Path, overrides: Sequence[str]) -> Path
 
 def stopped_at_once(run: Path) -> bool:
     """Whether ``run`` stopped before its first checkpoint."""
-    there = [LAST, REPORT, *weight_files(run)]
+    there = [LAST, REPORT, "metrics.csv", *weight_files(run)]
     return not any(numbered(run)) and not any((run / name).exists() for name in there)
+
+
+def typed_before(run: Path) -> list[str]:
+    """What was typed for the run that began in the folder ``run``, and has no checkpoint."""
+    try:
+        return list(map(str, json.loads((run / TYPED).read_text())))
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def comparable(job: Job) -> bool:

@@ -98,6 +98,7 @@ class Checkpoints:
                 (made / SUMS).write_text(json.dumps({"format": 1, "sha256": sums}, indent=2) + "\n")
         if rank() == 0:
             self.best = self.folder if self.sums else None
+            (self.run / REPORT).unlink(missing_ok=True)  # of a run that had ended, and goes on: it has others now
             self._show(self.folder)
             for old in list(numbered(self.run))[self.keep :]:
                 shutil.rmtree(old)
@@ -112,7 +113,6 @@ class Checkpoints:
         for name in (*reversed(names), LAST):
             new, shown = checkpoint / name, self.run / name
             if not (shown.exists() and shown.samefile(new)):
-                (self.run / REPORT).unlink(missing_ok=True)  # of a run that had ended, and goes on: it has others now
                 with replacing(shown, place=PLACE) as temporary:
                     link(new, temporary)
         if names:

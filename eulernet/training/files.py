@@ -25,7 +25,7 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes DiskFull.
+    """Within it, what torch and safetensors raise when they cannot write ``file`` becomes a UserError, or DiskFull.
 
     A Ctrl-C stays one: torch, left in the middle of a file, raises an error of its own over it.
     """
@@ -35,7 +35,9 @@ def writing(file: Path) -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         said = f"{file} cannot be written ({str(error).splitlines()[0]})"
-        raise DiskFull(f"{said}; is the disk full?") from None
+        if files.is_full(error, file.parent):
+            raise DiskFull(f"{said}: the disk is full; free some space") from None
+        raise UserError(f"{said}; is the disk full?") from None
 
 
 @contextmanager

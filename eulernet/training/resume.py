@@ -30,7 +30,7 @@ def saying_how_to_resume(run: Path, command: str) -> Iterator[None]:
         raise
     except DiskFull as full:
         if (run / LAST).exists():
-            raise DiskFull(f"{full}; after that go on with: {command}") from None
+            raise DiskFull(f"{str(full).partition('; free')[0]}; free some space, then go on with: {command}") from None
         raise
     except Exception as error:
         if launch.is_lost_rank(error) and (run / LAST).exists():

@@ -72,16 +72,24 @@ def test_classes_in_words_and_rows_to_choose_the_epoch_by():
     assert made.predictor_.preprocessor.meta["rows_in"] == {"train": 400, "valid": 200}
 
 
-def test_a_fit_that_is_stopped_leaves_no_old_model_under_new_classes(monkeypatch):
+def test_a_fit_that_is_stopped_or_refused_leaves_what_was_fitted_before(monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     made = CTRClassifier(**QUICK).fit(X, Y)
+    before = made.predict(X)
+    with pytest.raises(ValueError, match="one class only"):
+        made.fit(X.head(9), np.repeat("yes", 9))
+    np.testing.assert_array_equal(made.predict(X), before)
     monkeypatch.setattr("eulernet.python.classifier.fit", stop)
     with pytest.raises(KeyboardInterrupt):
         made.fit(X, np.where(Y == 1, "0 no", "1 yes"))
+    np.testing.assert_array_equal(made.predict(X), before)
+    new = CTRClassifier(**QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        new.fit(X, Y)
     with pytest.raises(NotFittedError):
-        made.predict(X)
+        new.predict(X)
 
 
 def test_a_frame_and_an_array_of_the_same_columns_score_alike():

@@ -46,6 +46,8 @@ def test_stopped_before_its_first_checkpoint_it_begins_anew(run_command, monkeyp
     assert ended.code == 0, ended.err
     assert "it begins anew" in ended.out
     assert same_weights("whole", "there")
+    assert json.loads(Path("there/report.json").read_text())["overrides"] == [*QUICK, "train.max_epochs=2"]
+    assert not list(Path("there").glob(".*"))
 
 
 def test_a_finished_run_that_goes_on_says_nothing_of_its_older_weights(run_command, monkeypatch):
@@ -105,11 +107,27 @@ def test_a_day_without_rows_keeps_the_run_that_was_saved_and_may_be_stopped(trai
     with monkeypatch.context() as patch:
         patch.setattr("eulernet.runs.start.write_manifest", stop)
         assert run_command("train", *typed, "hydra.run.dir=third").code == 130
-    Path("third/report.json").unlink()  # killed a moment earlier
-    ended = run_command("train", "resume=third")
-    assert ended.code == 0, ended.err
-    assert same_weights("saved", "third")
-    assert Path("third/manifest.json").exists()
+    for gone in ("manifest.json", "report.json", "preprocessor"):  # killed a moment earlier, and earlier still
+        path = Path("third", gone)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        ended = run_command("train", "resume=third")
+        assert ended.code == 0, ended.err
+        assert same_weights("saved", "third")
+        assert Path("third/manifest.json").exists()
+
+
+def test_no_rows_given_to_a_run_that_goes_on_change_nothing(trained, run_command):
+    shutil.copytree(trained.run, "first")
+    raw_rows(400, 1).write_csv("day_2.csv")
+    trained.rows.head(0).write_parquet("empty.parquet")
+    typed = ("start_from=first", "raw=day_2.csv", "device=cpu", "train.max_epochs=1", "reference=false")
+    assert run_command("train", *typed, "hydra.run.dir=second").code == 0
+    before = {file: file.read_bytes() for file in Path("second").rglob("*") if file.is_file()}
+    ended = run_command("train", "resume=second", "raw=empty.parquet")
+    assert ended.code == 1
+    assert "no rows; leave raw= out, second goes on with those that it has" in ended.err
+    after = {file: file.read_bytes() for file in Path("second").rglob("*") if file.is_file()}
+    assert {file for file in before if before[file] != after.get(file)} <= {Path("second/train.log")}
 
 
 def test_a_run_that_started_from_another_goes_on_without_it(trained, run_command, monkeypatch):
@@ -136,7 +154,7 @@ def test_a_frame_s_run_that_was_stopped_says_how_it_goes_on(tmp_path, monkeypatc
         patch.setattr(runs_train, "fit", stop)
         with pytest.raises(KeyboardInterrupt):
             eulernet.fit(rows, "click", "lr", run="run", verbose=False)
-    with pytest.raises(eulernet.UserError, match=r"already holds a run; .* eulernet train resume=run"):
+    with pytest.raises(eulernet.UserError, match=r"already holds a run; .*eulernet.train resume=run"):
         eulernet.fit(rows, "click", "lr", run="run", verbose=False)
 
 
@@ -148,4 +166,5 @@ def test_a_full_disk_says_how_to_go_on_once_there_is_a_checkpoint(tmp_path):
     (tmp_path / "last.ckpt").touch()
     with pytest.raises(DiskFull) as said, saying_how_to_resume(tmp_path, "train resume=run"):
         raise full
-    assert str(said.value) == f"{full}; after that go on with: train resume=run"
+    went_on = "last.ckpt: the disk is full; free some space, then go on with: train resume=run"
+    assert str(said.value) == went_on
