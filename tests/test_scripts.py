@@ -118,9 +118,13 @@ def test_tables_of_equal_effort_are_those_of_the_committed_reports():
     for file in tables:
         with file.open(newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert len(rows) >= 8
+        assert len(rows) >= 6
         for row in rows:
-            folder = REPOSITORY / "results" / re.match("equal_[a-z]+", file.name)[0] / row["dataset"] / row["setting"]
+            table = re.match("equal_[a-z]+", file.name)[0]
+            places = [
+                REPOSITORY / "results" / name / row["dataset"] / row["setting"] for name in (table, "equal_effort")
+            ]
+            folder = next(place for place in places if place.joinpath("1/report.json").is_file())  # a run lies once
             reports = [json.loads((folder / seed / "report.json").read_text()) for seed in row["seeds"].split()]
             for metric in ("auc", "logloss", "expected_calibration_error"):
                 mean = statistics.mean(report["test"][metric] for report in reports)

@@ -76,7 +76,7 @@ def checked_sizes(field_sizes: Sequence[FieldSize]) -> list[FieldSize]:
 
 def require_model(name: str) -> None:
     """UserError unless ``name`` is one of ``list_models()``."""
-    require(isinstance(name, str), f"a {type(name).__name__} is no name of a model; eulernet.list_models() has them")
+    require(isinstance(name, str), f"model: give a name of eulernet.list_models(), got {type(name).__name__}")
     require_known(name, list_models(), f"unknown model {name!r}")
 
 
