@@ -1,20 +1,16 @@
 """python -m eulernet.backtest: train forward through time and test each step on the next, warm, cold and frozen."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
 from eulernet.cli import command
-from eulernet.cli.folders import discard_unless_started
+from eulernet.cli.folders import stoppable
 from eulernet.cli.resume import saved_config
-from eulernet.errors import DiskFull, UserError
+from eulernet.errors import UserError
 from eulernet.files import short
 from eulernet.settings import machine_keys
-
-log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"  # what a folder with a backtest has
 # When a backtest goes on. Its steps are cut: another log would not be read.
@@ -28,20 +24,12 @@ def main(given: dict[str, Any]) -> None:
     from eulernet.training.files import locked_run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with locked_run(short(folder)):
-        try:
-            if given["resume"] is not None:
-                given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
-            elif (folder / CONFIG).exists():
-                raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
-            backtest(given, short(folder))
-        except (KeyboardInterrupt, DiskFull):
-            if (folder / CONFIG).exists():
-                again = f"{short(Path(sys.executable))} -m eulernet.backtest resume={short(folder)}"
-                log.info("stopped; go on with: %s", again)
-            raise
-        finally:
-            discard_unless_started(folder, CONFIG)
+    with locked_run(short(folder)), stoppable(folder, "backtest", CONFIG):
+        if given["resume"] is not None:
+            given = saved_config(given, list(HydraConfig.get().overrides.task), MAY_CHANGE, folder)
+        elif (folder / CONFIG).exists():
+            raise UserError(f"{short(folder)} already holds a backtest or a run; give another hydra.run.dir")
+        backtest(given, short(folder))
 
 
 if __name__ == "__main__":

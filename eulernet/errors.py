@@ -71,9 +71,9 @@ def require_known(name: str, known: Collection[str], wrong: str) -> None:
 
 
 def require_there(wanted: Collection[str], there: Collection[str], where: str) -> None:
-    """UserError unless all columns ``wanted`` are ``there``: the first that is not, and which it may be, misspelt.
+    """UserError unless all columns ``wanted`` are ``there``. It names the first that is missing, and one spelt like it.
 
-    One that is wanted itself is not the other.
+    A column that is wanted itself is not offered as the right spelling of another.
     """
     for name in wanted:
         if name not in there:

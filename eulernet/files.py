@@ -158,6 +158,14 @@ def is_full(error: Exception, folder: Path) -> bool:
     return False
 
 
+def unwritten(target: Path, why: str, error: Exception) -> UserError:
+    """What to raise where another library could not write ``target``: DiskFull if ``error`` comes from that."""
+    said = f"{target} cannot be written ({why})"
+    if is_full(error, target.parent):
+        return DiskFull(f"{said}: the disk is full; free some space")
+    return UserError(f"{said}; is the disk full?")
+
+
 def program(command: str) -> str:
     """What to type for ``eulernet.<command>`` of this Python: ``eulernet train`` where the shell finds it."""
     script = shutil.which("eulernet")

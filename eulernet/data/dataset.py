@@ -18,9 +18,9 @@ from eulernet.data import store
 from eulernet.data.sampling import KEEP, KEPT, correction, measured
 from eulernet.data.shuffling import BLOCK, BLOCKS, Blocks, Order, batches_of
 from eulernet.data.threads import in_order
-from eulernet.errors import DiskFull, UserError
+from eulernet.errors import UserError
 from eulernet.features import Bag, FieldSize, History, Number, Pretrained
-from eulernet.files import is_full
+from eulernet.files import unwritten
 
 SMALL = 1 << 30  # bytes of a store that is simply read into memory
 READERS = 8  # threads that gather batches from a file: on a cold disk each waits for its own pages
@@ -244,10 +244,7 @@ class Dataset:
             shutil.copytree(self.folder / "vocab", folder / "vocab", dirs_exist_ok=True)
             shutil.copy(self.folder / "meta.json", folder / "meta.json")
         except shutil.Error as error:  # a list of what failed
-            said = f"{folder} cannot be written ({error.args[0][0][2]})"
-            if is_full(error, folder):
-                raise DiskFull(f"{said}: the disk is full; free some space") from None
-            raise UserError(f"{said}; is the disk full?") from None
+            raise unwritten(folder, error.args[0][0][2], error) from None
         except FileNotFoundError as error:
             raise UserError(f"store {self.folder}: {error.filename} is missing; prepare it again") from None
 

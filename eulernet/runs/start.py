@@ -99,7 +99,7 @@ class Parent:
             if (self.folder / name).exists():
                 (folder / name).unlink(missing_ok=True)  # of a process that was killed here
                 link(self.folder / name, folder / name)
-        for name in (CHECKPOINTS, STORES, "preprocessor"):  # without the last, no store is taken for that of this run
+        for name in (CHECKPOINTS, STORES, "preprocessor"):  # the last one last: stopped before it, all is done again
             if (self.folder / name).is_dir():
                 shutil.rmtree(folder / name, ignore_errors=True)
                 shutil.copytree(

@@ -210,7 +210,7 @@ def kept_store(cfg: dict[str, Any], run: Path) -> Path | None:
     None where ``cfg`` names other files than the run, and where the checkpoint is of another store than the run.
     """
     name = store_of(run)
-    if name is None or read_config(run / "config.yaml")["raw"] != cfg["raw"]:
+    if name is None or read_config(run / "config.yaml").get("raw") != cfg["raw"]:
         return None
     folder = Path(str(cfg["data_dir"])).expanduser() / name
     metas = [place / "meta.json" for place in (folder, run / "preprocessor")]

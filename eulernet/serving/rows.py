@@ -26,7 +26,7 @@ def read_rows(body: bytes, columns: Collection[str], most: int, lists: Collectio
     """The rows of ``body``: one or a list of objects, whose names are ``columns`` and whose values are simple.
 
     Those named in ``lists`` may be lists of simple values. Other names than ``columns`` are left out of a row that has
-    all of these; in another row they may be one, misspelt: UserError.
+    all of these. In a row that lacks one, another name may be that one misspelt: UserError.
 
     Refused with 400 for what is not JSON, 413 for too many rows; UserError for rows that cannot be.
     """

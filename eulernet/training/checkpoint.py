@@ -98,7 +98,7 @@ class Checkpoints:
                 (made / SUMS).write_text(json.dumps({"format": 1, "sha256": sums}, indent=2) + "\n")
         if rank() == 0:
             self.best = self.folder if self.sums else None
-            (self.run / REPORT).unlink(missing_ok=True)  # of a run that had ended, and goes on: it has others now
+            (self.run / REPORT).unlink(missing_ok=True)  # a finished run goes on: its report is of other weights
             self._show(self.folder)
             for old in list(numbered(self.run))[self.keep :]:
                 shutil.rmtree(old)

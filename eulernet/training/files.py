@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from eulernet import files
 from eulernet.distributed import launch
 from eulernet.distributed.ranks import rank
-from eulernet.errors import DiskFull, UserError
+from eulernet.errors import UserError
 from eulernet.files import locked
 
 PLACE = "hydra.run.dir="
@@ -34,10 +34,7 @@ def writing(file: Path) -> Iterator[None]:
     except (RuntimeError, SafetensorError) as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        said = f"{file} cannot be written ({str(error).splitlines()[0]})"
-        if files.is_full(error, file.parent):
-            raise DiskFull(f"{said}: the disk is full; free some space") from None
-        raise UserError(f"{said}; is the disk full?") from None
+        raise files.unwritten(file, str(error).splitlines()[0], error) from None
 
 
 @contextmanager

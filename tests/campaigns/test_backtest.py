@@ -136,19 +136,25 @@ def test_a_log_that_was_thinned_is_measured_as_the_whole_and_columns_are_left_ou
     assert found["logloss"] == pytest.approx(np.average(losses, weights=weights), abs=1e-6)
 
 
+def stopped_at(number, real, calls, name):
+    """``real``, but its call of that number is a Ctrl-C; ``calls`` gets the ``name`` of each."""
+
+    def call(*args, **settings):
+        calls.append(name(*args))
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return real(*args, **settings)
+
+    return call
+
+
 def test_it_goes_on_where_it_was_stopped_and_repeats_nothing(done, tmp_path, monkeypatch):
     cfg, finished = done
     cfg = {**cfg}
     folder, real, calls = tmp_path / "bt", eulernet.campaigns.backtest.train, []
     folder.mkdir()
 
-    def stop_at_third(*args, **settings):
-        calls.append(Path(args[1]).name)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **settings)
-
-    monkeypatch.setattr("eulernet.campaigns.backtest.train", stop_at_third)
+    monkeypatch.setattr("eulernet.campaigns.backtest.train", stopped_at(3, real, calls, lambda cfg, run, *_: run.name))
     with pytest.raises(KeyboardInterrupt):
         backtest(cfg, folder)
     backtest(cfg, folder)
@@ -165,13 +171,7 @@ def test_a_run_without_its_last_file_is_ended(done, tmp_path, monkeypatch):
     folder, real, calls = tmp_path / "bt", eulernet.runs.train.write_manifest, []
     folder.mkdir()
 
-    def stop_at_second(run):
-        calls.append(run.name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        real(run)
-
-    monkeypatch.setattr("eulernet.runs.train.write_manifest", stop_at_second)
+    monkeypatch.setattr("eulernet.runs.train.write_manifest", stopped_at(2, real, calls, lambda run: run.name))
     with pytest.raises(KeyboardInterrupt):
         backtest(cfg, folder)
     backtest(cfg, folder)
