@@ -49,3 +49,9 @@ def write_metrics(history: Sequence[Epoch], run: Path) -> None:
             writer.writerows(asdict(epoch) for epoch in history)
 
     write_atomically(run / "metrics.csv", write)
+
+
+def epochs_of(run: Path) -> int:
+    """How many epochs of ``run`` have ended."""
+    file = run / "metrics.csv"
+    return len(file.read_text().splitlines()) - 1 if file.exists() else 0

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eulernet.distributed import launch
-from eulernet.errors import DiskFull
+from eulernet.errors import DiskFull, Diverged
 from eulernet.training.checkpoint import LAST
+from eulernet.training.history import epochs_of
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,8 @@ log = logging.getLogger(__name__)
 def saying_how_to_resume(run: Path, command: str) -> Iterator[None]:
     """Within it, ``run`` trains. Where that stops, every rank that is left says with which ``command`` it goes on.
 
-    A Ctrl-C reaches all ranks: then rank 0 alone says it. Nothing is said before there is a checkpoint.
+    A Ctrl-C reaches all ranks: then rank 0 alone says it. Nothing is said before there is a checkpoint. A run that
+    diverged can end with the epochs before.
     """
     try:
         yield
@@ -31,6 +33,10 @@ def saying_how_to_resume(run: Path, command: str) -> Iterator[None]:
     except DiskFull as full:
         if (run / LAST).exists():
             raise DiskFull(f"{str(full).partition('; free')[0]}; free some space, then go on with: {command}") from None
+        raise
+    except Diverged:
+        if (ended := epochs_of(run)) and launch.env_rank() == 0:
+            log.info("the epochs before are kept; to end with the best of them: %s train.max_epochs=%d", command, ended)
         raise
     except Exception as error:
         if launch.is_lost_rank(error) and (run / LAST).exists():

@@ -1,6 +1,7 @@
 """A run that was stopped at an unusual moment goes on, and what it says of itself is of the weights that it has."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_commands import SYNTHETIC
 from trained import raw_rows
 
 import eulernet
-from eulernet.errors import DiskFull
+from eulernet.errors import DiskFull, Diverged
 from eulernet.runs import train as runs_train
 from eulernet.training.checkpoint import Checkpoints
 from eulernet.training.resume import saying_how_to_resume
@@ -168,3 +169,25 @@ def test_a_full_disk_says_how_to_go_on_once_there_is_a_checkpoint(tmp_path):
         raise full
     went_on = "last.ckpt: the disk is full; free some space, then go on with: train resume=run"
     assert str(said.value) == went_on
+
+
+def test_a_run_that_diverged_can_end_with_the_epochs_before(run_command, monkeypatch):
+    assert run_command("train", *QUICK, "train.max_epochs=1", "hydra.run.dir=first").code == 0
+
+    def diverging(losses, epoch):
+        if epoch == 2:
+            raise Diverged("the training loss is not finite at epoch 2, step 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eulernet.training.loop.check_finite", diverging)
+        stopped = run_command("train", *QUICK, "train.max_epochs=3", "hydra.run.dir=run")
+    assert stopped.code == 1
+    assert "not finite at epoch 2" in stopped.err
+    offer = re.search(
+        r"to end with the best of them: .* -m eulernet\.train (resume=run train\.max_epochs=1)$", stopped.out, re.M
+    )
+    assert offer, stopped.out
+    ended = run_command("train", *offer.group(1).split())
+    assert ended.code == 0, ended.err
+    assert same_weights("first", "run")
+    assert json.loads(Path("run/report.json").read_text())["epochs"] == 1
