@@ -32,9 +32,10 @@ def main() -> None:
         sys.exit(__doc__)
     checkout, *overrides = sys.argv[1:]
     asked = dict(override.partition("=")[::2] for override in overrides)
-    if not {"raw", "seed"} <= set(asked):
-        sys.exit("give raw=, the folder of MovieLens-1M, and seed=")
-    theirs, ids = their_model(Path(checkout), int(asked["seed"])), their_ids(Path(asked["raw"]))
+    raw, seed = Path(asked.get("raw", "")), asked.get("seed", "")
+    if not ((raw / "users.dat").is_file() and seed.isdecimal()):
+        sys.exit("error: give raw=, the folder of MovieLens-1M with users.dat in it, and seed=, a whole number")
+    theirs, ids = their_model(Path(checkout), int(seed)), their_ids(raw)
 
     def set_up(*args: Any, **more: Any) -> Job:
         made = plain(*args, **more)
