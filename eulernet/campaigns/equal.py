@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +19,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from eulernet.campaigns.findings import write_table
-from eulernet.campaigns.rows import SETTINGS, Protocol, Row, at
+from eulernet.campaigns.rows import REPEATS, SEARCH, Protocol, Row, at
 from eulernet.campaigns.search import Plan, Search, core_seconds, duration
 from eulernet.campaigns.space import as_overrides, as_param, drawn
 from eulernet.campaigns.study import counted
@@ -31,7 +31,6 @@ from eulernet.training.report import commit
 
 log = logging.getLogger(__name__)
 
-SEARCH, REPEATS = "search", "repeats"  # the studies of a row
 COIN = 0.5  # the validation AUC of what gave none
 ENDLESS = 10**6  # trials of a search that only its budget ends
 LOOK = 5.0  # seconds between looks at a row that another campaign has at work
@@ -109,10 +108,7 @@ class Table:
 
     def choose(self, row: Row) -> None:
         """Search, repeat the best, and write the chosen setting down. What is written down stays."""
-        chosen, protocol = row.chosen(), json.loads(json.dumps(asdict(self.protocol)))
-        if chosen is not None:
-            other = [key for key in protocol if key != "pairs" and chosen["protocol"].get(key) != protocol[key]]
-            require(not other, f"{row.folder / SETTINGS} was chosen with other {', '.join(other)}; give another out=")
+        if row.chosen() is not None:
             return
         log.info("%s: searching %s", row, ", ".join(row.space))
         digest = digest_of(row, self.protocol)  # finds what is wrong with the setting; makes the store once
@@ -127,7 +123,7 @@ class Table:
         repeats = self.repeats(row, best, row.open_study(REPEATS, digest, self.protocol), len(search.trials()))
         repeats.run()
         write_table(repeats.study, row.folder / REPEATS)
-        row.write_settings(decision(row, search.study, best, repeats.study, protocol))
+        row.write_settings(decision(row, search.study, best, repeats.study, self.protocol))
 
     def search(self, row: Row, study: optuna.Study) -> RowSearch:
         """The search of ``row``, the shipped default first in its queue."""
@@ -191,14 +187,14 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def decision(
-    row: Row, search: optuna.Study, best: Sequence[FrozenTrial], repeats: optuna.Study, protocol: Mapping[str, Any]
+    row: Row, search: optuna.Study, best: Sequence[FrozenTrial], repeats: optuna.Study, protocol: Protocol
 ) -> dict[str, Any]:
     """What settings.json says: the setting with the best mean over the search's seed and the fresh ones."""
     tried: list[dict[str, Any]] = []
     for trial in best:
         again = [one for one in counted(repeats.get_trials(deepcopy=False)) if one.params["of"] == trial.number]
         of_seeds = {one.params["seed"]: value_of(one) for one in again}
-        values = [value_of(trial), *(of_seeds.get(seed, COIN) for seed in protocol["repeats"])]
+        values = [value_of(trial), *(of_seeds.get(seed, COIN) for seed in protocol.repeats)]
         setting = "the shipped default" if trial.user_attrs.get("default") else " ".join(as_overrides(drawn(trial)))
         tried.append({"trial": trial.number, "setting": setting, "valid_auc": values, "mean": fmean(values)})
     means = [fmean(one["valid_auc"]) for one in tried]
@@ -212,8 +208,6 @@ def decision(
         "repeated": tried,
         "core_seconds": round(core_seconds(ended), 1),
         "seconds_a_run": fmean(trial.user_attrs["seconds"] for trial in ended if "seconds" in trial.user_attrs),
-        "space": {key: str(of) for key, of in row.space.items()},
-        "default": list(row.default),
-        "protocol": protocol,
+        **row.question(protocol),
         "commit": commit(),
     }

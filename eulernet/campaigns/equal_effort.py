@@ -1,21 +1,18 @@
 """``reproduce`` of a table with a section ``search``: every row is searched, then tested, then published."""
 
-import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eulernet.campaigns.block import Block
-from eulernet.campaigns.equal import REPEATS, SEARCH, Table
+from eulernet.campaigns.equal import Table
 from eulernet.campaigns.equal_table import Result, formats, read_trials
 from eulernet.campaigns.missing import train_missing
 from eulernet.campaigns.planned import Conf, PlannedRun, finished, names, seeds
 from eulernet.campaigns.publish import publish_runs
-from eulernet.campaigns.rows import SETTINGS, Row, protocol_of, rows_of
+from eulernet.campaigns.rows import SEARCH, Row, protocol_of, rows_of
 from eulernet.data.prepare import prepare_quietly
 from eulernet.errors import require
-from eulernet.files import write_atomically
 from eulernet.runs.groups import Setting
 
 SHIPPED = "_shipped"  # after the name of a row: its final runs in the shipped setting
@@ -31,6 +28,12 @@ class Campaign:
         require(bool(self.rows), "the table has no row")
         self.planned: dict[str, list[PlannedRun]] = {}
         self.folders = [Path(cfg["out"]), *map(Path, names(cfg["reuse"]))]
+
+    def take_over(self) -> None:
+        """Rows that were searched elsewhere, in the folders of ``reuse=``, are not searched again."""
+        for row in self.rows:
+            row.check(self.protocol)
+            row.take_over(self.folders[1:], self.protocol)
 
     def train(self) -> None:
         """Search every row and train its final runs, then those of the shipped settings."""
@@ -93,13 +96,8 @@ class Campaign:
     def publish(self, results: Mapping[str, Sequence[Result]], folder: Path) -> None:
         """Copy the trials and the chosen setting of every row, and the report of every final run, to ``folder``."""
         for row in self.rows:
-            if row.chosen() is None:
-                continue
-            into = folder / row.dataset / row.name
-            into.mkdir(parents=True, exist_ok=True)
-            copies = {SETTINGS: SETTINGS, "trials.csv": f"{SEARCH}/trials.csv", "repeats.csv": f"{REPEATS}/trials.csv"}
-            for name, file in copies.items():
-                write_atomically(into / name, partial(shutil.copyfile, row.folder / file))
+            if row.chosen() is not None:
+                row.publish(folder)
         settings = {name: [of for one in found for of in (one.tuned, one.shipped) if of.runs]
                     for name, found in results.items()}  # fmt: skip
         publish_runs([Block(name, of, []) for name, of in settings.items()], folder)

@@ -45,8 +45,6 @@ def reproduce(cfg: Mapping[str, Any], name: str, conf: Conf, published: Path | N
         return
     out = Path(cfg["out"])
     folders = [out, *map(Path, names(cfg["reuse"]))]
-    for folder in folders[1:]:
-        require(folder.is_dir(), f"reuse={folder}: no such folder")
     wanted = {dataset: plan(cfg, dataset, conf) for dataset in names(cfg["datasets"])}
     known, failures = finished(folders), dict[PlannedRun, str]()
     if cfg["missing"] == "train":
@@ -81,11 +79,13 @@ def reproduce_equal(cfg: Mapping[str, Any], name: str, conf: Conf) -> None:
     except ImportError as missing:
         raise UserError(f"table={name} needs {missing.name}: pip install 'eulernet[tune]'") from None
     campaign = Campaign(cfg, conf)
+    campaign.take_over()
     if cfg["missing"] == "train":
         with placed(cfg):
             campaign.train()
     results, failed = campaign.results(), "; ".join(f"{what}: {said}" for what, said in campaign.failures.items())
-    require(bool(results), f"{name}: no row has its setting yet{failed and '; '}{failed}")
+    ways = failed or "missing=train searches, reuse=[results] takes what is published"
+    require(bool(results), f"{name}: no row has its setting yet; {ways}")
     files = write_files(name, campaign.formats(results), Path(cfg["out"]) / "tables")
     print("\n" + files[0].read_text())
     print(f"{name}: {campaign.progress(results)}, table: {files[0]} (.tex, .csv)")
@@ -104,6 +104,8 @@ def check(cfg: Mapping[str, Any]) -> None:
         require(searches, f"{key}={cfg[key]}: this table searches nothing; table=equal_effort does")
     require(bool(str(cfg["out"] or "").strip()), "out=: give the folder for the runs and the table")
     require(cfg["publish"] is None or bool(str(cfg["publish"]).strip()), "publish=: give a folder, or null for none")
+    for folder in names(cfg["reuse"]):
+        require(Path(folder).is_dir(), f"reuse={folder}: no such folder")
     require(bool(names(cfg["datasets"])), f"datasets={cfg['datasets']}: give one, or a list of them")
     require(type(cfg["jobs"]) is int and cfg["jobs"] >= 1, f"jobs={cfg['jobs']}: give a whole number, 1 or more")
     pick_device(str(cfg["device"]))

@@ -1,8 +1,11 @@
 """The rows of a table of equal effort: what each trains, what is searched around it, and what was chosen."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,18 @@ from optuna.trial import FrozenTrial, Trial
 
 from eulernet.campaigns.planned import PASSED_ON, Conf, PlannedRun, latest, line_of, names, planned_run, seeds
 from eulernet.campaigns.space import apply, as_overrides, drawn, including, read_space
-from eulernet.campaigns.study import make_pruner, open_study
+from eulernet.campaigns.study import DATABASE, make_pruner, open_study
 from eulernet.errors import choose, require
-from eulernet.files import write_atomically
+from eulernet.files import holders, write_atomically
+from eulernet.runs.reading import read_json
 from eulernet.settings import construct
 from eulernet.training.auto import AUTO
 
-SETTINGS = "settings.json"
+log = logging.getLogger(__name__)
+
+SETTINGS, SEARCH, REPEATS = "settings.json", "search", "repeats"  # in the folder of a row: the choice, and its studies
+# What is published of a row, by its name there, the choice last: with it the row is done.
+PUBLISHED = {"trials.csv": f"{SEARCH}/trials.csv", "repeats.csv": f"{REPEATS}/trials.csv", SETTINGS: SETTINGS}
 MACHINE = ("raw", *PASSED_ON)
 
 
@@ -85,18 +93,59 @@ class Row:
         return apply(drawn(trial), self.config), list(latest([*self.fixed, *as_overrides(drawn(trial))]))
 
     def open_study(self, name: str, digest: str, protocol: Protocol) -> optuna.Study:
-        pruner = make_pruner(protocol.keep, protocol.random + 1, protocol.warmup) if name == "search" else NopPruner()
+        pruner = make_pruner(protocol.keep, protocol.random + 1, protocol.warmup) if name == SEARCH else NopPruner()
         (self.folder / name).mkdir(parents=True, exist_ok=True)
         return open_study(self.folder / name, None, name, digest, pruner)
 
     def chosen(self) -> dict[str, Any] | None:
         """What was written down of the row's search; None before that."""
         file = self.folder / SETTINGS
-        return json.loads(file.read_text()) if file.is_file() else None
+        return read_json(file) if file.is_file() else None
 
     def write_settings(self, chosen: Mapping[str, Any]) -> None:
         text = json.dumps(chosen, indent=2) + "\n"
         write_atomically(self.folder / SETTINGS, lambda file: file.write_text(text))
+
+    def question(self, protocol: Protocol) -> dict[str, Any]:
+        """What its search is asked, as settings.json has it beside the answer."""
+        space = {key: str(of) for key, of in self.space.items()}
+        return {"space": space, "default": list(self.default), "protocol": json.loads(json.dumps(asdict(protocol)))}
+
+    def differs(self, chosen: Mapping[str, Any], protocol: Protocol) -> list[str]:
+        """In what ``chosen`` answers another question; the splits of the final runs, ``pairs``, are not part of it."""
+        mine, other = self.question(protocol), chosen.get("protocol", {})
+        keys = [key for key, value in mine["protocol"].items() if key != "pairs" and other.get(key) != value]
+        return [*(key for key in ("default", "space") if chosen.get(key) != mine[key]), *keys]
+
+    def check(self, protocol: Protocol) -> None:
+        """UserError where the choice that is written down answers another question."""
+        other = self.differs(chosen, protocol) if (chosen := self.chosen()) is not None else []
+        require(not other, f"{self.folder / SETTINGS} was chosen with other {', '.join(other)}; give another out=")
+
+    def take_over(self, folders: Iterable[Path], protocol: Protocol) -> None:
+        """Copy what a search of the same question anywhere below ``folders`` chose. One that was begun here goes on."""
+        if self.chosen() is not None or (self.folder / SEARCH / DATABASE).is_file():
+            return
+        for place in (one for folder in folders for one in holders(folder, SETTINGS)):
+            if place.parts[-2:] != (self.dataset, self.name):
+                continue
+            if other := self.differs(read_json(place / SETTINGS), protocol):
+                log.info("%s: %s was chosen with other %s, not taken", self, place / SETTINGS, ", ".join(other))
+                continue
+            for name, own in PUBLISHED.items():
+                source = place / own if (place / own).is_file() else place / name
+                require(source.is_file(), f"reuse=: {place} lacks {name}")
+                (self.folder / own).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.folder / own, partial(shutil.copyfile, source))
+            log.info("%s: its setting is that of %s", self, place)
+            return
+
+    def publish(self, folder: Path) -> None:
+        """Copy the choice and the trials to ``folder``/dataset/row."""
+        into = folder / self.dataset / self.name
+        into.mkdir(parents=True, exist_ok=True)
+        for name, own in PUBLISHED.items():
+            write_atomically(into / name, partial(shutil.copyfile, self.folder / own))
 
     def finals(self, name: str, overrides: Sequence[str], cfg: Mapping[str, Any], conf: Conf) -> list[PlannedRun]:
         """The runs of a setting called ``name`` that are tested: each seed with its own split."""

@@ -152,6 +152,43 @@ def test_nothing_is_repeated(in_process, campaign):
     assert changed.code == 1
     assert "settings.json was chosen with other trials; give another out=" in changed.err
     assert trained(folder / "out") == before
+    for missing in ("train", "skip"):
+        changed = in_process(folder, *FEW, "out=out", f"missing={missing}", 'overrides=["dataset.rows=2100"]')
+        assert changed.code == 1
+        assert "settings.json was chosen with other default; give another out=" in changed.err
+    assert trained(folder / "out") == before
+
+
+@pytest.mark.parametrize("source", ["paper", "out"])
+def test_what_was_searched_elsewhere_gives_the_same_table_and_only_what_lacks_is_searched(
+    in_process, campaign, tmp_path, source
+):
+    folder, _ = campaign
+    reuse = f"reuse=[{folder / source}]"
+    table(tmp_path)
+    done = in_process(tmp_path, *FEW, "out=out", reuse, "missing=skip", "publish=paper")
+    assert done.code == 0, done.err
+    for name in ("toy.md", "toy.csv"):
+        assert (tmp_path / "out/tables" / name).read_bytes() == (folder / "out/tables" / name).read_bytes()
+    files = {file.relative_to(folder) for file in (folder / "paper").rglob("*.*")}
+    assert {file.relative_to(tmp_path) for file in (tmp_path / "paper").rglob("*.*")} == files
+    assert trained(tmp_path / "out") == {}
+
+
+def test_what_answered_another_question_is_not_taken(in_process, campaign, tmp_path):
+    folder, _ = campaign
+    table(tmp_path)
+    reuse = f"reuse=[{folder / 'paper'}]"
+    done = in_process(tmp_path, "models=[one]", "out=out", reuse, "missing=skip", "trials=4")
+    assert (done.code, "one/settings.json was chosen with other trials, not taken" in done.err + done.out) == (1, True)
+    done = in_process(tmp_path, "models=[two]", "out=out", reuse, "missing=skip")
+    assert "toy: no row has its setting yet; missing=train searches, reuse=[results] takes what is" in done.err
+    assert not list((tmp_path / "out").rglob("settings.json"))
+    (tmp_path / "cut/synthetic/one").mkdir(parents=True)
+    (tmp_path / "cut/synthetic/one/settings.json").write_text('{"row": "o')
+    done = in_process(tmp_path, "models=[one]", "out=out", "reuse=[cut]", "missing=skip")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "cut/synthetic/one/settings.json cannot be read" in done.err
 
 
 @pytest.mark.slow  # that a killed search goes on, and killed runs do, test_tune and test_reproduce say
@@ -244,6 +281,7 @@ def test_a_protocol_that_cannot_be_meant(changes, told):
     ("args", "told"),
     [
         (["missing=skip", "out=new"], "toy: no row has its setting yet"),
+        (["reuse=[nowhere]"], "reuse=nowhere: no such folder"),
         (["models=[tow]"], "unknown models 'tow'; did you mean 'two'?"),
         (["table=overall", "trials=3"], "trials=3: this table searches nothing; table=equal_effort does"),
     ],

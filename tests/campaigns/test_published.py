@@ -77,3 +77,30 @@ def test_every_committed_report_belongs_to_a_table(planned):
         wanted |= finished([row]).keys()
     others = [run for key, run in finished([RESULTS]).items() if key not in wanted]
     assert not [run.folder for run in others if run.seed in planned_seeds(planned)]
+
+
+# What was typed for each, as docs/results.md has it; then the batch and the patience of table.search.fixed.
+RECIPE = '"train=table","~tuned"'
+EQUAL = {
+    "movielens_1m": (["datasets=[movielens_1m]", f"overrides=[{RECIPE}]"], "auto", 3),
+    "kdd12": (["datasets=[kdd12]"], "auto", 5),
+    "movielens_100k_time": (["datasets=[movielens_100k]", 'overrides=["dataset.split=time"]'], "512", 3),
+    "criteo_time": (
+        ["datasets=[criteo]", "trials=8", "seeds=3", f'overrides=["dataset.split=chronological",{RECIPE}]'], "auto", 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow  # to plan the runs of a table takes half a minute
+@pytest.mark.parametrize("name", EQUAL)
+def test_a_published_table_of_equal_effort_is_written_again_from_what_is_published(in_process, tmp_path, name):
+    args, batch, patience = EQUAL[name]
+    fixed = f'"train.batch_size={batch}","train.reshuffle=true","train.max_epochs=40","train.patience={patience}"'
+    models = ",".join(line["setting"] for line in lines(f"equal_effort_{name}"))
+    args = [*args, f"models=[{models}]", f"table.search.fixed=[{fixed}]", f"reuse=[{RESULTS}]", "missing=skip"]
+    (tmp_path / "conf").mkdir()
+    done = in_process(tmp_path, "table=equal_effort", *args, "out=out")
+    assert done.code == 0, done.err
+    for suffix in ("csv", "md", "tex"):
+        written = tmp_path / f"out/tables/equal_effort.{suffix}"
+        assert written.read_bytes() == (RESULTS / f"tables/equal_effort_{name}.{suffix}").read_bytes()
