@@ -152,27 +152,32 @@ def test_nothing_is_repeated(in_process, campaign):
     assert changed.code == 1
     assert "settings.json was chosen with other trials; give another out=" in changed.err
     assert trained(folder / "out") == before
-    for missing in ("train", "skip"):
-        changed = in_process(folder, *FEW, "out=out", f"missing={missing}", 'overrides=["dataset.rows=2100"]')
-        assert changed.code == 1
-        assert "settings.json was chosen with other default; give another out=" in changed.err
+    changed = in_process(folder, *FEW, "out=out", "missing=skip", 'overrides=["dataset.rows=2100"]')
+    assert changed.code == 1
+    assert "settings.json was chosen with other default; give another out=" in changed.err
     assert trained(folder / "out") == before
 
 
-@pytest.mark.parametrize("source", ["paper", "out"])
-def test_what_was_searched_elsewhere_gives_the_same_table_and_only_what_lacks_is_searched(
-    in_process, campaign, tmp_path, source
-):
+def test_what_was_searched_elsewhere_gives_the_same_table_and_nothing_is_trained(in_process, campaign, tmp_path):
     folder, _ = campaign
-    reuse = f"reuse=[{folder / source}]"
     table(tmp_path)
-    done = in_process(tmp_path, *FEW, "out=out", reuse, "missing=skip", "publish=paper")
+    done = in_process(tmp_path, *FEW, "out=out", f"reuse=[{folder / 'paper'}]", "missing=skip", "publish=paper")
     assert done.code == 0, done.err
     for name in ("toy.md", "toy.csv"):
         assert (tmp_path / "out/tables" / name).read_bytes() == (folder / "out/tables" / name).read_bytes()
     files = {file.relative_to(folder) for file in (folder / "paper").rglob("*.*")}
     assert {file.relative_to(tmp_path) for file in (tmp_path / "paper").rglob("*.*")} == files
     assert trained(tmp_path / "out") == {}
+
+
+def test_the_folder_of_another_campaign_is_taken_like_a_published_one(in_process, campaign, tmp_path):
+    folder, _ = campaign
+    table(tmp_path)
+    done = in_process(tmp_path, "models=[linear]", "out=out", f"reuse=[{folder / 'out'}]", "missing=skip")
+    assert "toy: 1 of 1 rows, 2 of 2 final runs" in done.out
+    for name in ("settings.json", "search/trials.csv", "repeats/trials.csv"):
+        copies = [one / "out/synthetic/linear" / name for one in (tmp_path, folder)]
+        assert copies[0].read_bytes() == copies[1].read_bytes()
 
 
 def test_what_answered_another_question_is_not_taken(in_process, campaign, tmp_path):
