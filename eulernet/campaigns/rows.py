@@ -132,9 +132,10 @@ class Row:
             if other := self.differs(read_json(place / SETTINGS), protocol):
                 log.info("%s: %s was chosen with other %s, not taken", self, place / SETTINGS, ", ".join(other))
                 continue
-            for name, own in PUBLISHED.items():
-                source = place / own if (place / own).is_file() else place / name
-                require(source.is_file(), f"reuse=: {place} lacks {name}")
+            sources = {own: place / own if (place / own).is_file() else place / name for name, own in PUBLISHED.items()}
+            for source in sources.values():
+                require(source.is_file(), f"reuse=: there is no {source}, which belongs to {place / SETTINGS}")
+            for own, source in sources.items():
                 (self.folder / own).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(self.folder / own, partial(shutil.copyfile, source))
             log.info("%s: its setting is that of %s", self, place)

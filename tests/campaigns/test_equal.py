@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -194,6 +195,11 @@ def test_what_answered_another_question_is_not_taken(in_process, campaign, tmp_p
     done = in_process(tmp_path, "models=[one]", "out=out", "reuse=[cut]", "missing=skip")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "cut/synthetic/one/settings.json cannot be read" in done.err
+    shutil.copy(folder / "paper/toy/synthetic/one/settings.json", tmp_path / "cut/synthetic/one")
+    done = in_process(tmp_path, "models=[one]", "out=half", "reuse=[cut]", "missing=skip")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "there is no cut/synthetic/one/trials.csv" in done.err
+    assert not list(tmp_path.glob("half/synthetic/one/*"))
 
 
 @pytest.mark.slow  # that a killed search goes on, and killed runs do, test_tune and test_reproduce say
