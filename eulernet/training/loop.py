@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 CALMER = "try a smaller train.lr or train.clip_norm=10"
 TINY = torch.finfo(torch.float32).tiny
+CLEAR_EVERY = 16  # steps between two times that tiny weights become zero
 CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
 
 
@@ -173,6 +174,8 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
                     state.average.update()
             losses[state.step] = loss.detach() * counts
             state.step += 1
+            if state.step % CLEAR_EVERY == 0:
+                state.clear_tiny()
             shown.update(rows)
             if state.step % CHECK_EVERY == 0:
                 check_finite(all_reduce(losses), epoch)
@@ -182,6 +185,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
                 save()
     losses = all_reduce(losses)
     check_finite(losses, epoch)
+    state.clear_tiny(every_row=True)
     state.average_statistics()
     state.seconds = time.perf_counter() - start
     return losses.sum().item() / split.total

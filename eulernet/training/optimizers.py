@@ -13,6 +13,7 @@ from eulernet.errors import choose, require
 from eulernet.torch_internals import plain_step, unscales_in_step
 from eulernet.training.row_steps import adagrad_rows, adam_rows
 from eulernet.training.tables import Table
+from eulernet.training.tiny import clear_tiny
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,13 @@ class TableOptimizer:
         if group["tables"]:
             return 1.0 if config.embedding_lr is None else config.embedding_lr / config.lr
         return min(1.0, group["steps"] / config.warmup_steps) if config.warmup_steps else 1.0
+
+    def clear_tiny(self, every_row: bool) -> None:
+        """Set tiny weights and moments to zero; the tables that step by rows only if ``every_row``."""
+        for group in self.inner.param_groups:
+            if every_row or not (group["tables"] and self.step_rows):
+                for weight in group["params"]:
+                    clear_tiny([weight, *(value for value in self.inner.state.get(weight, {}).values() if value.dim())])
 
     def zero_grad(self) -> None:
         for table in self.tables:

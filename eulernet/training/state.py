@@ -29,6 +29,7 @@ from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import TableOptimizer
 from eulernet.training.tables import LAYOUTS, Table, embeddings_of
+from eulernet.training.tiny import clear_tiny
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,17 @@ class State:
         """Give each rank random numbers of its own, which follow from the seed and the steps done."""
         place = [self.seed, len(self.history), self.step, rank()]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def clear_tiny(self, every_row: bool = False) -> None:
+        """Set weights, moments and averaged weights that are tiny to zero, on a CPU (``tiny.py`` says why).
+
+        Tables of which a step touches only some rows are left out unless ``every_row``: to read all of one takes long.
+        """
+        if self.device.type != "cpu":
+            return
+        self.optimizer.clear_tiny(every_row)
+        if self.average is not None:
+            clear_tiny(self.average.model.parameters())
 
     def average_statistics(self) -> None:
         """Call it after training steps, before the model is scored or kept."""
