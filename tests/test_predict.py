@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from test_commands import assert_refused, files
@@ -225,8 +226,10 @@ def test_rows_that_training_leaves_out_count_in_no_measure_of_a_frame(copy_of_ru
     rows = trained.test()[0]
     rows = rows.with_columns(click=np.arange(len(rows)) % 5 + 1)
     told = rows.filter(pl.col("click") != 3)
-    assert run.evaluate(rows) == run.evaluate(told)
-    assert run.importance(rows, permutations=1).equals(run.importance(told, permutations=1))
+    # Scored in pieces of other sizes, a row's score may differ in its last digit; other rows would change much more.
+    assert run.evaluate(rows) == pytest.approx(run.evaluate(told), rel=1e-3)
+    one, other = (run.importance(frame, permutations=1) for frame in (rows, told))
+    pd.testing.assert_frame_equal(one, other, atol=1e-3)
     with pytest.raises(UserError, match="permutations=0: should be a whole number"):
         run.importance(rows, permutations=0)
 
