@@ -10,6 +10,7 @@ from eulernet.errors import UserError, require
 from eulernet.features import FieldSize
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
+from eulernet.training.tiny import clear_tiny
 from eulernet.training.weights import Weights
 
 LAYERS = 256  # of any list of widths, and of any count in the settings that is called layers
@@ -40,7 +41,9 @@ def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[Field
         raise UserError(f"the configuration does not describe a model ({' '.join(str(error).split())[:200]})") from None
     wrong = [name for name, values in given.items() if not bool(values.isfinite().all())]
     require(not wrong, f"{weights} holds numbers that are not finite, in {', '.join(wrong[:3])}; get it again")
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    clear_tiny(model.parameters())  # a GPU leaves some, and so did older versions
+    return model
 
 
 def check_layers(settings: Mapping[str, Any]) -> None:

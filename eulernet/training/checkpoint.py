@@ -29,7 +29,6 @@ from eulernet.files import checksum, remove_left, replacing
 from eulernet.training import shards
 from eulernet.training.files import PLACE, writing
 from eulernet.training.saved import complaint
-from eulernet.training.tiny import clear_tiny
 from eulernet.training.weights import WEIGHTS, Weights, is_weights, save_weights, weight_files
 
 log = logging.getLogger(__name__)
@@ -160,7 +159,6 @@ def load_weights(model: nn.Module, run: Path) -> None:
         load_whole(model, given)
     except RuntimeError as error:
         raise UserError(f"{weights.file} does not fit the model of this run ({_first_line(error)})") from None
-    clear_tiny(model.parameters())  # an older eulernet left some
 
 
 def load_last(run: Path, *, model_name: str, dataset: str) -> dict[str, Any]:

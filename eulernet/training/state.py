@@ -87,6 +87,7 @@ class State:
         """Set weights, moments and averaged weights that are tiny to zero, on a CPU (``tiny.py`` says why).
 
         Tables of which a step touches only some rows are left out unless ``every_row``: to read all of one takes long.
+        Not so their averages, which are read in every step.
         """
         if self.device.type != "cpu":
             return

@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import CONFIG, CPU, IDENTITY, new_model, same_epochs, toy_data
 
-from eulernet.training import checkpoint, optimizers, state
+from eulernet.models import make_model
+from eulernet.runs.weights import load_model
+from eulernet.training import optimizers, state
 from eulernet.training.checkpoint import load_last
 from eulernet.training.loop import fit
 from eulernet.training.state import State
-from eulernet.training.tiny import TINY, clear_tiny
+from eulernet.training.tiny import FEW, TINY, clear_tiny
+from eulernet.training.weights import WEIGHTS, save_weights
 
 
 @given(st.lists(st.floats(width=32), max_size=70))
 def test_what_is_tiny_becomes_zero_and_the_rest_keeps_its_bits(values):
-    numbers = torch.tensor(values, dtype=torch.float32)
+    numbers = torch.tensor([*values, *range(FEW)], dtype=torch.float32)
     tiny = numbers.abs() <= torch.tensor(TINY)
     cleared = numbers.clone()
     clear_tiny([cleared])
@@ -44,7 +47,7 @@ def test_no_weight_moment_or_average_stays_tiny_and_no_measure_changes(data, tmp
 
     def train(folder):
         folder.mkdir()
-        model = new_model(data)
+        model = new_model(data, embedding_dim=64)
         with torch.no_grad():  # an id that no row has; Adam's first moment of it becomes as small
             model.embedding.table.weight[0] = 1e-33
         history, test = fit(model, data, config, CPU, folder, identity=IDENTITY)
@@ -52,7 +55,7 @@ def test_no_weight_moment_or_average_stays_tiny_and_no_measure_changes(data, tmp
 
     history, test, *tiny = train(tmp_path / "cleared")
     assert tiny == [0, 0]
-    for module in (optimizers, state, checkpoint):
+    for module in (optimizers, state):
         monkeypatch.setattr(module, "clear_tiny", list)
     history_uncleared, test_uncleared, *tiny_uncleared = train(tmp_path / "uncleared")
     assert min(tiny_uncleared) > 0
@@ -60,14 +63,31 @@ def test_no_weight_moment_or_average_stays_tiny_and_no_measure_changes(data, tmp
     assert test == test_uncleared
 
 
+def test_a_saved_model_of_a_gpu_or_an_older_version_is_cleared(data, tmp_path):
+    settings = dict(name="fm", embedding_dim=64)
+    model = make_model(settings, data.field_sizes)
+    with torch.no_grad():
+        model.embedding.table.weight[0] = 1e-33
+    save_weights(model.state_dict(), tmp_path)
+    assert not load_model(tmp_path / WEIGHTS, settings, data.field_sizes).embedding.table.weight[0].any()
+
+
 def test_within_an_epoch_tables_that_step_by_rows_are_left_out(data):
     """To read all of a large table would take longer than the steps."""
-    model = new_model(data)
+    model = new_model(data, embedding_dim=64)
     trained = State(model, replace(CONFIG, optimizer="touched_adam"), CPU)
     with torch.no_grad():
         for weight in model.parameters():
-            weight.fill_(1e-33)
+            weight.fill_(-1e-33)
+    large = {name for name, weight in model.named_parameters() if weight.numel() >= FEW}
+    small = {name for name, _ in model.named_parameters()} - large
+    assert "embedding.table.weight" in large
+    assert small
+
+    def tiny():
+        return {name for name, weight in model.named_parameters() if weight.any()}
+
     trained.clear_tiny()
-    assert {name for name, weight in model.named_parameters() if weight.any()} == {"embedding.table.weight"}
+    assert tiny() == {"embedding.table.weight", *small}
     trained.clear_tiny(every_row=True)
-    assert not any(weight.any() for weight in model.parameters())
+    assert tiny() == small  # the sign of EulerNet's moduli among them
