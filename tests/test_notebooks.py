@@ -52,7 +52,7 @@ def test_a_notebook_gives_what_it_shows(file, tmp_path, monkeypatch):
         [one.output_type for one in cell] for cell in shown
     ]
     for before, now in zip(shown, found, strict=True):
-        assert numbers(now) == pytest.approx(numbers(before), abs=0.01)
+        assert numbers(now) == pytest.approx(numbers(before), abs=0.01, rel=0.05)  # rel: a gain in %
 
 
 if __name__ == "__main__":
