@@ -10,7 +10,7 @@ from eulernet.errors import UserError, require
 from eulernet.features import FieldSize
 from eulernet.models import make_model
 from eulernet.models.base import CTRModel
-from eulernet.training.tiny import clear_tiny
+from eulernet.training.tiny import clear_tiny, unsigned_weights
 from eulernet.training.weights import Weights
 
 LAYERS = 256  # of any list of widths, and of any count in the settings that is called layers
@@ -42,7 +42,7 @@ def load_model(weights: Path, settings: Mapping[str, Any], sizes: Sequence[Field
     wrong = [name for name, values in given.items() if not bool(values.isfinite().all())]
     require(not wrong, f"{weights} holds numbers that are not finite, in {', '.join(wrong[:3])}; get it again")
     model.eval().requires_grad_(False)
-    clear_tiny(model.parameters())  # a GPU leaves some, and so did older versions
+    clear_tiny(unsigned_weights(model))  # a GPU leaves some, and so did older versions
     return model
 
 

@@ -13,7 +13,7 @@ from eulernet.errors import choose, require
 from eulernet.torch_internals import plain_step, unscales_in_step
 from eulernet.training.row_steps import adagrad_rows, adam_rows
 from eulernet.training.tables import Table
-from eulernet.training.tiny import clear_tiny
+from eulernet.training.tiny import clear_tiny, unsigned_weights
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class TableOptimizer:
             group.update(tables=group is groups[0], steps=0)
         fused = {w.device.type for w in model.parameters()} <= {"cpu", "cuda"}
         settings = {"fused": fused} if "fused" in inspect.signature(method.net).parameters else {}
-        self.net = list(net.values())
+        self.net, self.cleared = list(net.values()), set(unsigned_weights(model))
         self.inner = method.net([group for group in groups if group["params"]], lr=config.lr, **settings)
         for table in tables:
             table.keep_gradient()
@@ -157,7 +157,8 @@ class TableOptimizer:
         for group in self.inner.param_groups:
             if every_row or not (group["tables"] and self.step_rows):
                 for weight in group["params"]:
-                    clear_tiny([weight, *(value for value in self.inner.state.get(weight, {}).values() if value.dim())])
+                    clear_tiny([weight] if weight in self.cleared else [])
+                    clear_tiny(value for value in self.inner.state.get(weight, {}).values() if value.dim())
 
     def zero_grad(self) -> None:
         for table in self.tables:

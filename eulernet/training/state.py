@@ -29,7 +29,7 @@ from eulernet.training.config import TrainConfig
 from eulernet.training.history import Epoch
 from eulernet.training.optimizers import TableOptimizer
 from eulernet.training.tables import LAYOUTS, Table, embeddings_of
-from eulernet.training.tiny import clear_tiny
+from eulernet.training.tiny import clear_tiny, unsigned_weights
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class State:
             return
         self.optimizer.clear_tiny(every_row)
         if self.average is not None:
-            clear_tiny(self.average.model.parameters())
+            clear_tiny(unsigned_weights(self.average.model))
 
     def average_statistics(self) -> None:
         """Call it after training steps, before the model is scored or kept."""

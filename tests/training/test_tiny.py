@@ -14,13 +14,13 @@ from eulernet.training import optimizers, state
 from eulernet.training.checkpoint import load_last
 from eulernet.training.loop import fit
 from eulernet.training.state import State
-from eulernet.training.tiny import FEW, TINY, clear_tiny
+from eulernet.training.tiny import TINY, clear_tiny
 from eulernet.training.weights import WEIGHTS, save_weights
 
 
 @given(st.lists(st.floats(width=32), max_size=70))
 def test_what_is_tiny_becomes_zero_and_the_rest_keeps_its_bits(values):
-    numbers = torch.tensor([*values, *range(FEW)], dtype=torch.float32)
+    numbers = torch.tensor(values, dtype=torch.float32)
     tiny = numbers.abs() <= torch.tensor(TINY)
     cleared = numbers.clone()
     clear_tiny([cleared])
@@ -47,7 +47,7 @@ def test_no_weight_moment_or_average_stays_tiny_and_no_measure_changes(data, tmp
 
     def train(folder):
         folder.mkdir()
-        model = new_model(data, embedding_dim=64)
+        model = new_model(data)
         with torch.no_grad():  # an id that no row has; Adam's first moment of it becomes as small
             model.embedding.table.weight[0] = 1e-33
         history, test = fit(model, data, config, CPU, folder, identity=IDENTITY)
@@ -64,7 +64,7 @@ def test_no_weight_moment_or_average_stays_tiny_and_no_measure_changes(data, tmp
 
 
 def test_a_saved_model_of_a_gpu_or_an_older_version_is_cleared(data, tmp_path):
-    settings = dict(name="fm", embedding_dim=64)
+    settings = dict(name="fm", embedding_dim=4)
     model = make_model(settings, data.field_sizes)
     with torch.no_grad():
         model.embedding.table.weight[0] = 1e-33
@@ -74,20 +74,26 @@ def test_a_saved_model_of_a_gpu_or_an_older_version_is_cleared(data, tmp_path):
 
 def test_within_an_epoch_tables_that_step_by_rows_are_left_out(data):
     """To read all of a large table would take longer than the steps."""
-    model = new_model(data, embedding_dim=64)
+    model = new_model(data)
     trained = State(model, replace(CONFIG, optimizer="touched_adam"), CPU)
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(-1e-33)
-    large = {name for name, weight in model.named_parameters() if weight.numel() >= FEW}
-    small = {name for name, _ in model.named_parameters()} - large
-    assert "embedding.table.weight" in large
-    assert small
-
-    def tiny():
-        return {name for name, weight in model.named_parameters() if weight.any()}
-
     trained.clear_tiny()
-    assert tiny() == {"embedding.table.weight", *small}
+    assert {name for name, weight in model.named_parameters() if weight.any()} == {"embedding.table.weight", "modulus"}
     trained.clear_tiny(every_row=True)
-    assert tiny() == small  # the sign of EulerNet's moduli among them
+    assert {name for name, weight in model.named_parameters() if weight.any()} == {"modulus"}
+
+
+def test_the_sign_of_a_tiny_modulus_stays(data):
+    """A negative one turns the phase of its field by pi."""
+    model, x = new_model(data, drop=0.0), next(data.test.batches(100))[0]
+    trained = State(model, CONFIG, CPU)
+    with torch.no_grad():
+        model.modulus[0] = -1e-31
+        model.layers[0].log_modulus_bias.fill_(9.0)
+        before = model(x)
+        trained.clear_tiny(every_row=True)
+        assert torch.equal(model(x), before)
+        model.modulus[0] = 0.0
+        assert not torch.allclose(model(x), before)
