@@ -156,9 +156,8 @@ class TableOptimizer:
         """Set tiny weights and moments to zero; the tables that step by rows only if ``every_row``."""
         for group in self.inner.param_groups:
             if every_row or not (group["tables"] and self.step_rows):
-                for weight in group["params"]:
-                    clear_tiny([weight] if weight in self.cleared else [])
-                    clear_tiny(value for value in self.inner.state.get(weight, {}).values() if value.dim())
+                for weight in self.cleared.intersection(group["params"]):
+                    clear_tiny([weight, *(value for value in self.inner.state.get(weight, {}).values() if value.dim())])
 
     def zero_grad(self) -> None:
         for table in self.tables:

@@ -10,7 +10,9 @@ from eulernet.distributed.ranks import local_shard
 # So small a number is as good as zero: added to 1e-22 or more it changes no bit, and its square is 0 in fp32. (A second
 # moment of 1e-30 adds 1e-15 to the 1e-8 by which Adam divides.)
 TINY = 1e-30
-SIGNED = "modulus"  # the name of EulerNet's moduli: where one is negative, a phase is turned by pi, however small it is
+# How the names of weights end whose sign counts, however small they are: with a tiny positive bias ReLU lets the
+# gradient of a dead unit through, with 0 it does not; a negative modulus of EulerNet turns a phase by pi.
+SIGNED = ("bias", "modulus")
 
 
 @torch.no_grad()
@@ -33,5 +35,5 @@ def clear_tiny(tensors: Iterable[Tensor]) -> None:
 
 
 def unsigned_weights(model: nn.Module) -> list[Tensor]:
-    """The weights of ``model`` that may be cleared: all whose sign does not count where they are tiny."""
-    return [weight for name, weight in model.named_parameters() if name.rpartition(".")[2] != SIGNED]
+    """The weights of ``model`` that may be cleared, with their moments: all but the ``SIGNED`` ones."""
+    return [weight for name, weight in model.named_parameters() if not name.endswith(SIGNED)]

@@ -14,7 +14,7 @@ from eulernet.training import optimizers, state
 from eulernet.training.checkpoint import load_last
 from eulernet.training.loop import fit
 from eulernet.training.state import State
-from eulernet.training.tiny import TINY, clear_tiny
+from eulernet.training.tiny import SIGNED, TINY, clear_tiny
 from eulernet.training.weights import WEIGHTS, save_weights
 
 
@@ -79,21 +79,35 @@ def test_within_an_epoch_tables_that_step_by_rows_are_left_out(data):
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(-1e-33)
+
+    def left():
+        return {name for name, weight in model.named_parameters() if weight.any()}
+
+    signed = {name for name in left() if name.endswith(SIGNED)}
     trained.clear_tiny()
-    assert {name for name, weight in model.named_parameters() if weight.any()} == {"embedding.table.weight", "modulus"}
+    assert left() == {"embedding.table.weight", *signed}
     trained.clear_tiny(every_row=True)
-    assert {name for name, weight in model.named_parameters() if weight.any()} == {"modulus"}
+    assert left() == signed
 
 
-def test_the_sign_of_a_tiny_modulus_stays(data):
-    """A negative one turns the phase of its field by pi."""
-    model, x = new_model(data, drop=0.0), next(data.test.batches(100))[0]
+@pytest.mark.parametrize("name", ["modulus", "layers.0.mix.bias"])
+def test_a_tiny_number_whose_sign_counts_stays(data, name):
+    """A negative modulus turns a phase by pi; with a tiny bias ReLU passes the gradient of a dead unit, with 0 not."""
+    model, (x, y) = new_model(data, drop=0.0), next(data.test.batches(100))
     trained = State(model, CONFIG, CPU)
+
+    def found():
+        model.zero_grad()
+        model.calculate_loss(x, y.float()).backward()
+        return torch.cat([model(x), model.layers[0].mix.bias.grad])
+
     with torch.no_grad():
-        model.modulus[0] = -1e-31
         model.layers[0].log_modulus_bias.fill_(9.0)
-        before = model(x)
-        trained.clear_tiny(every_row=True)
-        assert torch.equal(model(x), before)
-        model.modulus[0] = 0.0
-        assert not torch.allclose(model(x), before)
+        model.layers[0].mix.weight.zero_()
+        model.get_parameter(name)[0] = -1e-31 if name == "modulus" else 1e-31
+    before = found()
+    trained.clear_tiny(every_row=True)
+    assert torch.equal(found(), before)
+    with torch.no_grad():
+        model.get_parameter(name)[0] = 0.0
+    assert not torch.allclose(found(), before)
