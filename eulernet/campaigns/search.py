@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from eulernet.campaigns.pool import Pool, Worker, remove, sweep
 from eulernet.campaigns.space import apply, as_overrides, drawn
-from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed
+from eulernet.campaigns.study import BEAT, Watch, counted, make_sampler, repeated, requeue, sampler_seed, undisturbed
 from eulernet.errors import DiskFull, UserError
 from eulernet.training.checkpoint import CHECKPOINTS, LAST
 from eulernet.training.weights import weight_files
@@ -57,33 +57,41 @@ class Search:
         UserError when every trial fails. Whatever ends the search, its running trials go back into the queue.
         """
         self.began = self.beaten = time.monotonic()
-        self.watch, self.pool = Watch(), Pool[optuna.Trial](self.plan.workers)
+        self.watch, self.pool, self.asked = Watch(), Pool[optuna.Trial](self.plan.workers), set[int]()
         with self.pool, self.bar() as self.shown, logging_redirect_tqdm():
             try:
-                requeued = requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if self.ours(trial)])
-                if requeued:
-                    log.info("%d trials that were being trained when the search was stopped go on", requeued)
-                self.tidy()
+                with undisturbed():
+                    left = [trial for trial in self.trials(TrialState.RUNNING) if self.ours(trial)]
+                    if requeued := requeue(self.study, left):
+                        log.info("%d trials that were being trained when the search was stopped go on", requeued)
+                    self.tidy()
                 while self.step():
                     pass
             finally:
-                self.give_back(self.pool.workers)
+                self.give_back(self.pool.workers, self.asked)
 
     def step(self) -> bool:
-        """Start what can be started, hear what is said within a second; False when the search is over."""
-        foreign = [trial for trial in self.trials(TrialState.RUNNING) if not self.mine(trial)]
-        requeue(self.study, self.watch.dead(foreign))
+        """Start what can be started, hear what is said within a second; False when the search is over.
+
+        A stop takes effect between its queries, and while it waits for workers.
+        """
+        with undisturbed():
+            foreign = [trial for trial in self.trials(TrialState.RUNNING) if not self.mine(trial)]
+            requeue(self.study, self.watch.dead(foreign))
         while not self.late() and self.pool.free and self.start_one():
             pass
-        if self.late() or not (self.pool.workers or foreign or self.to_start() > 0):
-            return False
+        with undisturbed():
+            if self.late() or not (self.pool.workers or foreign or self.to_start() > 0):
+                return False
         for worker, kind, content in self.pool.hear(1.0):
-            self.take_in(worker, kind, content)
-        if self.plan.owner and time.monotonic() - self.beaten > BEAT:
-            self.beaten = time.monotonic()
-            for worker in self.pool.workers:
-                worker.task.set_user_attr("beat", int(worker.seconds) + 1)
-        self.show()
+            with undisturbed():
+                self.take_in(worker, kind, content)
+        with undisturbed():
+            if self.plan.owner and time.monotonic() - self.beaten > BEAT:
+                self.beaten = time.monotonic()
+                for worker in self.pool.workers:
+                    worker.task.set_user_attr("beat", int(worker.seconds) + 1)
+            self.show()
         return True
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -109,23 +117,25 @@ class Search:
 
     def start_one(self) -> bool:
         """Start the next trial: one that waits in the queue, else a new one. False when there is none."""
-        if self.to_start() <= 0:
-            return False
-        started = sum(trial.state != TrialState.WAITING for trial in counted(self.trials()))
-        seed = sampler_seed(self.cfg["seed"], started, self.plan.owner + self.plan.salt)
-        self.study.sampler = make_sampler(seed, self.plan.startup)
-        trial = self.study.ask(dict(self.space))
-        attrs = trial.user_attrs
-        kept = attrs.get("folder") if attrs.get("owner") == self.plan.owner else None
-        where = kept or f"{TRIALS}/{trial.number}"
-        cfg, overrides = self.setting(trial)
-        about = {"owner": self.plan.owner, "folder": where, "seed": cfg["seed"], "sampler_seed": seed}
-        about["spent"] = attrs.get("core_seconds", 0.0)  # by the trial that this one goes on with
-        for key, value in about.items():
-            trial.set_user_attr(key, value)
-        if repeated(self.study, trial):
-            return True
-        self.pool.start(trial, "trial", self.folder / where, cfg, overrides)
+        with undisturbed():
+            if self.to_start() <= 0:
+                return False
+            started = sum(trial.state != TrialState.WAITING for trial in counted(self.trials()))
+            seed = sampler_seed(self.cfg["seed"], started, self.plan.owner + self.plan.salt)
+            self.study.sampler = make_sampler(seed, self.plan.startup)
+            trial = self.study.ask(dict(self.space))
+            self.asked.add(trial.number)
+            attrs = trial.user_attrs
+            kept = attrs.get("folder") if attrs.get("owner") == self.plan.owner else None
+            where = kept or f"{TRIALS}/{trial.number}"
+            cfg, overrides = self.setting(trial)
+            about = {"owner": self.plan.owner, "folder": where, "seed": cfg["seed"], "sampler_seed": seed}
+            about["spent"] = attrs.get("core_seconds", 0.0)  # by the trial that this one goes on with
+            for key, value in about.items():
+                trial.set_user_attr(key, value)
+            if repeated(self.study, trial):
+                return True
+        self.pool.start(trial, "trial", self.folder / where, cfg, overrides)  # which may wait for a cluster
         return True
 
     def setting(self, trial: optuna.Trial) -> tuple[dict[str, Any], list[str]]:
@@ -147,12 +157,12 @@ class Search:
         elif kind == "diverged":  # as bad as can be, and the sampler should know: it leaves out trials that failed
             self.end(worker, TrialState.PRUNED, diverged=content)
         elif kind == "full":
-            self.give_back([worker])
+            self.give_back([worker], {worker.task.number})
             raise DiskFull(content)
         elif kind == "failed":
             self.end(worker, TrialState.FAIL, error=content)
         else:  # stopped by a shutdown: the setting is not to blame
-            self.give_back([worker])
+            self.give_back([worker], {worker.task.number})
 
     def end(self, worker: Worker[optuna.Trial], state: TrialState, **why: str) -> None:
         """Record how a trial ended."""
@@ -175,12 +185,12 @@ class Search:
         if len(failed) >= HOPELESS and not self.trials(TrialState.COMPLETE, TrialState.PRUNED):
             raise UserError(f"the first {len(failed)} trials all failed; the last: {failed[-1].user_attrs['error']}")
 
-    def give_back(self, workers: list[Worker[optuna.Trial]]) -> None:
-        """End ``workers`` and put their trials back into the queue, to go on from their last epochs."""
-        numbers = {worker.task.number for worker in workers}
+    def give_back(self, workers: list[Worker[optuna.Trial]], numbers: set[int]) -> None:
+        """End ``workers`` and put the running ones of the trials ``numbers`` back, to go on from their last epochs."""
         for worker in list(workers):
             self.pool.end(worker)
-        requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if trial.number in numbers])
+        with undisturbed():
+            requeue(self.study, [trial for trial in self.trials(TrialState.RUNNING) if trial.number in numbers])
 
     def tidy(self) -> None:
         """Keep the logs and figures of the trials that ended; keep weights and checkpoints of the best one alone."""

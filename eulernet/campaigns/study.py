@@ -6,10 +6,13 @@ one, is in the database. A trial that failed by itself has its ``error`` and is 
 """
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from zlib import crc32
 
 import numpy as np
@@ -64,6 +67,39 @@ def open_study(folder: Path, url: str | None, name: str, digest: str, pruner: Ba
     other = f"study {name!r} in {masked(url)} searches another space or other settings"
     require(known in (None, digest), f"{other}; give the new one a name with study=")
     return study
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a Ctrl-C or SIGTERM wait until the block ends. A second one, a second after the first, takes effect at once.
+
+    A KeyboardInterrupt in the middle of a query leaves its cursor open. The SQLite file then stays locked, even for
+    this process, and the search could not put its trials back into the queue. Only the main thread gets signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[float, int]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    left_alone = (signal.SIG_IGN, None)  # None: set by C code, which Python cannot put back
+    usual = {number: handler for number, handler in handlers.items() if handler not in left_alone}
+
+    def wait(number: int, _: FrameType | None) -> None:
+        came.append((time.monotonic(), number))
+        if came[-1][0] > came[0][0] + 1:
+            came.clear()
+            signal.signal(number, usual[signal.Signals(number)])
+            signal.raise_signal(number)
+
+    try:
+        for number in usual:
+            signal.signal(number, wait)
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0][1])
 
 
 def make_pruner(keep: float, startup: int, warmup: int) -> BasePruner:

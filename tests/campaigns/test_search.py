@@ -1,5 +1,6 @@
 """The search's loop over trials that are tiny programs: every way to end, stopping early, going on."""
 
+import signal
 import sys
 import time
 
@@ -7,12 +8,13 @@ import optuna
 import pytest
 from optuna.pruners import NopPruner
 from optuna.trial import TrialState
+from sqlalchemy import Engine, event
 
 from eulernet.campaigns import pool
 from eulernet.campaigns.findings import plot_history, plot_importance, tuned_cell, write_table
 from eulernet.campaigns.search import Plan, Search, best_trial, duration
 from eulernet.campaigns.space import read_space
-from eulernet.campaigns.study import counted, make_pruner
+from eulernet.campaigns.study import counted, make_pruner, open_study
 from eulernet.errors import DiskFull, UserError
 
 PROGRAM = """
@@ -131,6 +133,65 @@ def test_running_trials_of_a_killed_search_go_on_in_their_folders(make_search):
     assert search.study.trials[1].user_attrs["retry_of"] == 0
     assert search.study.trials[1].user_attrs["folder"] == "trials/0"
     assert search.study.trials[1].params == trial.params
+
+
+class Late(Search):
+    """Its time is up when its trial has started."""
+
+    def late(self):
+        return bool(self.pool.workers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin", "statement"),
+    [(Search, (Search, "run"), n) for n in (1, 30)]
+    + [(Search, (pool.Pool, "start"), n) for n in (1, 2, 9)]
+    + [(Late, (Search, "give_back"), n) for n in (1, 15, 20)],
+)
+def test_a_stop_never_comes_amid_a_query_and_loses_no_trial(
+    make_search, stops, tmp_path, monkeypatch, kind, begin, statement
+):
+    study = open_study(tmp_path, None, "toy", "digest", NopPruner())
+    study.enqueue_trial({"train.do": "hang", "train.auc": 0.6})
+    search = kind(study, read_space(TREE, CFG), CFG, [], tmp_path, Plan(1, 1, None, startup=2, owner=""))
+    make_search()  # for the program of its trials
+    seen, ended = -1, []
+    usual = getattr(*begin)
+
+    def begun(*args, **kwargs):
+        nonlocal seen
+        seen = max(seen, 0)
+        return usual(*args, **kwargs)
+
+    def stop(*_):
+        nonlocal seen
+        seen += seen >= 0
+        if seen == statement and not ended:
+            ended.append("by a stop")
+            signal.raise_signal(signal.SIGINT)
+            ended.append("later")
+
+    monkeypatch.setattr(*begin, begun)
+    event.listen(Engine, "before_cursor_execute", stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search.run()
+    finally:
+        event.remove(Engine, "before_cursor_execute", stop)
+    assert ended == ["by a stop", "later"]
+    assert [trial.state for trial in counted(study.trials)] == [TrialState.WAITING]
+
+
+def test_a_stop_while_a_worker_is_awaited_is_heard_at_once_and_loses_no_trial(make_search, stops, monkeypatch):
+    def wait_for_a_cluster(*_):
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("still waiting")
+
+    monkeypatch.setattr(pool.Pool, "start", wait_for_a_cluster)
+    search = make_search(("fine", 0.7))
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    assert [trial.state for trial in counted(search.study.trials)] == [TrialState.WAITING]
 
 
 def test_a_search_whose_trials_all_fail_says_why(make_search):

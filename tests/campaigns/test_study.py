@@ -1,10 +1,15 @@
 """No trial is lost or counted twice, wherever a process dies."""
 
+import signal
+import threading
+from types import SimpleNamespace
+
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from eulernet.campaigns import study as module
 from eulernet.campaigns.study import (
     GRACE,
     Watch,
@@ -16,6 +21,7 @@ from eulernet.campaigns.study import (
     repeated,
     requeue,
     sampler_seed,
+    undisturbed,
 )
 from eulernet.errors import UserError
 
@@ -140,6 +146,57 @@ def test_a_database_that_cannot_be_used(tmp_path, url):
     with pytest.raises(UserError, match="cannot be used") as refused:
         open_study(tmp_path, url, "toy", "abc", optuna.pruners.NopPruner())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_until_the_block_ends(stops, number, monkeypatch):
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 7.0))
+    done = []
+    with pytest.raises(KeyboardInterrupt), undisturbed():  # noqa: PT012
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)  # the same stop, sent to the process and to its group
+        done.append(1)
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+def test_a_second_stop_a_second_later_does_not_wait(stops, monkeypatch):
+    clock, heard = iter([7.0, 7.9, 8.1]), []
+
+    def stop(*_):
+        heard.append(1)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    done = []
+    with pytest.raises(KeyboardInterrupt), undisturbed():  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append(1)
+        signal.raise_signal(signal.SIGINT)
+        done.append(2)
+    assert done == [1]
+    assert heard == [1]  # once, not again at the end of the block
+    assert signal.getsignal(signal.SIGINT) is stop
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+def test_an_ignored_stop_stays_ignored_and_other_threads_need_no_handler(stops):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with undisturbed():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    seen = []
+
+    def elsewhere():
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
 
 
 def test_impossible_pruners():
