@@ -71,7 +71,7 @@ def open_study(folder: Path, url: str | None, name: str, digest: str, pruner: Ba
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let a Ctrl-C or SIGTERM wait until the block ends. A second one, a second after the first, takes effect at once.
+    """Let a Ctrl-C or SIGTERM wait until the block ends. Another one, over a second later, takes effect at once.
 
     A KeyboardInterrupt in the middle of a query leaves its cursor open. The SQLite file then stays locked, even for
     this process, and the search could not put its trials back into the queue. Only the main thread gets signals.
